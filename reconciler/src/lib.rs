@@ -1,0 +1,10 @@
+//! The shell of pci-segment: everything that touches the world.
+//!
+//! The pure core in the `policy` crate decides what a commit means; this crate fetches commits, asks the core, applies the answer
+//! to the kernel, and records what it did. `main.rs` wires the pieces; [`converge`] is the loop's one trip.
+
+pub mod audit;
+pub mod converge;
+pub mod forge;
+pub mod source;
+pub mod store;
