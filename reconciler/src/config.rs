@@ -214,7 +214,7 @@ pub enum HostMode {
 }
 
 /// `host:`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostConfig {
     /// Default: the kernel's host name.
@@ -234,6 +234,27 @@ pub struct HostConfig {
     /// What stays reachable whatever a commit says.
     #[serde(default)]
     pub failsafe: FailsafeConfig,
+    /// Where programs and maps are pinned, on a bpf file system.
+    #[serde(default = "default_pin_dir")]
+    pub pin_dir: PathBuf,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            labels: std::collections::BTreeMap::new(),
+            interfaces: Vec::new(),
+            backend: HostBackend::Auto,
+            mode: HostMode::Enforce,
+            failsafe: FailsafeConfig::default(),
+            pin_dir: default_pin_dir(),
+        }
+    }
+}
+
+fn default_pin_dir() -> PathBuf {
+    PathBuf::from("/sys/fs/bpf/pci-segment")
 }
 
 /// `host.failsafe:`
