@@ -7,5 +7,6 @@ pub mod audit;
 pub mod config;
 pub mod converge;
 pub mod forge;
+pub mod sandbox;
 pub mod source;
 pub mod store;
