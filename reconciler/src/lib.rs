@@ -6,5 +6,7 @@
 pub mod audit;
 pub mod converge;
 pub mod forge;
+pub mod secret;
 pub mod source;
 pub mod store;
+pub mod tls;
