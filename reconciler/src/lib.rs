@@ -8,5 +8,7 @@ pub mod config;
 pub mod converge;
 pub mod forge;
 pub mod sandbox;
+pub mod secret;
 pub mod source;
 pub mod store;
+pub mod tls;
