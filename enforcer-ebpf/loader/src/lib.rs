@@ -1,1 +1,19 @@
-//! Skeleton.
+//! Loads, pins, attaches, fills and observes the eBPF host firewall.
+//!
+//! [`Enforcer::open`] finds what is already pinned or loads the embedded object; [`Enforcer::attach`] puts the
+//! programs on an interface; [`Enforcer::install`] builds a whole generation beside the active one, reads it back and
+//! turns to it with one store. [`Enforcer::observe`] reads the kernel, not memory. Everything is pinned: enforcement
+//! goes on unchanged when the process ends.
+//!
+//! Invariants: the maps of the active generation are never written; a packet is judged wholly by one generation; a
+//! table over the limits is refused before the kernel is touched; a loopback interface is never attached.
+
+mod api;
+mod error;
+mod table;
+
+pub use api::{
+    Attached, Attachment, AttachmentState, Capability, Enforcer, FailsafeEntry, Installed, Observed, Tampering, TamperingKind,
+};
+pub use error::Error;
+pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};

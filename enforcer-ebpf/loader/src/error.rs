@@ -1,0 +1,103 @@
+//! What can fail, and what to do about it. Each variant says what was being done; the cause is its source.
+
+use std::{io, path::PathBuf};
+
+use crate::table::TableError;
+
+/// A failed operation of the enforcer. What was enforced before it stays enforced.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The pin directory cannot be made or used.
+    #[error("cannot use {} as the directory for pinned eBPF objects", .path.display())]
+    PinDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The pin directory is not on a BPF file system.
+    #[error("{} is not on a BPF file system; mount one there: mount -t bpf bpf {}", .0.display(), .0.display())]
+    NotBpffs(PathBuf),
+    /// The process may not do what it needs to.
+    #[error("{doing} was not permitted; the process needs the capability {capability}")]
+    NotPermitted {
+        /// What was being done.
+        doing: &'static str,
+        /// The capability that allows it.
+        capability: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The object is not one this loader understands.
+    #[error("the eBPF object is damaged or lacks {0}")]
+    Object(String),
+    /// A pinned map differs from what this version would create.
+    #[error(
+        "the pinned map {} was made by another version ({detail}); remove it to start afresh",
+        .path.display()
+    )]
+    PinnedMap {
+        /// Its path.
+        path: PathBuf,
+        /// How it differs.
+        detail: String,
+    },
+    /// The kernel's verifier refused a program.
+    #[error("the kernel refused program {program}; its verifier ended with:\n{log}")]
+    Verifier {
+        /// The program.
+        program: String,
+        /// The last lines of the verifier's log.
+        log: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Loading failed for another reason.
+    #[error("cannot load the eBPF object")]
+    Load(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A kernel call failed.
+    #[error("cannot {doing}")]
+    Kernel {
+        /// What was being done.
+        doing: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no such interface.
+    #[error("there is no network interface {0}")]
+    NoInterface(String),
+    /// Loopback is never filtered.
+    #[error("{0} is a loopback interface; a host talking to itself is not segmentation")]
+    Loopback(String),
+    /// The interface carries frames the program cannot read.
+    #[error("{ifname} has link type {kind}, which the program cannot read")]
+    LinkType {
+        /// The interface.
+        ifname: String,
+        /// Its ARPHRD number.
+        kind: u32,
+    },
+    /// The table cannot be enforced; the kernel was not touched.
+    #[error("the table cannot be enforced")]
+    Table(#[from] TableError),
+    /// A failsafe entry is not one.
+    #[error("failsafe entry {id} is refused: {why}")]
+    Failsafe {
+        /// Its number.
+        id: u32,
+        /// Why.
+        why: &'static str,
+    },
+    /// What was read back differs from what was written; nothing was switched.
+    #[error("what was written does not read back: {0}")]
+    ReadBack(String),
+    /// All epochs have been used; the pins must be removed once.
+    #[error("the generation counter is exhausted; remove the enforcement and install it again")]
+    EpochsExhausted,
+}
+
