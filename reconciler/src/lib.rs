@@ -4,6 +4,7 @@
 //! to the kernel, and records what it did. `main.rs` wires the pieces; [`converge`] is the loop's one trip.
 
 pub mod audit;
+pub mod backend;
 pub mod config;
 pub mod converge;
 pub mod forge;

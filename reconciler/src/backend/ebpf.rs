@@ -14,7 +14,7 @@ use policy::lower::bpf::{Interval, Key, Rule, RuleIds, Table, lower};
 use policy::model::Mode;
 use policy::net::{Cidr, Direction, Family, Service};
 
-use crate::converge::{Backend, BackendError, Deviation, Difference, Observed};
+use crate::converge::{Backend, BackendError, Deviation, Difference, Lowered, Observed};
 
 /// The eBPF firewall of this host.
 #[derive(Debug)]
@@ -24,7 +24,6 @@ pub struct Ebpf {
     interfaces: Vec<String>,
     failsafe: Vec<FailsafeEntry>,
     target: String,
-    ids: RuleIds,
     audit: bool,
 }
 
@@ -39,8 +38,6 @@ pub struct Setup<'a> {
     pub interfaces: Vec<String>,
     /// What always passes.
     pub failsafe: Vec<FailsafeEntry>,
-    /// What an earlier process remembered.
-    pub memory: Option<String>,
     /// Count, do not drop.
     pub audit: bool,
 }
@@ -52,14 +49,12 @@ impl Ebpf {
     /// Missing capabilities or kernel features, each with what to do.
     pub fn open(setup: Setup<'_>) -> Result<Self, BackendError> {
         let enforcer = Enforcer::open(setup.pins).map_err(|e| refused("the eBPF firewall cannot be opened", e))?;
-        let ids = setup.memory.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         Ok(Self {
             enforcer: Arc::new(Mutex::new(enforcer)),
             endpoint: setup.endpoint,
             target: format!("host/{}", setup.interfaces.join(",")),
             interfaces: setup.interfaces,
             failsafe: setup.failsafe,
-            ids,
             audit: setup.audit,
         })
     }
@@ -87,6 +82,7 @@ fn refused(doing: &str, error: enforcer::Error) -> BackendError {
 impl Backend for Ebpf {
     type Key = Key;
     type Rule = Rule;
+    type Memory = RuleIds;
 
     fn name(&self) -> &'static str {
         "ebpf"
@@ -96,15 +92,15 @@ impl Backend for Ebpf {
         &self.target
     }
 
-    fn lower(&mut self, ruleset: &Ruleset) -> Result<Table, Vec<Unsupported>> {
-        let ids = RuleIds::assign(&self.ids, ruleset);
-        let table = lower(ruleset, &self.endpoint, &ids)?;
-        self.ids = ids;
-        Ok(table)
-    }
-
-    fn memory(&self) -> String {
-        serde_json::to_string(&self.ids).unwrap_or_default()
+    fn lower(&self, ruleset: &Ruleset, memory: &RuleIds) -> Result<Lowered<Self>, Vec<Unsupported>> {
+        let ids = RuleIds::assign(memory, ruleset);
+        let mut rules = lower(ruleset, &self.endpoint, &ids)?;
+        if self.audit {
+            for rule in rules.values_mut().filter(|rule| matches!(rule, Rule::Isolation(_))) {
+                *rule = Rule::Isolation(Mode::Audit);
+            }
+        }
+        Ok(Lowered { rules, memory: ids })
     }
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
@@ -117,13 +113,12 @@ impl Backend for Ebpf {
 
     async fn apply(&mut self, desired: &Table, digest: Digest) -> Result<u64, BackendError> {
         let table = to_kernel(desired);
-        let (interfaces, failsafe, audit) = (self.interfaces.clone(), self.failsafe.clone(), self.audit);
+        let (interfaces, failsafe) = (self.interfaces.clone(), self.failsafe.clone());
         let installed = self
             .blocking("the rules cannot be put in force", move |enforcer| {
                 enforcer.set_failsafe(&failsafe)?;
-                enforcer.set_audit(audit)?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
-                let installed = enforcer.install(&table, digest.0)?;
+                let installed = enforcer.install(&table, digest.0, 0)?;
                 for interface in &interfaces {
                     enforcer.attach(interface)?;
                 }
@@ -141,7 +136,7 @@ impl Backend for Ebpf {
         }
     }
 
-    fn rule_text(&self, rule: &Rule) -> String {
+    fn rule_text(rule: &Rule) -> String {
         match rule {
             Rule::Isolation(Mode::Enforce) => "default deny".to_owned(),
             Rule::Isolation(Mode::Audit) => "default deny, audited".to_owned(),

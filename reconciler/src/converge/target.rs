@@ -14,6 +14,7 @@ use policy::digest::{Canonical, Digest};
 use policy::lower::Unsupported;
 use policy::plan::{Excess, Limits, Plan};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A boxed future.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,6 +72,8 @@ pub trait Backend: Send {
     type Key: Ord + Clone + Canonical + Send + Sync;
     /// What it says.
     type Rule: Eq + Clone + Canonical + Send + Sync;
+    /// What `lower` remembers from one ruleset to the next, over restarts too.
+    type Memory: Clone + Default + Serialize + DeserializeOwned + Send + Sync;
 
     /// `ebpf`, later `nftables`, `aws`, `azure`.
     fn name(&self) -> &'static str;
@@ -80,9 +83,7 @@ pub trait Backend: Send {
     ///
     /// # Errors
     /// What cannot be said.
-    fn lower(&mut self, ruleset: &Ruleset) -> Result<BTreeMap<Self::Key, Self::Rule>, Vec<Unsupported>>;
-    /// What to remember over restarts so that `lower` numbers rules as before.
-    fn memory(&self) -> String;
+    fn lower(&self, ruleset: &Ruleset, memory: &Self::Memory) -> Result<Lowered<Self>, Vec<Unsupported>>;
     /// What is there.
     fn observe(&mut self) -> impl Future<Output = Result<Observed<Self::Key, Self::Rule>, BackendError>> + Send;
     /// Makes it so: all of `desired` is in force afterwards and was read back, or nothing has changed. Returns the generation.
@@ -90,7 +91,16 @@ pub trait Backend: Send {
     /// A key in words, stable: records are filed under it.
     fn key_text(key: &Self::Key) -> String;
     /// A rule in words.
-    fn rule_text(&self, rule: &Self::Rule) -> String;
+    fn rule_text(rule: &Self::Rule) -> String;
+}
+
+/// A ruleset in a backend's words.
+#[derive(Debug)]
+pub struct Lowered<B: Backend + ?Sized> {
+    /// What should be there.
+    pub rules: BTreeMap<B::Key, B::Rule>,
+    /// What to remember for the next one.
+    pub memory: B::Memory,
 }
 
 /// One step of a plan, in words.
@@ -145,44 +155,55 @@ impl TargetPlan {
     }
 }
 
-/// A target of any backend.
+/// A target of any backend. Two states are kept apart: what is **in force** (drift is measured against it) and the **candidate** of
+/// the pass that runs, which takes its place only when it was applied or found to be there.
 pub trait Target: Send {
     /// Which place.
     fn name(&self) -> &str;
     /// Which backend.
     fn backend(&self) -> &'static str;
-    /// Sets what should be there.
+    /// Whether it is known what should be in force.
+    fn knows(&self) -> bool;
+    /// Sets the candidate.
     ///
     /// # Errors
-    /// What the backend cannot say; what should be there stays as it was.
+    /// What the backend cannot say.
     fn aim(&mut self, ruleset: &Ruleset) -> Result<(), Vec<Unsupported>>;
-    /// Looks, and plans towards what should be there. `None` before the first `aim`.
+    /// Looks, and plans towards the candidate, else towards what should be in force. `None` if neither is known.
     fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>>;
     /// Whether the last plan is too large to be applied without asking.
     fn excess(&self, limits: &Limits) -> Option<Excess>;
-    /// Applies what should be there; returns the generation.
+    /// Applies the candidate, else what should be in force; returns the generation.
     fn apply(&mut self) -> Boxed<'_, Result<u64, BackendError>>;
+    /// The candidate is in force from now on.
+    fn adopt(&mut self);
+    /// Forgets the candidate.
+    fn discard(&mut self);
     /// What to remember over restarts.
     fn memory(&self) -> String;
+    /// Takes up what an earlier process remembered.
+    fn remember(&mut self, memory: &str);
 }
 
-/// A backend, what should be there, and the plan made last.
+/// A backend, what should be in force, the candidate, and the plan made last.
 #[derive(Debug)]
 pub struct Managed<B: Backend> {
     backend: B,
-    desired: Option<BTreeMap<B::Key, B::Rule>>,
+    in_force: Option<BTreeMap<B::Key, B::Rule>>,
+    candidate: Option<BTreeMap<B::Key, B::Rule>>,
     plan: Option<Plan<B::Key, B::Rule>>,
+    memory: B::Memory,
 }
 
 impl<B: Backend> Managed<B> {
-    /// A target that has not been aimed yet.
+    /// A target of which nothing is known yet.
     #[must_use]
     pub fn new(backend: B) -> Self {
-        Self { backend, desired: None, plan: None }
+        Self { backend, in_force: None, candidate: None, plan: None, memory: B::Memory::default() }
     }
 
     async fn look(&mut self) -> Result<Option<TargetPlan>, BackendError> {
-        let Some(desired) = &self.desired else { return Ok(None) };
+        let Some(desired) = self.candidate.as_ref().or(self.in_force.as_ref()) else { return Ok(None) };
         let observed = self.backend.observe().await?;
         let blank = observed.rules.is_none();
         let plan = Plan::new(&observed.rules.unwrap_or_default(), desired);
@@ -192,7 +213,7 @@ impl<B: Backend> Managed<B> {
     }
 
     fn describe(&self, plan: &Plan<B::Key, B::Rule>, damage: Vec<Difference>, blank: bool) -> TargetPlan {
-        let mut differences: Vec<Difference> = plan.changes.iter().map(|change| self.difference(change)).collect();
+        let mut differences: Vec<Difference> = plan.changes.iter().map(difference::<B>).collect();
         let step = |d: &Difference| Step { key: d.key.clone(), from: d.observed.clone(), to: d.expected.clone() };
         let create = differences.iter().filter(|d| d.kind != Deviation::Extra).map(step).collect();
         let delete = differences.iter().filter(|d| d.kind == Deviation::Extra).map(step).collect();
@@ -213,15 +234,15 @@ impl<B: Backend> Managed<B> {
             differences,
         }
     }
+}
 
-    fn difference(&self, change: &Change<B::Key, B::Rule>) -> Difference {
-        let (kind, expected, observed) = match change {
-            Change::Create { rule, .. } => (Deviation::Missing, self.backend.rule_text(rule), String::new()),
-            Change::Replace { old, new, .. } => (Deviation::Changed, self.backend.rule_text(new), self.backend.rule_text(old)),
-            Change::Delete { rule, .. } => (Deviation::Extra, String::new(), self.backend.rule_text(rule)),
-        };
-        Difference { key: B::key_text(change.key()), kind, expected, observed }
-    }
+fn difference<B: Backend>(change: &Change<B::Key, B::Rule>) -> Difference {
+    let (kind, expected, observed) = match change {
+        Change::Create { rule, .. } => (Deviation::Missing, B::rule_text(rule), String::new()),
+        Change::Replace { old, new, .. } => (Deviation::Changed, B::rule_text(new), B::rule_text(old)),
+        Change::Delete { rule, .. } => (Deviation::Extra, String::new(), B::rule_text(rule)),
+    };
+    Difference { key: B::key_text(change.key()), kind, expected, observed }
 }
 
 impl<B: Backend> Target for Managed<B> {
@@ -233,8 +254,14 @@ impl<B: Backend> Target for Managed<B> {
         self.backend.name()
     }
 
+    fn knows(&self) -> bool {
+        self.in_force.is_some()
+    }
+
     fn aim(&mut self, ruleset: &Ruleset) -> Result<(), Vec<Unsupported>> {
-        self.desired = Some(self.backend.lower(ruleset)?);
+        let lowered = self.backend.lower(ruleset, &self.memory)?;
+        self.candidate = Some(lowered.rules);
+        self.memory = lowered.memory;
         self.plan = None;
         Ok(())
     }
@@ -249,13 +276,28 @@ impl<B: Backend> Target for Managed<B> {
 
     fn apply(&mut self) -> Boxed<'_, Result<u64, BackendError>> {
         Box::pin(async {
-            let unaimed = || BackendError { doing: "nothing is known of what should be enforced".to_owned(), cause: None };
-            let desired = self.desired.as_ref().ok_or_else(unaimed)?;
+            let unknown = || BackendError { doing: "nothing is known of what should be enforced".to_owned(), cause: None };
+            let desired = self.candidate.as_ref().or(self.in_force.as_ref()).ok_or_else(unknown)?;
             self.backend.apply(desired, Digest::of_table(desired)).await
         })
     }
 
+    fn adopt(&mut self) {
+        if let Some(candidate) = self.candidate.take() {
+            self.in_force = Some(candidate);
+        }
+    }
+
+    fn discard(&mut self) {
+        self.candidate = None;
+    }
+
     fn memory(&self) -> String {
-        self.backend.memory()
+        serde_json::to_string(&self.memory).unwrap_or_default()
+    }
+
+    fn remember(&mut self, memory: &str) {
+        // What cannot be read is forgotten: rules get new numbers, nothing else depends on it.
+        self.memory = serde_json::from_str(memory).unwrap_or_default();
     }
 }
