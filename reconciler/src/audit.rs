@@ -13,6 +13,7 @@ pub mod event;
 pub mod kind;
 pub mod leaf;
 pub mod tree;
+pub mod verify;
 
 pub use event::{AuditEvent, Draft, Refused};
 pub use leaf::{Ended, Leaf};

@@ -14,6 +14,7 @@ mod drift;
 mod error;
 mod files;
 mod inbox;
+mod log_check;
 mod open;
 mod outbox;
 mod pass_end;
