@@ -24,19 +24,10 @@ impl CommitId {
     /// Any other length.
     pub fn from_bytes(raw: &[u8]) -> Result<Self, NotACommitId> {
         let mut bytes = [0; 32];
-        bytes
-            .get_mut(..raw.len())
-            .ok_or(NotACommitId)?
-            .copy_from_slice(raw);
+        bytes.get_mut(..raw.len()).ok_or(NotACommitId)?.copy_from_slice(raw);
         match raw.len() {
-            20 => Ok(Self {
-                bytes,
-                sha256: false,
-            }),
-            32 => Ok(Self {
-                bytes,
-                sha256: true,
-            }),
+            20 => Ok(Self { bytes, sha256: false }),
+            32 => Ok(Self { bytes, sha256: true }),
             _ => Err(NotACommitId),
         }
     }
@@ -62,15 +53,8 @@ impl FromStr for CommitId {
         let digits = text.as_bytes();
         let mut raw = Vec::with_capacity(32);
         for pair in digits.chunks(2) {
-            let &[high, low] = pair else {
-                return Err(NotACommitId);
-            };
-            let digit = |c: u8| {
-                char::from(c)
-                    .to_digit(16)
-                    .and_then(|d| u8::try_from(d).ok())
-                    .ok_or(NotACommitId)
-            };
+            let &[high, low] = pair else { return Err(NotACommitId) };
+            let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(NotACommitId);
             raw.push(digit(high)? << 4 | digit(low)?);
             if raw.len() > 32 {
                 return Err(NotACommitId);
