@@ -1,0 +1,78 @@
+//! The same rules without flows, for one packet and a slot that need not be in force: how a generation is tried out
+//! before anything depends on it.
+
+use enforcer_abi::{Generation, Reason, Verdict};
+
+use crate::{
+    addr::{spoofed, unspecified},
+    builtin::built_in,
+    flow::Ends,
+    parse::{Headers, Kind, Packet, Part, parse},
+    rules::{Allowed, allowed},
+    tcp::Flags,
+    world::World,
+};
+
+/// What the generation in `slot` says about `packet` as the first of a flow in direction `dir`:
+/// `verdict | reason << 8 | rule << 16`.
+#[inline(always)]
+pub fn check<W: World, P: Packet>(world: &W, packet: &P, dir: u8, slot: u32) -> u32 {
+    let Some(generation) = world.generation(slot) else {
+        return answer(Verdict::Drop, Reason::Internal, 0);
+    };
+    if generation.flags == 0 {
+        return answer(Verdict::Pass, Reason::Unselected, 0);
+    }
+    let refused = match parse(packet) {
+        Ok(None) => return answer(Verdict::Pass, Reason::NotIp, 0),
+        Ok(Some(headers)) => match decide(world, generation, &headers, dir, slot) {
+            Ok((reason, rule)) => return answer(Verdict::Pass, reason, rule),
+            Err(reason) => reason,
+        },
+        Err(reason) => reason,
+    };
+    let verdict = if Generation::enforces(generation.flags, dir) {
+        Verdict::Drop
+    } else if Generation::audits(generation.flags, dir) {
+        Verdict::WouldDrop
+    } else {
+        Verdict::Pass
+    };
+    answer(verdict, refused, 0)
+}
+
+#[inline(always)]
+fn answer(verdict: Verdict, reason: Reason, rule: u32) -> u32 {
+    verdict as u32 | (reason as u32) << 8 | rule << 16
+}
+
+#[inline(always)]
+fn decide<W: World>(world: &W, generation: &Generation, headers: &Headers, dir: u8, slot: u32) -> Result<(Reason, u32), Reason> {
+    let built_in = built_in(headers, dir);
+    let nowhere = unspecified(&headers.source) && built_in.is_none();
+    if nowhere || spoofed(headers.family, &headers.source, &headers.destination) {
+        return Err(Reason::Spoofed);
+    }
+    if headers.part == Part::Later {
+        return Err(Reason::Fragment);
+    }
+    if let Some(reason) = built_in {
+        return Ok((reason, 0));
+    }
+    match headers.kind {
+        Kind::Error => return Err(Reason::NoFlow),
+        Kind::Tcp if !Flags(headers.flags).valid() => return Err(Reason::TcpFlags),
+        Kind::Tcp | Kind::Plain | Kind::Query | Kind::Reply | Kind::Notice => {}
+    }
+    let ends = Ends::of(headers, dir);
+    let service = match headers.kind {
+        Kind::Reply => u32::from(ends.proto) << 16 | u32::from(headers.icmp),
+        Kind::Tcp | Kind::Plain | Kind::Query | Kind::Notice | Kind::Error => ends.service(dir),
+    };
+    let found = allowed(world, slot, generation, dir, &ends, service);
+    if !found.permits(generation.flags, dir) {
+        return Err(Reason::NoRule);
+    }
+    let reason = if matches!(found, Allowed::Audited { .. }) { Reason::AuditRule } else { Reason::New };
+    Ok((reason, found.rule()))
+}

@@ -1,0 +1,25 @@
+//! The eBPF host firewall, as far as it can be said without a kernel.
+//!
+//! [`judge`] decides about one packet: which generation is in force, what the packet is ([`parse`]), whether it belongs
+//! to a flow ([`flow`]), and whether a rule opens it ([`rules`]). Maps and packets are the traits [`World`] and
+//! [`Packet`]; the bin beside this library implements them with eBPF maps and `__sk_buff`, tests with plain memory.
+//!
+//! Invariants: the control word is read once per packet; unreadable is never allowed; no loop is unbounded, nothing
+//! indexes by a value from the packet, and nothing can panic, because the verifier refuses all three.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod builtin;
+pub mod check;
+pub mod flow;
+pub mod judge;
+pub mod parse;
+pub mod related;
+pub mod rules;
+mod tcp;
+mod world;
+
+pub use judge::judge;
+pub use parse::{Headers, Link, Packet};
+pub use world::{Place, World};

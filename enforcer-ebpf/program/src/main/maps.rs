@@ -1,0 +1,297 @@
+//! The maps, and [`World`] on top of them.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie},
+    helpers::bpf_ktime_get_coarse_ns,
+    macros::btf_map,
+};
+use enforcer_abi::{
+    BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, COUNTS, Control, Count, FAILSAFE_MAX, Failsafe, Flow, FlowKey4, FlowKey6,
+    Frag, FragKey4, FragKey6, Generation, Hook, HostKey4, HostKey6, Interval, RULE_ID_MAX, Reason, SLOTS, Slice, TICK_SHIFT, V4,
+    Verdict, count_index, ticks,
+};
+use enforcer_program::{
+    Headers, Place, World,
+    addr::Addr,
+    flow::{Ends, Live},
+};
+
+const ANY: u64 = 0;
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+const FOUR: usize = SLOTS as usize;
+
+type Hosts4 = HashMap<HostKey4, Slice, 1>;
+type Hosts6 = HashMap<HostKey6, Slice, 1>;
+type Nets4 = LpmTrie<HostKey4, Slice, 1, NO_PREALLOC>;
+type Nets6 = LpmTrie<HostKey6, Slice, 1, NO_PREALLOC>;
+type Intervals = Array<Interval, 1, { BPF_F_INNER_MAP as usize }>;
+
+#[btf_map(name = "control")]
+static CONTROL: Array<u64, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map(name = "generations")]
+static GENERATIONS: Array<Generation, FOUR> = Array::new();
+#[btf_map(name = "hosts4")]
+static HOSTS4: ArrayOfMaps<Hosts4, FOUR> = ArrayOfMaps::new();
+#[btf_map(name = "hosts6")]
+static HOSTS6: ArrayOfMaps<Hosts6, FOUR> = ArrayOfMaps::new();
+#[btf_map(name = "nets4")]
+static NETS4: ArrayOfMaps<Nets4, FOUR> = ArrayOfMaps::new();
+#[btf_map(name = "nets6")]
+static NETS6: ArrayOfMaps<Nets6, FOUR> = ArrayOfMaps::new();
+#[btf_map(name = "intervals")]
+static INTERVALS: ArrayOfMaps<Intervals, FOUR> = ArrayOfMaps::new();
+#[btf_map(name = "tcp4")]
+static TCP4: LruHashMap<FlowKey4, Flow, 131_072> = LruHashMap::new();
+#[btf_map(name = "tcp6")]
+static TCP6: LruHashMap<FlowKey6, Flow, 32_768> = LruHashMap::new();
+#[btf_map(name = "half4")]
+static HALF4: LruHashMap<FlowKey4, Flow, 32_768> = LruHashMap::new();
+#[btf_map(name = "half6")]
+static HALF6: LruHashMap<FlowKey6, Flow, 16_384> = LruHashMap::new();
+#[btf_map(name = "other4")]
+static OTHER4: LruHashMap<FlowKey4, Flow, 32_768> = LruHashMap::new();
+#[btf_map(name = "other6")]
+static OTHER6: LruHashMap<FlowKey6, Flow, 16_384> = LruHashMap::new();
+#[btf_map(name = "frags4")]
+static FRAGS4: LruHashMap<FragKey4, Frag, 8_192> = LruHashMap::new();
+#[btf_map(name = "frags6")]
+static FRAGS6: LruHashMap<FragKey6, Frag, 4_096> = LruHashMap::new();
+#[btf_map(name = "failsafe")]
+static FAILSAFE: LpmTrie<FailsafeRest, u32, { FAILSAFE_MAX as usize }, NO_PREALLOC> = LpmTrie::new();
+#[btf_map(name = "counts")]
+static COUNTERS: PerCpuArray<Count, { COUNTS as usize }> = PerCpuArray::new();
+#[btf_map(name = "rule_flows")]
+static RULE_FLOWS: PerCpuArray<u64, { RULE_ID_MAX as usize + 1 }> = PerCpuArray::new();
+
+/// [`Failsafe`] behind its prefix length.
+#[repr(C, align(4))]
+struct FailsafeRest {
+    side: u8,
+    proto: u8,
+    port: u16,
+    addr: [u8; 16],
+}
+
+const _: () = assert!(size_of::<FailsafeRest>() + 4 == size_of::<Failsafe>());
+
+/// A datagram's fragments arrive within this, or not at all (RFC 791, RFC 8200 allow 60 s; Linux keeps 30).
+const FRAGMENTS_LIFE: u32 = ticks(30);
+
+/// The maps, as one packet of `bytes` bytes sees them from `hook`.
+pub(crate) struct Maps {
+    pub(crate) hook: Hook,
+    pub(crate) bytes: u32,
+}
+
+impl World for Maps {
+    type Intervals = &'static Intervals;
+
+    #[inline(always)]
+    fn control(&self) -> Control {
+        // SAFETY: the pointer is to a map value, which outlives the program run. Volatile, because userspace stores to
+        // it at any time.
+        Control(CONTROL.get_ptr(0).map_or(0, |word| unsafe { word.read_volatile() }))
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: the helper has no precondition.
+        (unsafe { bpf_ktime_get_coarse_ns() } >> TICK_SHIFT) as u32
+    }
+
+    #[inline(always)]
+    fn generation(&self, slot: u32) -> Option<&Generation> {
+        GENERATIONS.get(slot)
+    }
+
+    #[inline(always)]
+    fn slice(&self, slot: u32, family: u8, dir: u8, peer: &Addr) -> Option<Slice> {
+        if family == V4 {
+            let key = HostKey4 { dir, zero: [0; 3], addr: peer[0].to_ne_bytes() };
+            // SAFETY: hosts of a slot are written only while no packet is judged by it.
+            if let Some(slice) = HOSTS4.get(slot).and_then(|hosts| unsafe { hosts.get(&key) }) {
+                return Some(*slice);
+            }
+            NETS4.get(slot)?.get(&lpm_trie::Key::new(32 + 32, key)).copied()
+        } else {
+            let key = HostKey6 { dir, zero: [0; 3], addr: octets(peer) };
+            // SAFETY: as above.
+            if let Some(slice) = HOSTS6.get(slot).and_then(|hosts| unsafe { hosts.get(&key) }) {
+                return Some(*slice);
+            }
+            NETS6.get(slot)?.get(&lpm_trie::Key::new(32 + 128, key)).copied()
+        }
+    }
+
+    #[inline(always)]
+    fn intervals(&self, slot: u32) -> Option<Self::Intervals> {
+        INTERVALS.get(slot)
+    }
+
+    #[inline(always)]
+    fn interval(intervals: &Self::Intervals, index: u32) -> Option<&Interval> {
+        intervals.get(index)
+    }
+
+    #[inline(always)]
+    fn flow(&self, place: Place, ends: &Ends) -> Option<&Live> {
+        let found = if ends.family == V4 {
+            let key = key4(ends);
+            match place {
+                Place::Tcp => TCP4.get_ptr(&key),
+                Place::Half => HALF4.get_ptr(&key),
+                Place::Other => OTHER4.get_ptr(&key),
+            }
+        } else {
+            let key = key6(ends);
+            match place {
+                Place::Tcp => TCP6.get_ptr(&key),
+                Place::Half => HALF6.get_ptr(&key),
+                Place::Other => OTHER6.get_ptr(&key),
+            }
+        };
+        // SAFETY: `Live` has the layout of `Flow`, asserted where it is defined, and every access to it is one load or
+        // store. An entry evicted meanwhile stays readable until the program returns.
+        found.map(|flow| unsafe { &*flow.cast::<Live>() })
+    }
+
+    #[inline(always)]
+    fn keep(&self, place: Place, ends: &Ends, flow: &Flow) -> bool {
+        let kept = if ends.family == V4 {
+            let key = key4(ends);
+            match place {
+                Place::Tcp => TCP4.insert(&key, flow, ANY),
+                Place::Half => HALF4.insert(&key, flow, ANY),
+                Place::Other => OTHER4.insert(&key, flow, ANY),
+            }
+        } else {
+            let key = key6(ends);
+            match place {
+                Place::Tcp => TCP6.insert(&key, flow, ANY),
+                Place::Half => HALF6.insert(&key, flow, ANY),
+                Place::Other => OTHER6.insert(&key, flow, ANY),
+            }
+        };
+        kept.is_ok()
+    }
+
+    #[inline(always)]
+    fn forget(&self, place: Place, ends: &Ends) {
+        // That there was nothing to forget is as good.
+        let _ = if ends.family == V4 {
+            let key = key4(ends);
+            match place {
+                Place::Tcp => TCP4.remove(&key),
+                Place::Half => HALF4.remove(&key),
+                Place::Other => OTHER4.remove(&key),
+            }
+        } else {
+            let key = key6(ends);
+            match place {
+                Place::Tcp => TCP6.remove(&key),
+                Place::Half => HALF6.remove(&key),
+                Place::Other => OTHER6.remove(&key),
+            }
+        };
+    }
+
+    #[inline(always)]
+    fn fragment_passed(&self, headers: &Headers, dir: u8, epoch: u32, now: u32) -> bool {
+        let found = if headers.family == V4 { FRAGS4.get_ptr(&frag4(headers, dir)) } else { FRAGS6.get_ptr(&frag6(headers, dir)) };
+        // SAFETY: a map value, readable until the program returns.
+        found.is_some_and(|frag| unsafe { (*frag).epoch == epoch && now.wrapping_sub((*frag).last) < FRAGMENTS_LIFE })
+    }
+
+    #[inline(always)]
+    fn keep_fragment(&self, headers: &Headers, dir: u8, epoch: u32, now: u32) {
+        let frag = Frag { epoch, last: now };
+        // Without an entry the rest of the datagram is refused, which is the safe side.
+        let _ = if headers.family == V4 {
+            FRAGS4.insert(&frag4(headers, dir), &frag, ANY)
+        } else {
+            FRAGS6.insert(&frag6(headers, dir), &frag, ANY)
+        };
+    }
+
+    #[inline(always)]
+    fn failsafe(&self, key: &Failsafe) -> bool {
+        let rest = FailsafeRest { side: key.side, proto: key.proto, port: key.port, addr: key.addr };
+        FAILSAFE.get(&lpm_trie::Key::new(key.prefix_len, rest)).is_some()
+    }
+
+    #[inline(always)]
+    fn count(&self, family: u8, verdict: Verdict, reason: Reason) {
+        if let Some(count) = COUNTERS.get_ptr_mut(count_index(self.hook, family, verdict, reason)) {
+            // SAFETY: this CPU's own value; a hook never interrupts itself on one CPU.
+            unsafe {
+                (*count).packets += 1;
+                (*count).bytes += u64::from(self.bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_rule(&self, rule: u32) {
+        if let Some(count) = RULE_FLOWS.get_ptr_mut(rule) {
+            // SAFETY: this CPU's own value.
+            unsafe { *count += 1 }
+        }
+    }
+}
+
+#[inline(always)]
+fn octets(addr: &Addr) -> [u8; 16] {
+    let mut octets = [0; 16];
+    octets[0..4].copy_from_slice(&addr[0].to_ne_bytes());
+    octets[4..8].copy_from_slice(&addr[1].to_ne_bytes());
+    octets[8..12].copy_from_slice(&addr[2].to_ne_bytes());
+    octets[12..16].copy_from_slice(&addr[3].to_ne_bytes());
+    octets
+}
+
+#[inline(always)]
+fn key4(ends: &Ends) -> FlowKey4 {
+    FlowKey4 {
+        local: ends.local[0].to_ne_bytes(),
+        remote: ends.remote[0].to_ne_bytes(),
+        local_port: ends.local_port,
+        remote_port: ends.remote_port,
+        proto: ends.proto,
+        zero: [0; 3],
+    }
+}
+
+#[inline(always)]
+fn key6(ends: &Ends) -> FlowKey6 {
+    FlowKey6 {
+        local: octets(&ends.local),
+        remote: octets(&ends.remote),
+        local_port: ends.local_port,
+        remote_port: ends.remote_port,
+        proto: ends.proto,
+        zero: [0; 3],
+    }
+}
+
+#[inline(always)]
+fn frag4(headers: &Headers, dir: u8) -> FragKey4 {
+    FragKey4 {
+        src: headers.source[0].to_ne_bytes(),
+        dst: headers.destination[0].to_ne_bytes(),
+        id: headers.fragment_id as u16,
+        proto: headers.fragment_proto,
+        dir,
+    }
+}
+
+#[inline(always)]
+fn frag6(headers: &Headers, dir: u8) -> FragKey6 {
+    FragKey6 {
+        src: octets(&headers.source),
+        dst: octets(&headers.destination),
+        id: headers.fragment_id,
+        proto: headers.fragment_proto,
+        dir,
+        zero: [0; 2],
+    }
+}

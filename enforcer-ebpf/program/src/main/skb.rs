@@ -1,0 +1,51 @@
+//! `__sk_buff` as a [`Packet`].
+
+use aya_ebpf::{EbpfContext as _, programs::TcContext};
+use enforcer_program::{Link, Packet};
+
+/// A packet at a TC hook; `ETHERNET` tells whether its bytes begin with an Ethernet header.
+pub(crate) struct Skb<'a, const ETHERNET: bool>(pub(crate) &'a TcContext);
+
+impl<const ETHERNET: bool> Skb<'_, ETHERNET> {
+    /// `skb->mark`.
+    #[inline(always)]
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: the context pointer is valid while the program runs.
+        unsafe { (*self.0.skb.skb).mark }
+    }
+}
+
+impl<const ETHERNET: bool> Packet for Skb<'_, ETHERNET> {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn segmented(&self) -> bool {
+        // SAFETY: the context pointer is valid while the program runs.
+        unsafe { (*self.0.skb.skb).gso_size > 0 }
+    }
+
+    #[inline(always)]
+    fn link(&self) -> Link {
+        // SAFETY: the context pointer is valid while the program runs.
+        unsafe {
+            if ETHERNET {
+                Link::Ethernet { tags: (*self.0.skb.skb).vlan_present & 1 }
+            } else {
+                Link::None { ethertype: u16::from_be((*self.0.skb.skb).protocol as u16) }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        let mut bytes = core::mem::MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes N bytes, or fails.
+        unsafe {
+            let failed = aya_ebpf::helpers::bpf_skb_load_bytes(self.0.as_ptr(), at, bytes.as_mut_ptr().cast(), N as u32);
+            if failed == 0 { Some(bytes.assume_init()) } else { None }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! From bytes to headers. Whatever cannot be read is refused with the reason; nothing is guessed.
+//!
+//! Checksums are not checked: offload leaves them open on the way out. IPv4 options are refused as a whole, so there is
+//! no option walker.
+
+mod transport;
+mod v4;
+mod v6;
+
+use enforcer_abi::Reason;
+
+use crate::addr::Addr;
+
+pub use transport::Kind;
+pub(crate) use transport::icmp_ends;
+
+/// IP protocol numbers the program treats by name.
+pub mod proto {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMP for IPv6.
+    pub const ICMP6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
+}
+
+const IPV4: u16 = 0x0800;
+const ARP: u16 = 0x0806;
+const VLAN: u16 = 0x8100;
+const SERVICE_VLAN: u16 = 0x88A8;
+const IPV6: u16 = 0x86DD;
+const SLOW: u16 = 0x8809;
+const EAPOL: u16 = 0x888E;
+const LLDP: u16 = 0x88CC;
+
+/// VLAN tags that are skipped, in packet metadata and inline together.
+const TAGS_MAX: u32 = 2;
+
+/// What carries the packet.
+#[derive(Clone, Copy, Debug)]
+pub enum Link {
+    /// An Ethernet header; `tags` VLAN tags are in the metadata rather than in the bytes.
+    Ethernet {
+        /// Tags in the metadata.
+        tags: u32,
+    },
+    /// No link-layer header; the type comes from the metadata.
+    None {
+        /// Ethernet type of the payload, host order.
+        ethertype: u16,
+    },
+}
+
+/// Bytes of one packet.
+pub trait Packet {
+    /// Its length in bytes, link-layer header included.
+    fn len(&self) -> u32;
+
+    /// Whether it stands for several segments (`gso_size > 0`), whose length field may be 0 (BIG TCP).
+    fn segmented(&self) -> bool;
+
+    /// What carries it.
+    fn link(&self) -> Link;
+
+    /// `N` bytes from offset `at`, or none if the packet ends before.
+    fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// All of it, behind an IPv6 fragment header (RFC 6946).
+    Atomic,
+    /// The first fragment.
+    First,
+    /// A later fragment: it has no transport header.
+    Later,
+}
+
+/// Headers of one packet. Ports are in network order; see [`Kind`] for what ICMP has in their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// [`V4`](enforcer_abi::V4) or [`V6`](enforcer_abi::V6).
+    pub family: u8,
+    /// Protocol of the transport header.
+    pub proto: u8,
+    /// Hop limit or time to live.
+    pub hops: u8,
+    /// What the transport header is.
+    pub kind: Kind,
+    /// Source address.
+    pub source: Addr,
+    /// Destination address.
+    pub destination: Addr,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// TCP flags.
+    pub flags: u8,
+    /// TCP sequence number.
+    pub seq: u32,
+    /// TCP acknowledgement number.
+    pub ack: u32,
+    /// ICMP `type << 8 | code`, host order.
+    pub icmp: u16,
+    /// Offset of the transport header.
+    pub transport: u32,
+    /// Which part of the datagram this is.
+    pub part: Part,
+    /// Identification of a fragmented datagram, network order.
+    pub fragment_id: u32,
+    /// Protocol the fragments agree on.
+    pub fragment_proto: u8,
+}
+
+impl Headers {
+    #[inline(always)]
+    fn new(family: u8, proto: u8, hops: u8, source: Addr, destination: Addr) -> Self {
+        Self {
+            family,
+            proto,
+            hops,
+            kind: Kind::Plain,
+            source,
+            destination,
+            source_port: 0,
+            destination_port: 0,
+            flags: 0,
+            seq: 0,
+            ack: 0,
+            icmp: 0,
+            transport: 0,
+            part: Part::Whole,
+            fragment_id: 0,
+            fragment_proto: proto,
+        }
+    }
+}
+
+/// Reads the headers of `packet`; none if it carries no IP and must pass for the link to work.
+///
+/// # Errors
+/// The reason to refuse it.
+#[inline(always)]
+pub fn parse<P: Packet>(packet: &P) -> Result<Option<Headers>, Reason> {
+    let (ethertype, at) = match packet.link() {
+        Link::Ethernet { tags } => ethernet(packet, tags)?,
+        Link::None { ethertype } => (ethertype, 0),
+    };
+    match ethertype {
+        IPV4 => v4::parse(packet, at).map(Some),
+        IPV6 => v6::parse(packet, at).map(Some),
+        ARP | LLDP | EAPOL | SLOW => Ok(None),
+        _ => Err(Reason::Ethertype),
+    }
+}
+
+/// The type behind the Ethernet header and its VLAN tags, and where its payload begins.
+#[inline(always)]
+fn ethernet<P: Packet>(packet: &P, tags: u32) -> Result<(u16, u32), Reason> {
+    let mut tags = tags;
+    let mut at = 12;
+    for _ in 0..=TAGS_MAX {
+        let ethertype = u16::from_be_bytes(packet.bytes(at).ok_or(Reason::Truncated)?);
+        at += 2;
+        if ethertype != VLAN && ethertype != SERVICE_VLAN {
+            return if tags > TAGS_MAX { Err(Reason::Malformed) } else { Ok((ethertype, at)) };
+        }
+        tags += 1;
+        at += 2;
+    }
+    Err(Reason::Malformed)
+}
+
+/// Sixteen bits in host order at constant offset `at` of `bytes`.
+#[inline(always)]
+fn be16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
+    u16::from_be(ne16(bytes, at))
+}
+
+/// Sixteen bits as they lie at constant offset `at` of `bytes`.
+#[inline(always)]
+pub(crate) fn ne16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
+    let mut out = [0; 2];
+    out.copy_from_slice(&bytes[at..at + 2]);
+    u16::from_ne_bytes(out)
+}
+
+/// Thirty-two bits as they lie at constant offset `at` of `bytes`.
+#[inline(always)]
+pub(crate) fn ne32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    let mut out = [0; 4];
+    out.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_ne_bytes(out)
+}

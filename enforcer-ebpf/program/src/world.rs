@@ -1,0 +1,55 @@
+//! Everything the program knows besides the packet: maps, clock, counters.
+
+use enforcer_abi::{Control, Failsafe, Flow, Generation, Interval, Reason, Slice, Verdict};
+
+use crate::{
+    addr::Addr,
+    flow::{Ends, Live},
+    parse::Headers,
+};
+
+/// The table a flow is kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// TCP whose opener has proved that it sees replies.
+    Tcp,
+    /// TCP whose opener has not.
+    Half,
+    /// Everything else.
+    Other,
+}
+
+/// Maps, clock and counters.
+pub trait World {
+    /// The intervals of one slot.
+    type Intervals;
+
+    /// The control word, read at the time of the call.
+    fn control(&self) -> Control;
+    /// The coarse clock, in ticks.
+    fn now(&self) -> u32;
+    /// The record of a slot.
+    fn generation(&self, slot: u32) -> Option<&Generation>;
+    /// The slice of the longest prefix that holds `peer`.
+    fn slice(&self, slot: u32, family: u8, dir: u8, peer: &Addr) -> Option<Slice>;
+    /// The intervals of a slot.
+    fn intervals(&self, slot: u32) -> Option<Self::Intervals>;
+    /// One interval.
+    fn interval(intervals: &Self::Intervals, index: u32) -> Option<&Interval>;
+    /// A remembered flow.
+    fn flow(&self, place: Place, ends: &Ends) -> Option<&Live>;
+    /// Remembers a flow; false if the table took none.
+    fn keep(&self, place: Place, ends: &Ends, flow: &Flow) -> bool;
+    /// Forgets a flow.
+    fn forget(&self, place: Place, ends: &Ends);
+    /// Whether the first fragment of this datagram passed under `epoch`, not long before `now`.
+    fn fragment_passed(&self, headers: &Headers, dir: u8, epoch: u32, now: u32) -> bool;
+    /// Remembers that the first fragment of this datagram passed.
+    fn keep_fragment(&self, headers: &Headers, dir: u8, epoch: u32, now: u32);
+    /// Whether the failsafe has this entry.
+    fn failsafe(&self, key: &Failsafe) -> bool;
+    /// Counts the packet.
+    fn count(&self, family: u8, verdict: Verdict, reason: Reason);
+    /// Counts a flow a rule opened.
+    fn count_rule(&self, rule: u32);
+}
