@@ -7,6 +7,7 @@ pub mod demo;
 pub mod doctor;
 pub mod enforce;
 pub mod explain;
+pub mod files;
 pub mod init;
 pub mod operate;
 pub mod output;

@@ -5,9 +5,11 @@
 
 pub mod audit;
 pub mod backend;
+pub mod cli;
 pub mod config;
 pub mod converge;
 pub mod forge;
+pub mod run;
 pub mod sandbox;
 pub mod secret;
 pub mod source;
