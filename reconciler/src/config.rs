@@ -1,7 +1,7 @@
 //! The controller's configuration file: read once, every value parsed at the edge, every error with its line.
 //!
 //! Unknown fields are refused, because a misspelt `failsafe` that is silently ignored locks somebody out. Secrets never stand in
-//! the file: a `*_file` or `*_env` key says where they are. All but `source.url` has a default.
+//! the file: a `*_file` key says where they are. All but `source.url` has a default.
 
 mod types;
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug, SecretPlace};
+pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
 
 /// A larger file is a mistake, not a configuration.
 const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -93,8 +93,6 @@ pub struct CredentialsConfig {
     pub username: Option<String>,
     /// File that holds the password or token for HTTP.
     pub password_file: Option<PathBuf>,
-    /// Environment variable that holds it.
-    pub password_env: Option<String>,
     /// Private key for SSH.
     pub ssh_key_file: Option<PathBuf>,
     /// The only host keys that are accepted.
@@ -133,9 +131,7 @@ pub struct WebhooksConfig {
 #[serde(deny_unknown_fields)]
 pub struct WebhookSecretConfig {
     /// File with one to three secrets, one a line, newest first.
-    pub secret_file: Option<PathBuf>,
-    /// Environment variable that holds one.
-    pub secret_env: Option<String>,
+    pub secret_file: PathBuf,
 }
 
 /// Which forge gets commit statuses.
@@ -163,8 +159,6 @@ pub struct StatusConfig {
     pub repository: Option<RepositorySlug>,
     /// File that holds the token.
     pub token_file: Option<PathBuf>,
-    /// Environment variable that holds it.
-    pub token_env: Option<String>,
     /// The name under which the verdict is filed.
     #[serde(default = "default_context")]
     pub context: String,
@@ -419,8 +413,8 @@ impl Config {
         if self.status.forge != ForgeName::None && self.status.repository.is_none() {
             return Err("status.repository is needed with a forge: write owner/name".to_owned());
         }
-        if self.status.forge != ForgeName::None && self.status.token_file.is_none() && self.status.token_env.is_none() {
-            return Err("status.token_file (or token_env) is needed with a forge".to_owned());
+        if self.status.forge != ForgeName::None && self.status.token_file.is_none() {
+            return Err("status.token_file is needed with a forge".to_owned());
         }
         if !self.host.interfaces.is_empty() && self.host.labels.is_empty() {
             return Err(

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::output::{Output, Tone, escape};
@@ -11,7 +10,7 @@ use crate::config::{Config, ForgeName};
 use crate::converge::{Head, Source as _, chain};
 use crate::run::git_config;
 use crate::source::git::GitSource;
-use crate::store::{self, Store};
+use crate::store::Store;
 
 /// One thing that was tried.
 #[derive(Debug, Serialize)]
@@ -153,20 +152,25 @@ async fn repository(config: &Config) -> Check {
 
 async fn database(config: &Config) -> Check {
     let file = config.database.as_path();
-    let opened = if file.exists() { Store::open_read_only(file).await } else { Store::open(file, "doctor", Timestamp::now()).await };
-    match opened {
+    if !file.exists() {
+        let folder = config.database.folder();
+        return match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+            Ok(()) => Check::good("database", format!("{} is made at the first start", file.display())),
+            Err(error) => Check::bad("database", format!("cannot write in {}: {error}", folder.display()), "install -d -m 0700 the folder, owned by the controller's user"),
+        };
+    }
+    match Store::open_read_only(file).await {
         Ok(store) => {
             let size = store.audit_head().await.map(|head| head.size).unwrap_or_default();
             store.close().await;
             Check::good("database", format!("{} ({size} audit rows)", file.display()))
         }
-        Err(error @ store::Error::InUse { .. }) => Check::good("database", chain(&error)),
-        Err(error) => Check::bad("database", chain(&error), "make its folder, owned by the controller's user"),
+        Err(error) => Check::bad("database", chain(&error), "restore a backup, or name another file with `database:`"),
     }
 }
 
 fn token(config: &Config) -> Check {
-    let Some(file) = &config.status.token_file else { return Check::good("forge token", "from the environment") };
+    let Some(file) = &config.status.token_file else { return Check::good("forge token", "none configured") };
     match crate::secret::Secret::read(file) {
         Ok(_) => Check::good("forge token", file.display().to_string()),
         Err(error) => Check::bad("forge token", chain(&error), "put a token with commit status rights there, readable by the controller only"),

@@ -270,23 +270,6 @@ fn peer(text: &str) -> Result<(IpAddr, u8), String> {
     }
 }
 
-/// Where a secret is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretPlace {
-    /// In a file.
-    File(PathBuf),
-    /// In an environment variable.
-    Variable(String),
-}
-
-impl SecretPlace {
-    /// From a `*_file` and `*_env` pair of keys.
-    #[must_use]
-    pub fn of(file: Option<&PathBuf>, variable: Option<&String>) -> Option<Self> {
-        file.map(|f| Self::File(f.clone())).or_else(|| variable.map(|v| Self::Variable(v.clone())))
-    }
-}
-
 /// The parser's reason on one line: without its source excerpt, which could show a value, and without the place, which we print.
 pub(super) fn plain_reason(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();

@@ -41,7 +41,7 @@ fn router(controller: &Controller) -> anyhow::Result<Router> {
         .route("/readyz", get(ready))
         .with_state(controller.store.clone());
     let Some(github) = &controller.config.webhooks.github else { return Ok(probes) };
-    let file = github.secret_file.as_ref().context("webhooks.github.secret_file is needed")?;
+    let file = &github.secret_file;
     let text = std::fs::read_to_string(file).with_context(|| format!("webhooks.github.secret_file: cannot read {}", file.display()))?;
     let secrets = Secrets::parse(&text).with_context(|| format!("webhooks.github.secret_file: {}", file.display()))?;
     let settings = webhook::Settings { secrets, reference: controller.settings.git_ref.clone() };

@@ -79,7 +79,7 @@ fn host_of(url: &str) -> Option<(String, u16)> {
         gix::url::Scheme::Http => 80,
         gix::url::Scheme::Ssh => 22,
         gix::url::Scheme::Git => 9418,
-        gix::url::Scheme::File | gix::url::Scheme::Ext(_) => return None,
+        gix::url::Scheme::File | gix::url::Scheme::Ext => return None,
     };
     Some((host, url.port.unwrap_or(default)))
 }
