@@ -164,3 +164,6 @@ fn peer_contains(peer: &Peer, address: IpAddr) -> bool {
         Peer::Nobody { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

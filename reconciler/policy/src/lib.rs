@@ -8,6 +8,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod admit;
 pub mod compile;
@@ -21,6 +23,6 @@ pub mod model;
 pub mod net;
 pub mod plan;
 pub mod read;
-mod rules;
+pub mod rules;
 pub mod select;
 pub mod snapshot;

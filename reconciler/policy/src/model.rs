@@ -25,6 +25,16 @@ pub struct Spot {
 impl Spot {
     /// The beginning of a file.
     pub const START: Self = Self { line: 1, column: 1 };
+
+    /// From counts, both from 1.
+    #[must_use]
+    pub fn new(line: usize, column: usize) -> Self {
+        let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            line: short(line),
+            column: short(column),
+        }
+    }
 }
 
 /// A spot in a file.

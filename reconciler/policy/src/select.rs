@@ -11,7 +11,7 @@ use core::fmt;
 use crate::model::Labels;
 
 /// One condition on a label.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Term {
     /// The label has one of these values; `matchLabels` is `In` with one.
     In(String, Vec<String>),
@@ -49,14 +49,14 @@ impl Term {
 }
 
 /// Conditions that must all hold (S3); none of them selects everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Selector {
     terms: Vec<Term>,
     keys: BTreeMap<String, Values>,
 }
 
 /// The values a key may have; `None` is "absent".
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Values {
     listed: BTreeSet<Option<String>>,
     /// The set is everything but what is listed.
@@ -244,7 +244,7 @@ impl fmt::Display for Selector {
             f.write_str(if i == 0 { "" } else { "," })?;
             match term {
                 Term::In(key, values) if values.len() == 1 => {
-                    write!(f, "{key}={}", values.concat())?
+                    write!(f, "{key}={}", values.concat())?;
                 }
                 Term::In(key, values) => write!(f, "{key} in ({})", values.join(", "))?,
                 Term::NotIn(key, values) => write!(f, "{key} notin ({})", values.join(", "))?,

@@ -126,3 +126,6 @@ impl Canonical for Rule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

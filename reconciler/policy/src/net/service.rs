@@ -165,6 +165,24 @@ impl ServiceRange {
         }
     }
 
+    /// From one service to another, both included; swapped if given the wrong way round.
+    #[must_use]
+    pub fn between(a: Service, b: Service) -> Self {
+        Self {
+            lo: a.number().min(b.number()),
+            hi: a.number().max(b.number()),
+        }
+    }
+
+    /// The smallest range that holds both.
+    #[must_use]
+    pub fn through(self, other: Self) -> Self {
+        Self {
+            lo: self.lo.min(other.lo),
+            hi: self.hi.max(other.hi),
+        }
+    }
+
     /// The lowest service number in it.
     #[must_use]
     pub fn lo(self) -> u32 {

@@ -4,7 +4,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::model::Place;
+use super::limits::PROBLEMS_MAX;
+use crate::model::{Place, Spot};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $rule:literal;)*) => {
@@ -98,4 +99,65 @@ pub struct Problem {
     pub did_you_mean: Option<String>,
     /// Other places that belong to it.
     pub related: Vec<Place>,
+}
+
+/// Everything found so far: at most [`PROBLEMS_MAX`] in full, the rest counted.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    list: Vec<Problem>,
+    more: usize,
+    file: Arc<str>,
+}
+
+impl Problems {
+    /// What follows is about this file.
+    pub(super) fn begin(&mut self, file: Arc<str>) {
+        self.file = file;
+    }
+
+    pub(super) fn file(&self) -> Arc<str> {
+        self.file.clone()
+    }
+
+    /// A problem of the file as text.
+    pub(super) fn add(&mut self, code: Code, spot: Spot, message: String) {
+        let place = Place {
+            file: self.file.clone(),
+            spot,
+        };
+        self.push(Problem {
+            code,
+            place,
+            path: None,
+            policy: None,
+            message,
+            did_you_mean: None,
+            related: Vec::new(),
+        });
+    }
+
+    /// Whether further problems are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= PROBLEMS_MAX
+    }
+
+    /// Counts one that is not worth writing down.
+    pub(super) fn one_more(&mut self) {
+        self.more += 1;
+    }
+
+    pub(super) fn push(&mut self, problem: Problem) {
+        if self.is_full() {
+            self.one_more();
+        } else {
+            self.list.push(problem);
+        }
+    }
+
+    /// Sorted by place, and how many more there were.
+    pub(super) fn finish(mut self) -> (Vec<Problem>, usize) {
+        self.list
+            .sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
+        (self.list, self.more)
+    }
 }

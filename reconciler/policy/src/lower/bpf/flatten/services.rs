@@ -54,7 +54,7 @@ pub(super) fn normalise(grants: impl Iterator<Item = Grant>) -> Vec<Interval> {
 fn append(intervals: &mut Vec<Interval>, next: Interval) {
     match intervals.last_mut() {
         Some(top) if top.hi + 1 == next.lo && (top.rule, top.audit) == (next.rule, next.audit) => {
-            top.hi = next.hi
+            top.hi = next.hi;
         }
         _ => intervals.push(next),
     }
