@@ -21,6 +21,7 @@ mod pass_end;
 mod passes;
 mod reads;
 mod switches;
+mod tx;
 mod writer;
 
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
@@ -41,7 +42,8 @@ use jiff::Timestamp;
 use sqlx::SqlitePool;
 
 use crate::audit::AuditEvent;
-use writer::{BoxFuture, Tx, Writer};
+use tx::Tx;
+use writer::{BoxFuture, Writer};
 
 /// A read that takes longer holds back the reset of the write-ahead log for everybody.
 const READ_SECONDS_MAX: u64 = 5;
@@ -157,3 +159,6 @@ macro_rules! words {
     };
 }
 use words;
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::outbox::queue_status;
-use super::writer::Tx;
+use super::tx::Tx;
 use super::{Error, Store, to_ns, words};
 use crate::audit::event::tidy;
 use crate::audit::{Draft, Ended, hex, kind};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::writer::Tx;
+use super::tx::Tx;
 use super::{Error, Store, from_ns, to_ns, words};
 use crate::audit::event::{fresh_id, tidy};
 use crate::audit::{Draft, Ended, kind};

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
-use super::writer::{Log, Tx};
+use super::tx::{Log, Tx};
 use super::{Error, to_ns};
 use crate::audit::{Draft, Ended, event::fresh_id, kind};
 

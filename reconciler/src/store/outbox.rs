@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use policy::snapshot::CommitId;
 use serde_json::json;
 
-use super::writer::Tx;
+use super::tx::Tx;
 use super::{Error, Store, from_ns, to_ns};
 use crate::audit::event::{fresh_id, tidy};
 use crate::audit::{Draft, Ended, kind};

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::outbox::queue_status;
 use super::passes::{PassId, PassRow, Plan, insert_pass};
-use super::writer::Tx;
+use super::tx::Tx;
 use super::{Error, Store, to_ns, words};
 use crate::audit::event::{fresh_id, tidy};
 use crate::audit::{Draft, Ended, Hash, kind};
@@ -97,8 +97,8 @@ pub struct EndedPass {
 }
 
 impl Store {
-    /// Records a pass that made no change. Seen again (same head, outcome and reason as the newest pass, and the same plan) only moves
-    /// its time: no new row, no audit row. Returns the pass and whether its row is new. A status is queued either way, where it is news.
+    /// Records a pass that made no change. Seen again only moves the time of the newest pass: no new row, no audit row. Seen again means
+    /// the same head, ref and outcome, the same reason (for a head in force any reason), and the same plan if there is one. Returns the pass and whether its row is new. A status is queued either way, where it is news.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -123,12 +123,13 @@ impl Store {
 
 async fn same_as_newest(tx: &mut Tx, pass: &EndedPass) -> Result<Option<PassId>, Error> {
     let newest: Option<(Vec<u8>, bool)> = sqlx::query_as(
-        "SELECT id, head IS ? AND outcome IS ? AND reason = ? AND ref = ? AND plan_hash IS ? FROM passes ORDER BY opened DESC, rowid DESC LIMIT 1",
+        "SELECT id, head IS ?1 AND ref = ?2 AND outcome IS ?3 AND (reason = ?4 OR ?3 = 'in_force') AND (?5 IS NULL OR plan_hash IS ?5) \
+         FROM passes ORDER BY opened DESC, rowid DESC LIMIT 1",
     )
     .bind(pass.head.map(|c| c.as_bytes().to_vec()))
+    .bind(&pass.git_ref)
     .bind(pass.end.outcome.word())
     .bind(&pass.end.reason)
-    .bind(&pass.git_ref)
     .bind(pass.plan.as_ref().map(|p| p.hash().to_vec()))
     .fetch_optional(tx.connection())
     .await

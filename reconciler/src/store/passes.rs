@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::pass_end::{Outcome, PassEnd, end_pass};
-use super::writer::Tx;
+use super::tx::Tx;
 use super::{Error, Store, from_ns, to_ns, words};
 use crate::audit::event::{fresh_id, tidy};
 use crate::audit::{Draft, Ended, Hash, hex, kind};

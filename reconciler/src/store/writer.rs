@@ -8,18 +8,15 @@
 //! After an error of the transaction itself the connection is thrown away and the head of the log is read from the file again.
 
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
 use super::files::Lock;
-use super::open::{check_settings, write_options};
-use crate::audit::{AuditEvent, Draft, Frontier, Hash, leaf};
+use super::tx::Tx;
 
 /// A full queue is back-pressure, never memory growth.
 const QUEUE_REQUESTS_MAX: usize = 10_000;
@@ -184,183 +181,21 @@ async fn transact(tx: &mut Tx, batch: &mut [Box<dyn Work>]) -> Result<(), sqlx::
     tx.begin().await?;
     let shared = batch.len() > 1;
     let mut kept_any = false;
+    if shared {
+        tx.execute("SAVEPOINT request").await?;
+    }
     for work in batch {
         let before = tx.log.clone();
-        if shared {
-            tx.execute("SAVEPOINT request").await?;
-        }
         let kept = work.run(tx).await;
         kept_any |= kept;
         if !kept {
             tx.log = before;
             tx.execute(if shared { "ROLLBACK TO request" } else { "ROLLBACK" }).await?;
-        }
-        if shared {
-            tx.execute("RELEASE request").await?;
+        } else if shared {
+            // Both in one trip to the thread of the connection.
+            sqlx::raw_sql("RELEASE request; SAVEPOINT request").execute(tx.connection()).await?;
         }
     }
+    // COMMIT ends an open savepoint with the transaction around it.
     if kept_any || shared { tx.commit().await } else { Ok(()) }
-}
-
-/// The connection, and where the log stands inside the running transaction.
-pub(super) struct Tx {
-    connection: SqliteConnection,
-    log: Log,
-    file: Arc<Path>,
-    origin: Arc<str>,
-    broken: bool,
-}
-
-/// The head of the log.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Log {
-    frontier: Frontier,
-    last: Hash,
-    grown: bool,
-}
-
-impl Tx {
-    pub(super) fn new(connection: SqliteConnection, log: Log, file: &Arc<Path>, origin: &str) -> Self {
-        Self { connection, log, file: Arc::clone(file), origin: origin.into(), broken: false }
-    }
-
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
-    }
-
-    /// Where rows of the controller itself come from.
-    pub(super) fn origin(&self) -> Arc<str> {
-        Arc::clone(&self.origin)
-    }
-
-    pub(super) fn log_size(&self) -> u64 {
-        self.log.frontier.size()
-    }
-
-    /// Checks a draft and adds it to the log.
-    pub(super) async fn log(&mut self, draft: Draft<'_>) -> Result<u64, Error> {
-        self.append(&AuditEvent::new(draft)?).await
-    }
-
-    /// Adds a row unless its event is in the log already.
-    pub(super) async fn append_once(&mut self, event: &AuditEvent) -> Result<u64, Error> {
-        let known: Option<i64> = sqlx::query_scalar("SELECT seq FROM audit_log WHERE event_id = ?")
-            .bind(event.id().as_slice())
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(|e| Error::sqlite("cannot look for an audit row", e))?;
-        match known {
-            Some(seq) => Ok(u64::try_from(seq).unwrap_or(0)),
-            None => self.append(event).await,
-        }
-    }
-
-    async fn append(&mut self, event: &AuditEvent) -> Result<u64, Error> {
-        let seq = self.log.frontier.size();
-        let bytes = leaf::encode(event, seq, &self.log.last);
-        let hash = leaf::hash(&bytes);
-        sqlx::query("INSERT INTO audit_log (seq, event_id, ts, kind, leaf, hash) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(i64::try_from(seq).unwrap_or(i64::MAX))
-            .bind(event.id().as_slice())
-            .bind(event.ts_ns())
-            .bind(event.kind())
-            .bind(bytes.as_slice())
-            .bind(hash.as_slice())
-            .execute(&mut self.connection)
-            .await
-            .map_err(|e| Error::sqlite("cannot write an audit row", e))?;
-        self.log.frontier.push(hash);
-        self.log.last = hash;
-        self.log.grown = true;
-        Ok(seq)
-    }
-
-    pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        self.execute("BEGIN IMMEDIATE").await
-    }
-
-    /// Writes the frontier beside the rows it covers and commits both.
-    pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
-        if self.log.grown {
-            sqlx::query("UPDATE audit_frontier SET size = ?, hashes = ? WHERE id = 0")
-                .bind(i64::try_from(self.log.frontier.size()).unwrap_or(i64::MAX))
-                .bind(self.log.frontier.to_bytes())
-                .execute(&mut self.connection)
-                .await?;
-        }
-        self.execute("COMMIT").await?;
-        self.log.grown = false;
-        Ok(())
-    }
-
-    async fn execute(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::query(statement).execute(&mut self.connection).await.map(drop)
-    }
-
-    /// After an error: a new connection, and the head of the log as the file has it.
-    async fn mend(&mut self) -> Result<(), sqlx::Error> {
-        if !self.broken {
-            return Ok(());
-        }
-        let mut fresh = write_options(&self.file).connect().await?;
-        let settled = async {
-            check_settings(&mut fresh).await?;
-            Log::load(&mut fresh).await
-        };
-        self.log = settled.await.map_err(|cause| sqlx::Error::Configuration(Box::new(cause)))?;
-        self.connection = fresh;
-        self.broken = false;
-        Ok(())
-    }
-
-    /// Empties the write-ahead log into the database unless a reader is in the way; then the next idle moment will do.
-    async fn empty_wal(&mut self) {
-        let emptied = async {
-            self.execute("PRAGMA busy_timeout = 0").await?;
-            let done = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
-            self.execute("PRAGMA busy_timeout = 5000").await?;
-            done
-        };
-        if let Err(cause) = emptied.await {
-            tracing::debug!(error = %cause, "the write-ahead log could not be emptied");
-        }
-    }
-
-    async fn close(self) {
-        let _ = self.connection.close().await;
-    }
-}
-
-impl Log {
-    /// Reads the head of the log and compares it with the frontier beside it.
-    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, Error> {
-        let reading = |source| Error::sqlite("cannot read the head of the audit log", source);
-        let (size, hashes): (i64, Vec<u8>) = sqlx::query_as("SELECT size, hashes FROM audit_frontier WHERE id = 0")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(reading)?;
-        let last: Option<(i64, Vec<u8>, Vec<u8>)> =
-            sqlx::query_as("SELECT seq, leaf, hash FROM audit_log ORDER BY seq DESC LIMIT 1")
-                .fetch_optional(connection)
-                .await
-                .map_err(reading)?;
-        let size = u64::try_from(size).unwrap_or(0);
-        let frontier = Frontier::from_parts(size, &hashes).map_err(|cause| Error::Damaged(cause.to_string()))?;
-        let Some((seq, bytes, stored)) = last else {
-            return if size == 0 {
-                Ok(Self::default())
-            } else {
-                Err(Error::Damaged(format!("the log is empty, its frontier counts {size} rows")))
-            };
-        };
-        let rows = u64::try_from(seq).unwrap_or(0).saturating_add(1);
-        let hash = leaf::hash(&bytes);
-        if rows != size {
-            return Err(Error::Damaged(format!("the log ends at {rows} rows, its frontier counts {size}")));
-        }
-        if stored != hash {
-            return Err(Error::Damaged(format!("row {seq} of the log does not give its stored hash")));
-        }
-        Ok(Self { frontier, last: hash, grown: false })
-    }
 }
