@@ -92,7 +92,8 @@ impl GitSource {
             work(&mut bench).map_err(Fault::into_error)
         });
         loop {
-            match tokio::time::timeout(TICK, &mut task).await {
+            let left = timeout.saturating_sub(began.elapsed());
+            match tokio::time::timeout(TICK.min(left), &mut task).await {
                 Ok(ended) => {
                     return ended.map_err(|error| {
                         failed(

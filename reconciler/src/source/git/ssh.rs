@@ -191,12 +191,12 @@ fn quoted(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn arguments(address: SshAddress) -> Vec<String> {
+    fn arguments(address: &SshAddress) -> Vec<String> {
         let credentials = Credentials::SshKey {
             ssh_key_file: "/run/key".into(),
             known_hosts_file: "/run/known hosts".into(),
         };
-        let command = command(&address, &credentials);
+        let command = command(address, &credentials);
         assert!(command.get_envs().all(|(name, _)| {
             ["PATH", "GIT_PROTOCOL", "LC_ALL"]
                 .iter()
@@ -216,7 +216,7 @@ mod tests {
             port: Some(2222),
             path: "/a'; touch x; '".into(),
         };
-        let arguments = arguments(address);
+        let arguments = arguments(&address);
         assert_eq!(arguments[..2], ["-F", "/dev/null"]);
         for option in [
             "BatchMode=yes",
