@@ -171,7 +171,6 @@ impl Default for StatusConfig {
             api_url: default_api_url(),
             repository: None,
             token_file: None,
-            token_env: None,
             context: default_context(),
         }
     }

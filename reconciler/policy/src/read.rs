@@ -139,6 +139,14 @@ fn regular<'a>(path: &str, entry: &'a Entry, problems: &mut Problems) -> Option<
         Entry::Symlink => "a symlink",
         Entry::Submodule => "a submodule",
         Entry::Executable => "an executable file",
+        Entry::Refused { reason } => {
+            problems.add(
+                Code::NotAFile,
+                Spot::START,
+                format!("{}: {reason}", scalar::shown(path)),
+            );
+            return None;
+        }
     };
     let message = format!(
         "{} is {what}; only regular files are read",

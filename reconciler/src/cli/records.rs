@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::operate::database;
 use super::output::{Output, Tone};
 use super::{DriftArgs, Exit, Format, HistoryArgs, RecordArgs, VerifyArgs, run};
-use crate::audit::{self, Options};
+use crate::audit::verify::{Options, Report};
 use crate::store::{HistoryEntry, Outcome, StatusSummary, Store};
 
 fn open(args: &RecordArgs) -> anyhow::Result<(tokio::runtime::Runtime, Store)> {
@@ -101,7 +101,12 @@ pub fn drift(args: &DriftArgs, out: Output) -> anyhow::Result<Exit> {
 /// The configuration cannot be read.
 pub fn verify(args: &VerifyArgs, out: Output) -> anyhow::Result<Exit> {
     let file = database(&args.records)?;
-    let report = run::runtime()?.block_on(audit::verify_database(&file, Options::default()));
+    let report = run::runtime()?.block_on(async {
+        match Store::open_read_only(&file).await {
+            Ok(store) => store.verify_log(Options::default()).await,
+            Err(error) => Report::unreadable(crate::converge::chain(&error)),
+        }
+    });
     if args.records.format == Format::Json {
         out.json(&report);
     } else {

@@ -72,14 +72,14 @@ fn remotes(config: &Config) -> Vec<(String, u16)> {
 
 /// Host and port of a Git address; none for a local one.
 fn host_of(url: &str) -> Option<(String, u16)> {
-    let url = gix::url::parse(url.into()).ok()?;
+    let url = gix::url::parse(gix::bstr::BStr::new(url)).ok()?;
     let host = url.host()?.to_owned();
     let default = match url.scheme {
         gix::url::Scheme::Https => 443,
         gix::url::Scheme::Http => 80,
         gix::url::Scheme::Ssh => 22,
         gix::url::Scheme::Git => 9418,
-        gix::url::Scheme::File | gix::url::Scheme::Ext => return None,
+        gix::url::Scheme::File | gix::url::Scheme::Ext | gix::url::Scheme::Helper(_) | gix::url::Scheme::HelperUrl(_) => return None,
     };
     Some((host, url.port.unwrap_or(default)))
 }

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::converge::{CommitStatus, Forge, ReportError};
-use crate::forge::{GitHub, Silent};
+use crate::forge::github::GitHub;
+use crate::forge::silent::Silent;
 use crate::store::{OutboxItem, Store};
 
 /// How often the outbox is looked at when nothing wakes it.

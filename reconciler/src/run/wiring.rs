@@ -11,7 +11,8 @@ use super::sender::AnyForge;
 use crate::backend::ebpf::{Ebpf, Setup};
 use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostMode, ProfileName};
 use crate::converge::{Managed, Settings, Target};
-use crate::forge::{GitHub, GitHubConfig, Silent};
+use crate::forge::github::{GitHub, GitHubConfig};
+use crate::forge::silent::Silent;
 use crate::source::git::{Credentials, GitConfig, PACK_BYTES_MAX};
 
 /// Version of the program and of its rule catalogue: a verdict of another one is given again.
