@@ -203,15 +203,8 @@ pub fn examine(mut packed: &[u8]) -> Result<Vec<Examined>, NotPacked> {
 }
 
 fn unpack(packed: &[u8]) -> Option<(Stored<'_>, &[u8])> {
-    fn number(packed: &[u8], digits: usize) -> Option<(i64, &[u8])> {
-        let (digits, rest) = packed.split_at_checked(digits)?;
-        Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
-    }
-    fn length(packed: &[u8]) -> Option<(usize, &[u8])> {
-        number(packed, 7).and_then(|(length, rest)| Some((usize::try_from(length).ok()?, rest)))
-    }
-    let (seq, rest) = number(packed, 20)?;
-    let (ts, rest) = number(rest, 20)?;
+    let (seq, rest) = number::<20>(packed)?;
+    let (ts, rest) = number::<20>(rest)?;
     let (id_length, rest) = length(rest)?;
     let (kind_length, rest) = length(rest)?;
     let (leaf_length, rest) = length(rest)?;
@@ -221,6 +214,23 @@ fn unpack(packed: &[u8]) -> Option<(Stored<'_>, &[u8])> {
     let (leaf, rest) = rest.split_at_checked(leaf_length)?;
     let (hash, rest) = rest.split_at_checked(hash_length)?;
     Some((Stored { seq, ts, event_id, kind, leaf, hash }, rest))
+}
+
+/// Decimal digits of a fixed number, the first of which may be a minus.
+fn number<const DIGITS: usize>(packed: &[u8]) -> Option<(i64, &[u8])> {
+    let (digits, rest) = packed.split_first_chunk::<DIGITS>()?;
+    let (negative, digits) = digits.strip_prefix(b"-").map_or((false, digits.as_slice()), |digits| (true, digits));
+    // Counted down, because the smallest number has no positive twin.
+    let down = digits.iter().try_fold(0_i64, |sum, digit| {
+        let value = digit.checked_sub(b'0').filter(|value| *value <= 9)?;
+        sum.checked_mul(10)?.checked_sub(i64::from(value))
+    })?;
+    Some((if negative { down } else { down.checked_neg()? }, rest))
+}
+
+fn length(packed: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = number::<7>(packed)?;
+    Some((usize::try_from(length).ok()?, rest))
 }
 
 fn examine_one(row: &Stored<'_>) -> Result<Examined, NotPacked> {
@@ -305,5 +315,32 @@ impl Chain {
         let Some(stored) = stored else { return Ok(()) };
         let (stored, computed) = (stored.root(), self.frontier.root());
         if stored == computed { Ok(()) } else { Err(Fault::Root { seq: end.saturating_sub(1), stored, computed }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_numbers_are_read_at_their_edges() {
+        for n in [0, 1, -1, i64::MAX, i64::MIN] {
+            let packed = format!("{n:020}rest");
+            assert_eq!(number::<20>(packed.as_bytes()), Some((n, b"rest".as_slice())), "{packed}");
+        }
+        for bad in ["", "123", "12x4567", "--12345", "99999999999999999999"] {
+            assert_eq!(
+                number::<20>(bad.as_bytes()).or_else(|| number::<7>(bad.as_bytes()).filter(|_| bad.len() < 20)),
+                None,
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_lies_about_a_length_is_refused() {
+        let packed = format!("{:020}{:020}{:07}{:07}{:07}{:07}short", 0, 0, 16, 4, 9_000_000, 32);
+        assert!(examine(packed.as_bytes()).is_err());
+        assert!(examine(b"").is_ok_and(|rows| rows.is_empty()));
     }
 }
