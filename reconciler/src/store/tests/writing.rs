@@ -49,6 +49,35 @@ async fn a_request_that_fails_in_a_batch_takes_nothing_of_the_others_with_it() {
     assert_eq!((report.exit, report.rows), (0, 101), "{}", report.message);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_written_and_taken_back_leaves_no_gap_in_the_log() {
+    let place = Place::new();
+    let store = place.open().await;
+    let requests: Vec<_> = (0..200)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let work = store.write(move |tx| {
+                    Box::pin(async move {
+                        tx.append_once(&event("half")).await?;
+                        if n % 3 == 0 { Err(Error::NoSuch("other half".to_owned())) } else { Ok(()) }
+                    })
+                });
+                work.await.is_ok()
+            })
+        })
+        .collect();
+    let mut kept = 0;
+    for request in requests {
+        kept += u64::from(request.await.unwrap());
+    }
+    assert_eq!(kept, 133);
+    let report = store.verify_log(Options::default()).await;
+    assert_eq!((report.exit, report.rows), (0, 134), "{}", report.message);
+    store.close().await;
+    place.open().await.close().await;
+}
+
 #[tokio::test]
 async fn the_same_event_twice_is_one_row() {
     let place = Place::new();
