@@ -107,6 +107,9 @@ impl Store {
     }
 
     /// Runs one piece of work in a transaction of the writer and answers after it is durable.
+    ///
+    /// Work passes every error of the database on: after some (a full disk) SQLite has ended the transaction by itself, and a statement
+    /// that followed would be kept on its own.
     async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,

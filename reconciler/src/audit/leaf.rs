@@ -267,4 +267,26 @@ mod tests {
         }
         assert_eq!(Leaf::decode(&[bytes.as_slice(), b"x"].concat()), Err(NotALeaf::Long(1)));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_encoded_decodes_to_itself(
+            object in "[^\\p{Cc}]{0,40}", text in ".{0,200}", number in -(1_i64 << 53)..=(1 << 53), seq: u64, prev: [u8; 32], oid: [u8; 32],
+        ) {
+            let commit = Some(CommitId::from_bytes(&oid).unwrap());
+            let payload = json!({ "text": text, "number": number });
+            let draft = Draft { kind: "boot", origin: "host:a", object: &object, commit, plan: Some(prev), payload, ..Draft::at(jiff::Timestamp::UNIX_EPOCH) };
+            let event = AuditEvent::new(draft).unwrap();
+            let bytes = encode(&event, seq, &prev);
+            let leaf = Leaf::decode(&bytes).unwrap();
+            proptest::prop_assert_eq!((leaf.seq, leaf.prev, leaf.object, leaf.commit, leaf.plan), (seq, prev, object.as_str(), &oid[..], &prev[..]));
+            proptest::prop_assert_eq!(leaf.payload, event.payload());
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_fall_over(tail: Vec<u8>) {
+            let _ = Leaf::decode(&tail);
+            let _ = Leaf::decode(&[MAGIC.as_slice(), &tail].concat());
+        }
+    }
 }

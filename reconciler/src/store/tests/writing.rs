@@ -49,6 +49,35 @@ async fn a_request_that_fails_in_a_batch_takes_nothing_of_the_others_with_it() {
     assert_eq!((report.exit, report.rows), (0, 101), "{}", report.message);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_written_and_taken_back_leaves_no_gap_in_the_log() {
+    let place = Place::new();
+    let store = place.open().await;
+    let requests: Vec<_> = (0..200)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let work = store.write(move |tx| {
+                    Box::pin(async move {
+                        tx.append_once(&event("half")).await?;
+                        if n % 3 == 0 { Err(Error::NoSuch("other half".to_owned())) } else { Ok(()) }
+                    })
+                });
+                work.await.is_ok()
+            })
+        })
+        .collect();
+    let mut kept = 0;
+    for request in requests {
+        kept += u64::from(request.await.unwrap());
+    }
+    assert_eq!(kept, 133);
+    let report = store.verify_log(Options::default()).await;
+    assert_eq!((report.exit, report.rows), (0, 134), "{}", report.message);
+    store.close().await;
+    place.open().await.close().await;
+}
+
 #[tokio::test]
 async fn the_same_event_twice_is_one_row() {
     let place = Place::new();
@@ -133,4 +162,52 @@ async fn a_switch_holds_until_it_expires_and_names_who_set_it() {
     assert!(matches!(store.switch_set(Switch { who: String::new(), ..switch }).await, Err(Error::Refused(_))));
     assert_eq!(store.switch_get("suspend", at(50)).await.unwrap(), None, "a refused row takes its change with it");
     assert_eq!(kinds(&place).await, ["log.opened", "switch.set", "switch.cleared"]);
+}
+
+/// Lets the database grow by so many pages on the writer's connection; a full disk for everything beyond.
+async fn pages(store: &Store, more: i64) {
+    let limit = store.write(move |tx| {
+        Box::pin(async move {
+            let count: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(tx.connection()).await.unwrap();
+            let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", count + more));
+            sqlx::query(sql).fetch_one(tx.connection()).await.unwrap();
+            Ok(())
+        })
+    });
+    limit.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_cleanly_and_writing_goes_on_once_there_is_room() {
+    let place = Place::new();
+    let store = place.open().await;
+    pages(&store, 2).await;
+    let large = "x".repeat(30_000);
+    let refused = store.append(event(&large)).await.unwrap_err();
+    assert!(refused.disk_full() && !refused.wants_restart(), "{refused:?}");
+    pages(&store, 1000).await;
+    assert_eq!(store.append(event(&large)).await.unwrap(), 1, "the refused row left no gap");
+    assert_eq!(store.verify_log(Options::default()).await.exit, 0);
+}
+
+#[tokio::test]
+async fn after_a_transaction_that_was_not_confirmed_the_writer_reads_the_file_again() {
+    let place = Place::new();
+    let store = place.open().await;
+    // A reference to nothing, looked at only by COMMIT, makes it fail.
+    let lost = store.write(|tx| {
+        Box::pin(async move {
+            tx.append_once(&event("lost")).await?;
+            let sql = "PRAGMA defer_foreign_keys = ON; \
+                       INSERT INTO steps (pass, n, backend, target, key, ensure, why, state, started) \
+                       VALUES (zeroblob(16), 0, 'b', 't', 'k', 'present', 'commit', 'intent', 0)";
+            sqlx::raw_sql(sql).execute(tx.connection()).await.unwrap();
+            Ok(())
+        })
+    });
+    let lost = lost.await;
+    assert!(matches!(lost, Err(Error::Unknown(_))), "{lost:?}");
+    assert_eq!(store.append(event("next")).await.unwrap(), 1);
+    let report = store.verify_log(Options::default()).await;
+    assert_eq!((report.exit, report.rows), (0, 2), "{}", report.message);
 }
