@@ -23,7 +23,9 @@ use crate::{github, signature};
 /// Largest body. A push of 2,000 commits stays below; GitHub itself cuts at 25 MiB.
 pub const BODY_BYTES_MAX: usize = 3 * MIB;
 /// Bodies in memory together.
-const BODIES_MIB_MAX: usize = 64;
+const BODIES_BYTES_MAX: usize = 64 * MIB;
+/// In which memory for bodies is counted: small, so that senders who dawdle over their first bytes hold next to nothing.
+const UNIT: usize = 4096;
 /// From the first byte of a body to its last.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a sender is told to wait when we cannot take its delivery.
@@ -50,7 +52,7 @@ struct Door {
 
 /// Routes for the receivers that are configured: `POST /webhooks/github`.
 pub fn router(settings: Settings, inbox: Arc<dyn Inbox>) -> Router {
-    let door = Door { settings, inbox, blocklist: Mutex::default(), memory: Semaphore::new(BODIES_MIB_MAX) };
+    let door = Door { settings, inbox, blocklist: Mutex::default(), memory: Semaphore::new(BODIES_BYTES_MAX / UNIT) };
     Router::new().route("/webhooks/github", post(receive)).with_state(Arc::new(door))
 }
 
@@ -67,11 +69,12 @@ impl Door {
         let (parts, body) = request.into_parts();
         expect_plain_json(&parts.headers)?;
         self.expect_not_blocked(address)?;
-        let _reserved = self.reserve(&parts.headers)?;
-        let body = read(body).await?;
+        expect_length_within_limit(&parts.headers)?;
+        let mut held = Held { memory: &self.memory, permit: None, units: 0 };
+        let body = read(body, &mut held).await?;
         let line = self.expect_signature(&parts.headers, &body, address)?;
         let delivery = delivery(&parts.headers, &body, line, &self.settings.reference);
-        drop(body);
+        drop((body, held));
         self.keep(delivery).await
     }
 
@@ -81,17 +84,6 @@ impl Door {
             Some(left) => Err(Refused::new(Refusal::Blocked).after(left.as_secs() + 1)),
             None => Ok(()),
         }
-    }
-
-    /// Sets memory aside for the body before reading it.
-    fn reserve(&self, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, Refused> {
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let bytes = length.unwrap_or(BODY_BYTES_MAX);
-        if bytes > BODY_BYTES_MAX {
-            return Err(Refused::new(Refusal::TooLarge));
-        }
-        let mib = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX);
-        self.memory.try_acquire_many(mib.max(1)).map_err(|_| Refused::new(Refusal::Busy).after(RETRY_AFTER_SECONDS))
     }
 
     fn expect_signature(&self, headers: &HeaderMap, body: &[u8], address: Option<IpAddr>) -> Result<usize, Refused> {
@@ -138,12 +130,42 @@ fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refused> {
     Ok(())
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Refused> {
-    let reading = tokio::time::timeout(BODY_TIMEOUT, read_within_limit(body));
+fn expect_length_within_limit(headers: &HeaderMap) -> Result<(), Refused> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES_MAX) {
+        return Err(Refused::new(Refusal::TooLarge));
+    }
+    Ok(())
+}
+
+/// The share of the memory for bodies that one request holds. It grows with what has arrived, not with what was announced.
+struct Held<'a> {
+    memory: &'a Semaphore,
+    permit: Option<SemaphorePermit<'a>>,
+    units: usize,
+}
+
+impl Held<'_> {
+    fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+        let wanted = bytes.div_ceil(UNIT);
+        let more = u32::try_from(wanted.saturating_sub(self.units)).unwrap_or(u32::MAX);
+        let busy = |_| Refused::new(Refusal::Busy).after(RETRY_AFTER_SECONDS);
+        let permit = self.memory.try_acquire_many(more).map_err(busy)?;
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            None => self.permit = Some(permit),
+        }
+        self.units = self.units.max(wanted);
+        Ok(())
+    }
+}
+
+async fn read(body: Body, held: &mut Held<'_>) -> Result<Vec<u8>, Refused> {
+    let reading = tokio::time::timeout(BODY_TIMEOUT, read_within_limit(body, held));
     reading.await.unwrap_or_else(|_| Err(Refused::new(Refusal::TooSlow)))
 }
 
-async fn read_within_limit(mut body: Body) -> Result<Vec<u8>, Refused> {
+async fn read_within_limit(mut body: Body, held: &mut Held<'_>) -> Result<Vec<u8>, Refused> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refused::new(Refusal::TooSlow))?;
@@ -151,6 +173,7 @@ async fn read_within_limit(mut body: Body) -> Result<Vec<u8>, Refused> {
         if bytes.len() + data.len() > BODY_BYTES_MAX {
             return Err(Refused::new(Refusal::TooLarge));
         }
+        held.grow(bytes.len() + data.len())?;
         bytes.extend_from_slice(data);
     }
     Ok(bytes)

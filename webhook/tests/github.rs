@@ -188,6 +188,22 @@ async fn w08_other_content_types_and_encodings_are_named_and_refused() {
 }
 
 #[tokio::test]
+async fn w09_senders_who_dawdle_do_not_keep_others_out() {
+    let server = Server::start().await;
+    let mut dawdling = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "POST /webhooks/github HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {BODY_BYTES_MAX}\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        dawdling.push(stream);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(server.signed("push", "id", PUSH).await.0, 202);
+}
+
+#[tokio::test]
 async fn w10_an_address_with_twenty_bad_signatures_is_turned_away() {
     let server = Server::start().await;
     for _ in 0..20 {

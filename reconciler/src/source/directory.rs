@@ -115,6 +115,10 @@ impl Reading {
     /// Looks at one entry; returns its path if it is a folder to look into.
     fn visit(&mut self, entry: &fs::DirEntry, folder: &str, depth: usize) -> Result<Option<String>, SourceError> {
         let raw = entry.file_name();
+        // A checkout has a `.git`, which no commit can hold.
+        if raw.as_bytes().starts_with(b".") {
+            return Ok(None);
+        }
         let join = |name: &str| {
             if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
         };
@@ -125,9 +129,6 @@ impl Reading {
                 return Ok(None);
             }
         };
-        if name.starts_with('.') {
-            return Ok(None);
-        }
         let path = join(name);
         let kind = entry.file_type().map_err(|error| failed(format!("cannot look at {path}"), error))?;
         let document = names::is_document(name);
