@@ -39,6 +39,9 @@ const CLONE_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 /// How often a running piece of work is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long work that was stopped may take to remove what it had begun.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Follows one branch of one repository.
 pub struct GitSource {
     checked: Arc<Checked>,
@@ -79,16 +82,22 @@ impl GitSource {
         let (checked, watch) = (Arc::clone(&self.checked), Arc::new(Watch::new()));
         let stop = StopOnDrop(Arc::clone(&watch));
         let mut task = tokio::task::spawn_blocking(move || {
+            let lock = mirror::lock(&checked.config.mirror, watch.stopped()).map_err(Fault::into_error)?;
             let mut bench = Bench { checked: &checked, state: &mut state, watch: &watch };
-            work(&mut bench).map_err(Fault::into_error)
+            let done = work(&mut bench).map_err(Fault::into_error);
+            drop(lock);
+            done
         });
         loop {
             let left = timeout.saturating_sub(began.elapsed());
-            match tokio::time::timeout(TICK.min(left), &mut task).await {
-                Ok(ended) => {
-                    return ended.map_err(|error| failed("reading the repository ended unexpectedly; we try again", error))?;
-                }
-                Err(_) => self.still_within_limits(began, &stop.0)?,
+            if let Ok(ended) = tokio::time::timeout(TICK.min(left), &mut task).await {
+                return ended.map_err(|error| failed("reading the repository ended unexpectedly; we try again", error))?;
+            }
+            if let Err(error) = self.still_within_limits(began, &stop.0) {
+                stop.0.stop();
+                // Whether it ends in time or not, this piece of work has failed.
+                let _ = tokio::time::timeout(GRACE, &mut task).await;
+                return Err(error);
             }
         }
     }
@@ -97,8 +106,8 @@ impl GitSource {
         let config = &self.checked.config;
         if began.elapsed() >= config.timeout {
             return Err(refused(format!(
-                "no answer from the repository within {} s; check the network, or raise source.timeout",
-                config.timeout.as_secs()
+                "no answer from the repository within {:?}; check the network, or raise source.timeout",
+                config.timeout
             )));
         }
         if watch.silence().is_some_and(|silence| silence >= http::SILENCE_TIMEOUT) {

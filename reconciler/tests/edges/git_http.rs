@@ -208,7 +208,7 @@ async fn g09_a_silent_server_is_given_up_at_the_deadline() {
     let source = GitSource::new(GitConfig { url, timeout: Duration::from_secs(1), ..world.config() }).unwrap();
     let began = Instant::now();
     let text = chain(&source.head().await.unwrap_err());
-    assert!(text.contains("within 1 s") && text.contains("source.timeout"), "{text}");
+    assert!(text.contains("within 1s") && text.contains("source.timeout"), "{text}");
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 

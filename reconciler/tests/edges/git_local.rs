@@ -146,3 +146,16 @@ async fn a_look_that_takes_too_long_is_given_up() {
     let error = chain(&source.head().await.unwrap_err());
     assert!(error.contains("source.timeout") || error.contains("not ended yet"), "{error}");
 }
+
+#[tokio::test]
+async fn two_processes_do_not_use_one_mirror_at_once() {
+    let world = World::new();
+    let commit = world.commit("first");
+    let other = std::fs::File::create(world.dir.path().join("mirror.git.lock")).unwrap();
+    other.lock().unwrap();
+    let source = world.source();
+    let error = chain(&source.head().await.unwrap_err());
+    assert!(error.contains("another process uses the mirror"), "{error}");
+    drop(other);
+    assert_eq!(head(&source).await, commit);
+}

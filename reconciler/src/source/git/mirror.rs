@@ -4,10 +4,12 @@
 //! nothing else at its top. So whatever was planted there has no effect, and what cannot be repaired that way is set aside and
 //! fetched again. It holds one ref of ours, which is moved only after everything it reaches is present.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use gix::hash::Kind;
 use gix::refs::transaction::PreviousValue;
@@ -23,6 +25,29 @@ pub(crate) const FOLLOWED: &str = "refs/followed/head";
 const SHA1_CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tfilemode = true\n\tlogallrefupdates = false\n";
 const SHA256_CONFIG: &str = "[core]\n\trepositoryformatversion = 1\n\tbare = true\n\tfilemode = true\n\tlogallrefupdates = false\n[extensions]\n\tobjectformat = sha256\n";
 const HEAD: &str = "ref: refs/followed/head\n";
+
+/// How long another process may keep us from the mirror.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+
+/// Keeps other processes of ours (a `plan` beside the controller) from the mirror until the file is dropped.
+pub(crate) fn lock(path: &Path, stop: &AtomicBool) -> Result<File, Fault> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let opened = File::options().create(true).append(true).mode(0o600).open(&name);
+    let file = opened.map_err(|error| unusable(path, error))?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(unusable(path, error)),
+            Err(TryLockError::WouldBlock) if began.elapsed() > LOCK_WAIT || stop.load(Ordering::Relaxed) => {
+                let problem = format!("another process uses the mirror {}; we try again when it has ended", path.display());
+                return Err(crate::source::refused(problem).into());
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
 
 /// Opens the mirror, making it when it is missing.
 pub(crate) fn open(path: &Path) -> Result<Repository, Fault> {
