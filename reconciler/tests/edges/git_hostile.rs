@@ -105,12 +105,10 @@ async fn g02_too_many_entries_and_too_deep_folders_are_refused() {
         "{entries:?}"
     );
 
-    let mut input = b"blob\nmark :1\ndata 1\nx\ncommit refs/heads/main\ncommitter A <a@b> 0 +0000\ndata 0\n\n".to_vec();
-    for number in 0..50_001 {
-        input.extend_from_slice(format!("M 100644 :1 {number}.txt\n").as_bytes());
-    }
-    git_in(&world.repo(), &["fast-import", "--quiet", "--force"], &input);
-    world.git(&["update-ref", "refs/heads/main", "refs/heads/main"]);
+    let blob = world.blob(b"x");
+    let names: Vec<_> = (0..50_001).map(|number| format!("{number}.txt")).collect();
+    let entries: Vec<_> = names.iter().map(|name| ("100644", blob.as_str(), name.as_bytes())).collect();
+    world.commit_tree(&entries);
     let many = head(&source).await;
     let entries = source.snapshot(&many).await.unwrap().entries;
     assert!(matches!(&entries["."], Entry::Refused { reason } if reason.contains("50000")), "{entries:?}");
