@@ -9,18 +9,12 @@ pub mod silent;
 /// One line of at most `bytes_max` bytes of UTF-8, cut at a character with `…`. No forge counts higher than bytes.
 fn cut(text: &str, bytes_max: usize) -> String {
     const MARK: &str = "…";
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if line.len() <= bytes_max {
         return line;
     }
     let room = bytes_max.saturating_sub(MARK.len());
-    let end = (0..=room)
-        .rev()
-        .find(|end| line.is_char_boundary(*end))
-        .unwrap_or(0);
+    let end = (0..=room).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
     format!("{}{MARK}", line.get(..end).unwrap_or_default().trim_end())
 }
 
@@ -34,10 +28,7 @@ mod tests {
         assert_eq!(cut(&"a".repeat(140), 140), "a".repeat(140));
         for letter in ["a", "ß", "政", "🦀"] {
             let text = cut(&letter.repeat(200), 140);
-            assert!(
-                text.len() <= 140 && text.len() > 130 && text.ends_with('…'),
-                "{letter}"
-            );
+            assert!(text.len() <= 140 && text.len() > 130 && text.ends_with('…'), "{letter}");
         }
     }
 }

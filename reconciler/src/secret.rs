@@ -18,9 +18,7 @@ pub struct Secret(Zeroizing<String>);
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file could not be read.
-    #[error(
-        "cannot read the secret file {path}; check that it exists and that this user may read it"
-    )]
+    #[error("cannot read the secret file {path}; check that it exists and that this user may read it")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -50,14 +48,8 @@ impl Secret {
     /// # Errors
     /// The file cannot be read, is empty, is over 64 KiB, or holds more than one line.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
-        let bytes = read_bounded(path).map_err(|cause| SecretError::Unreadable {
-            path: path.into(),
-            cause,
-        })?;
-        parse(&bytes).map_err(|problem| SecretError::NotOneLine {
-            path: path.into(),
-            problem,
-        })
+        let bytes = read_bounded(path).map_err(|cause| SecretError::Unreadable { path: path.into(), cause })?;
+        parse(&bytes).map_err(|problem| SecretError::NotOneLine { path: path.into(), problem })
     }
 
     /// The secret itself, for the one place that must send it.
@@ -79,14 +71,10 @@ fn parse(bytes: &[u8]) -> Result<Secret, &'static str> {
     if bytes.len() > SECRET_BYTES_MAX {
         return Err("is over 64 KiB");
     }
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| "is not UTF-8 text")?
-        .trim();
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8 text")?.trim();
     match text {
         "" => Err("is empty"),
-        _ if text.chars().any(char::is_control) => {
-            Err("holds more than one line or control characters")
-        }
+        _ if text.chars().any(char::is_control) => Err("holds more than one line or control characters"),
         _ => Ok(Secret::new(text.to_owned())),
     }
 }

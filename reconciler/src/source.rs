@@ -12,20 +12,11 @@ mod names;
 use crate::converge::SourceError;
 
 /// An error with its cause.
-fn failed(
-    doing: impl Into<String>,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> SourceError {
-    SourceError {
-        doing: doing.into(),
-        cause: Some(cause.into()),
-    }
+fn failed(doing: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
+    SourceError { doing: doing.into(), cause: Some(cause.into()) }
 }
 
 /// An error that says everything itself.
 fn refused(doing: impl Into<String>) -> SourceError {
-    SourceError {
-        doing: doing.into(),
-        cause: None,
-    }
+    SourceError { doing: doing.into(), cause: None }
 }

@@ -1,9 +1,6 @@
 //! What a look without news costs. Alone in its process, so that nothing else is counted.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set itself up has failed")]
 
 #[path = "edges/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the edges")]

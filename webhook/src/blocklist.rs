@@ -30,9 +30,7 @@ impl Blocklist {
     /// How long `address` stays blocked, if it is.
     pub(crate) fn blocked(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let until = self.0.get(&sender(address))?.blocked_until?;
-        until
-            .checked_duration_since(now)
-            .filter(|left| !left.is_zero())
+        until.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
     /// Counts a bad signature.
@@ -41,18 +39,10 @@ impl Blocklist {
         if !self.0.contains_key(&sender) && self.0.len() >= ADDRESSES_MAX {
             self.make_room(now);
         }
-        let fresh = Counted {
-            since: now,
-            bad: 0,
-            blocked_until: None,
-        };
+        let fresh = Counted { since: now, bad: 0, blocked_until: None };
         let counted = self.0.entry(sender).or_insert(fresh);
         if counted.over(now) {
-            *counted = Counted {
-                since: now,
-                bad: 0,
-                blocked_until: None,
-            };
+            *counted = Counted { since: now, bad: 0, blocked_until: None };
         }
         counted.bad += 1;
         if counted.bad >= BAD_MAX && counted.blocked_until.is_none() {
@@ -65,10 +55,7 @@ impl Blocklist {
         if self.0.len() < ADDRESSES_MAX {
             return;
         }
-        let least = self
-            .0
-            .iter()
-            .min_by_key(|(_, counted)| (counted.blocked_until, counted.bad, counted.since));
+        let least = self.0.iter().min_by_key(|(_, counted)| (counted.blocked_until, counted.bad, counted.since));
         if let Some(address) = least.map(|(address, _)| *address) {
             self.0.remove(&address);
         }
@@ -78,10 +65,7 @@ impl Blocklist {
 impl Counted {
     /// Neither blocked nor within its window any more.
     fn over(&self, now: Instant) -> bool {
-        self.blocked_until
-            .map_or(now.duration_since(self.since) >= WINDOW, |until| {
-                now >= until
-            })
+        self.blocked_until.map_or(now.duration_since(self.since) >= WINDOW, |until| now >= until)
     }
 }
 
@@ -112,10 +96,7 @@ mod tests {
         assert_eq!(list.blocked(bad, start), None);
         list.count(bad, start);
         assert_eq!(list.blocked(bad, start), Some(BLOCKED_FOR));
-        assert_eq!(
-            list.blocked(address("::ffff:192.0.2.1"), start),
-            Some(BLOCKED_FOR)
-        );
+        assert_eq!(list.blocked(address("::ffff:192.0.2.1"), start), Some(BLOCKED_FOR));
         assert_eq!(list.blocked(address("192.0.2.2"), start), None);
         assert_eq!(list.blocked(bad, start + BLOCKED_FOR), None);
     }

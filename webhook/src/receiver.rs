@@ -23,7 +23,9 @@ use crate::{github, signature};
 /// Largest body. A push of 2,000 commits stays below; GitHub itself cuts at 25 MiB.
 pub const BODY_BYTES_MAX: usize = 3 * MIB;
 /// Bodies in memory together.
-const BODIES_MIB_MAX: usize = 64;
+const BODIES_BYTES_MAX: usize = 64 * MIB;
+/// In which memory for bodies is counted: small, so that senders who dawdle over their first bytes hold next to nothing.
+const UNIT: usize = 4096;
 /// From the first byte of a body to its last.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a sender is told to wait when we cannot take its delivery.
@@ -50,15 +52,8 @@ struct Door {
 
 /// Routes for the receivers that are configured: `POST /webhooks/github`.
 pub fn router(settings: Settings, inbox: Arc<dyn Inbox>) -> Router {
-    let door = Door {
-        settings,
-        inbox,
-        blocklist: Mutex::default(),
-        memory: Semaphore::new(BODIES_MIB_MAX),
-    };
-    Router::new()
-        .route("/webhooks/github", post(receive))
-        .with_state(Arc::new(door))
+    let door = Door { settings, inbox, blocklist: Mutex::default(), memory: Semaphore::new(BODIES_BYTES_MAX / UNIT) };
+    Router::new().route("/webhooks/github", post(receive)).with_state(Arc::new(door))
 }
 
 async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
@@ -70,60 +65,32 @@ async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
 
 impl Door {
     async fn receive(&self, request: Request) -> Result<Response, Refused> {
-        let address = request
-            .extensions()
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0.ip());
+        let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         let (parts, body) = request.into_parts();
         expect_plain_json(&parts.headers)?;
         self.expect_not_blocked(address)?;
-        let _reserved = self.reserve(&parts.headers)?;
-        let body = read(body).await?;
+        expect_length_within_limit(&parts.headers)?;
+        let mut held = Held { memory: &self.memory, permit: None, units: 0 };
+        let body = read(body, &mut held).await?;
         let line = self.expect_signature(&parts.headers, &body, address)?;
         let delivery = delivery(&parts.headers, &body, line, &self.settings.reference);
-        drop(body);
+        drop((body, held));
         self.keep(delivery).await
     }
 
     fn expect_not_blocked(&self, address: Option<IpAddr>) -> Result<(), Refused> {
-        let list = self
-            .blocklist
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let list = self.blocklist.lock().unwrap_or_else(PoisonError::into_inner);
         match address.and_then(|address| list.blocked(address, Instant::now())) {
             Some(left) => Err(Refused::new(Refusal::Blocked).after(left.as_secs() + 1)),
             None => Ok(()),
         }
     }
 
-    /// Sets memory aside for the body before reading it.
-    fn reserve(&self, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, Refused> {
-        let length = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let bytes = length.unwrap_or(BODY_BYTES_MAX);
-        if bytes > BODY_BYTES_MAX {
-            return Err(Refused::new(Refusal::TooLarge));
-        }
-        let mib = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX);
-        self.memory
-            .try_acquire_many(mib.max(1))
-            .map_err(|_| Refused::new(Refusal::Busy).after(RETRY_AFTER_SECONDS))
-    }
-
-    fn expect_signature(
-        &self,
-        headers: &HeaderMap,
-        body: &[u8],
-        address: Option<IpAddr>,
-    ) -> Result<usize, Refused> {
+    fn expect_signature(&self, headers: &HeaderMap, body: &[u8], address: Option<IpAddr>) -> Result<usize, Refused> {
         let line = signature::github(headers, body, &self.settings.secrets.now());
         line.ok_or_else(|| {
             if let Some(address) = address {
-                self.blocklist
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .count(address, Instant::now());
+                self.blocklist.lock().unwrap_or_else(PoisonError::into_inner).count(address, Instant::now());
             }
             Refused::new(Refusal::Unauthorised)
         })
@@ -138,11 +105,7 @@ impl Door {
         };
         match self.inbox.keep(delivery).await {
             Ok(Kept::New) => Ok(answer(StatusCode::ACCEPTED, result, reason)),
-            Ok(Kept::Duplicate) => Ok(answer(
-                StatusCode::ACCEPTED,
-                "duplicate",
-                "this delivery is known",
-            )),
+            Ok(Kept::Duplicate) => Ok(answer(StatusCode::ACCEPTED, "duplicate", "this delivery is known")),
             Err(error) => {
                 tracing::error!(%error, "a webhook delivery was not kept; the sender is asked to try again");
                 Err(Refused::new(Refusal::NotKept).after(RETRY_AFTER_SECONDS))
@@ -153,16 +116,10 @@ impl Door {
 
 fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refused> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let only = types
-        .next()
-        .filter(|_| types.next().is_none())
-        .and_then(|value| value.to_str().ok());
+    let only = types.next().filter(|_| types.next().is_none()).and_then(|value| value.to_str().ok());
     let essence = only.map(|value| value.split(';').next().unwrap_or_default().trim());
     if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-        return Err(Refused {
-            reason: "Content-Type must be application/json",
-            ..Refused::new(Refusal::Unsupported)
-        });
+        return Err(Refused { reason: "Content-Type must be application/json", ..Refused::new(Refusal::Unsupported) });
     }
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Refused {
@@ -173,14 +130,42 @@ fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refused> {
     Ok(())
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Refused> {
-    let reading = tokio::time::timeout(BODY_TIMEOUT, read_within_limit(body));
-    reading
-        .await
-        .unwrap_or_else(|_| Err(Refused::new(Refusal::TooSlow)))
+fn expect_length_within_limit(headers: &HeaderMap) -> Result<(), Refused> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES_MAX) {
+        return Err(Refused::new(Refusal::TooLarge));
+    }
+    Ok(())
 }
 
-async fn read_within_limit(mut body: Body) -> Result<Vec<u8>, Refused> {
+/// The share of the memory for bodies that one request holds. It grows with what has arrived, not with what was announced.
+struct Held<'a> {
+    memory: &'a Semaphore,
+    permit: Option<SemaphorePermit<'a>>,
+    units: usize,
+}
+
+impl Held<'_> {
+    fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+        let wanted = bytes.div_ceil(UNIT);
+        let more = u32::try_from(wanted.saturating_sub(self.units)).unwrap_or(u32::MAX);
+        let busy = |_| Refused::new(Refusal::Busy).after(RETRY_AFTER_SECONDS);
+        let permit = self.memory.try_acquire_many(more).map_err(busy)?;
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            None => self.permit = Some(permit),
+        }
+        self.units = self.units.max(wanted);
+        Ok(())
+    }
+}
+
+async fn read(body: Body, held: &mut Held<'_>) -> Result<Vec<u8>, Refused> {
+    let reading = tokio::time::timeout(BODY_TIMEOUT, read_within_limit(body, held));
+    reading.await.unwrap_or_else(|_| Err(Refused::new(Refusal::TooSlow)))
+}
+
+async fn read_within_limit(mut body: Body, held: &mut Held<'_>) -> Result<Vec<u8>, Refused> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refused::new(Refusal::TooSlow))?;
@@ -188,6 +173,7 @@ async fn read_within_limit(mut body: Body) -> Result<Vec<u8>, Refused> {
         if bytes.len() + data.len() > BODY_BYTES_MAX {
             return Err(Refused::new(Refusal::TooLarge));
         }
+        held.grow(bytes.len() + data.len())?;
         bytes.extend_from_slice(data);
     }
     Ok(bytes)
@@ -197,28 +183,16 @@ fn delivery(headers: &HeaderMap, body: &[u8], secret_line: usize, branch: &str) 
     let event = word(headers, "x-github-event").unwrap_or_default();
     let body_digest: [u8; 32] = Sha256::digest(body).into();
     let id = word(headers, "x-github-delivery").unwrap_or_else(|| {
-        let digest = Sha256::new_with_prefix(&event)
-            .chain_update([0])
-            .chain_update(body_digest)
-            .finalize();
+        let digest = Sha256::new_with_prefix(&event).chain_update([0]).chain_update(body_digest).finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     });
-    Delivery {
-        forge: "github",
-        meaning: github::meaning(&event, body, branch),
-        id,
-        event,
-        body_digest,
-        secret_line,
-    }
+    Delivery { forge: "github", meaning: github::meaning(&event, body, branch), id, event, body_digest, secret_line }
 }
 
 /// A header that is one short word; anything else counts as missing.
 fn word(headers: &HeaderMap, name: &str) -> Option<String> {
     let text = headers.get(name)?.to_str().ok()?;
-    let plain = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     (plain && !text.is_empty() && text.len() <= WORD_BYTES_MAX).then(|| text.to_owned())
 }
 
@@ -250,18 +224,11 @@ impl Refused {
             Refusal::Unauthorised => "X-Hub-Signature-256 is missing or wrong",
             Refusal::NotKept => "the delivery could not be stored",
         };
-        Self {
-            why,
-            reason,
-            retry_after: None,
-        }
+        Self { why, reason, retry_after: None }
     }
 
     fn after(self, seconds: u64) -> Self {
-        Self {
-            retry_after: Some(seconds),
-            ..self
-        }
+        Self { retry_after: Some(seconds), ..self }
     }
 }
 
@@ -278,14 +245,10 @@ impl IntoResponse for Refused {
         };
         let mut response = answer(status, "refused", self.reason);
         if let Some(seconds) = self.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, seconds.into());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if close {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -28,9 +28,7 @@ pub enum SecretsError {
     #[error("holds more than {SECRETS_MAX} secrets; remove the oldest")]
     TooMany,
     /// One can be guessed.
-    #[error(
-        "line {line} is shorter than {SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` makes a good one"
-    )]
+    #[error("line {line} is shorter than {SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` makes a good one")]
     TooShort {
         /// Which.
         line: usize,
@@ -64,11 +62,8 @@ impl Secrets {
 }
 
 fn parse(text: &str) -> Result<Lines, SecretsError> {
-    let lines: Lines = text
-        .trim_end()
-        .lines()
-        .map(|line| Zeroizing::new(line.trim_end_matches('\r').as_bytes().to_vec()))
-        .collect();
+    let lines: Lines =
+        text.trim_end().lines().map(|line| Zeroizing::new(line.trim_end_matches('\r').as_bytes().to_vec())).collect();
     if lines.is_empty() {
         return Err(SecretsError::None);
     }
@@ -93,19 +88,9 @@ mod tests {
     fn w03_no_secret_and_short_secrets_are_refused_by_line() {
         assert_eq!(refusal(""), SecretsError::None);
         assert_eq!(refusal("\n"), SecretsError::None);
-        assert_eq!(
-            refusal("fifteen bytes 1"),
-            SecretsError::TooShort { line: 1 }
-        );
-        assert_eq!(
-            refusal("sixteen bytes 12\n\nsixteen bytes 34"),
-            SecretsError::TooShort { line: 2 }
-        );
-        assert!(
-            refusal("short")
-                .to_string()
-                .starts_with("line 1 is shorter than 16 bytes")
-        );
+        assert_eq!(refusal("fifteen bytes 1"), SecretsError::TooShort { line: 1 });
+        assert_eq!(refusal("sixteen bytes 12\n\nsixteen bytes 34"), SecretsError::TooShort { line: 2 });
+        assert!(refusal("short").to_string().starts_with("line 1 is shorter than 16 bytes"));
     }
 
     #[test]
@@ -114,10 +99,7 @@ mod tests {
         assert_eq!(Secrets::parse(line).ok().unwrap().now().len(), 1);
         assert_eq!(Secrets::parse(&line.repeat(3)).ok().unwrap().now().len(), 3);
         assert_eq!(refusal(&line.repeat(4)), SecretsError::TooMany);
-        assert_eq!(
-            Secrets::parse(line).ok().unwrap().now()[0].as_slice(),
-            b"0123456789abcdef"
-        );
+        assert_eq!(Secrets::parse(line).ok().unwrap().now()[0].as_slice(), b"0123456789abcdef");
     }
 
     #[test]
@@ -126,9 +108,7 @@ mod tests {
         let running = secrets.clone();
         assert!(secrets.replace("short").is_err());
         assert_eq!(running.now()[0].as_slice(), b"0123456789abcdef");
-        secrets
-            .replace("another secret of 27 bytes\n0123456789abcdef")
-            .unwrap();
+        secrets.replace("another secret of 27 bytes\n0123456789abcdef").unwrap();
         assert_eq!(running.now().len(), 2);
     }
 }

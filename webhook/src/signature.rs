@@ -9,11 +9,7 @@ const GITHUB: HeaderName = HeaderName::from_static("x-hub-signature-256");
 
 /// Checks GitHub's signature: exactly one header, `sha256=` and 64 lower-case digits, HMAC-SHA256 of the body. Returns the line of
 /// the secret that matched, from 1.
-pub(crate) fn github(
-    headers: &HeaderMap,
-    body: &[u8],
-    secrets: &[Zeroizing<Vec<u8>>],
-) -> Option<usize> {
+pub(crate) fn github(headers: &HeaderMap, body: &[u8], secrets: &[Zeroizing<Vec<u8>>]) -> Option<usize> {
     let mut given = headers.get_all(GITHUB).iter();
     let only = given.next().filter(|_| given.next().is_none())?;
     let tag = digest(only.as_bytes().strip_prefix(b"sha256=")?)?;
@@ -62,34 +58,21 @@ mod tests {
     use super::*;
 
     /// Published by GitHub in "Validating webhook deliveries".
-    const PUBLISHED: &str =
-        "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    const PUBLISHED: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
     fn check(values: &[&str], secrets: &[&str]) -> Option<usize> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(GITHUB, value.parse().unwrap());
         }
-        let secrets: Vec<_> = secrets
-            .iter()
-            .map(|secret| Zeroizing::new(secret.as_bytes().to_vec()))
-            .collect();
+        let secrets: Vec<_> = secrets.iter().map(|secret| Zeroizing::new(secret.as_bytes().to_vec())).collect();
         github(&headers, b"Hello, World!", &secrets)
     }
 
     #[test]
     fn the_published_vector_holds_and_names_its_line() {
-        assert_eq!(
-            check(&[PUBLISHED], &["It's a Secret to Everybody"]),
-            Some(1)
-        );
-        assert_eq!(
-            check(
-                &[PUBLISHED],
-                &["another secret", "It's a Secret to Everybody"]
-            ),
-            Some(2)
-        );
+        assert_eq!(check(&[PUBLISHED], &["It's a Secret to Everybody"]), Some(1));
+        assert_eq!(check(&[PUBLISHED], &["another secret", "It's a Secret to Everybody"]), Some(2));
     }
 
     #[test]
@@ -97,21 +80,11 @@ mod tests {
         let secrets = ["It's a Secret to Everybody"];
         assert_eq!(check(&[], &secrets), None);
         assert_eq!(check(&[PUBLISHED, PUBLISHED], &secrets), None);
-        assert_eq!(
-            check(&[PUBLISHED], &["It's a Secret to Nobody at all"]),
-            None
-        );
+        assert_eq!(check(&[PUBLISHED], &["It's a Secret to Nobody at all"]), None);
         let bare = PUBLISHED.strip_prefix("sha256=").unwrap();
         let upper = format!("sha256={}", bare.to_uppercase());
         let wrong = format!("sha256=8{}", &bare[1..]);
-        for value in [
-            bare,
-            &upper,
-            &wrong,
-            &PUBLISHED[..70],
-            &format!("{PUBLISHED}0"),
-            &format!("{PUBLISHED},{PUBLISHED}"),
-        ] {
+        for value in [bare, &upper, &wrong, &PUBLISHED[..70], &format!("{PUBLISHED}0"), &format!("{PUBLISHED},{PUBLISHED}")] {
             assert_eq!(check(&[value], &secrets), None, "{value}");
         }
     }

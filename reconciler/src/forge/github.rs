@@ -75,26 +75,13 @@ impl GitHub {
             .timeout(CALL_TIMEOUT)
             .user_agent(concat!("pci-segment/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| {
-                wrong(
-                    "status.api_url",
-                    format!("the TLS client cannot be set up ({})", chain(&error)),
-                )
-            })?;
-        Ok(Self {
-            client,
-            statuses,
-            token_file: config.token_file,
-        })
+            .map_err(|error| wrong("status.api_url", format!("the TLS client cannot be set up ({})", chain(&error))))?;
+        Ok(Self { client, statuses, token_file: config.token_file })
     }
 
     async fn send(&self, status: &CommitStatus) -> Result<Option<String>, ReportError> {
-        let url = self
-            .statuses
-            .join(&status.commit.to_string())
-            .map_err(|error| ReportError::Never {
-                reason: error.to_string(),
-            })?;
+        let url =
+            self.statuses.join(&status.commit.to_string()).map_err(|error| ReportError::Never { reason: error.to_string() })?;
         let authorization = self.authorization()?;
         let body = Body {
             state: word(status.state),
@@ -109,17 +96,10 @@ impl GitHub {
             .header("X-GitHub-Api-Version", API_VERSION)
             .header(AUTHORIZATION, authorization)
             .json(&body);
-        let mut response = request
-            .send()
-            .await
-            .map_err(|error| again(&error.without_url()))?;
+        let mut response = request.send().await.map_err(|error| again(&error.without_url()))?;
         let (code, headers) = (response.status().as_u16(), response.headers().clone());
         let mut text = Vec::new();
-        while let Some(part) = response
-            .chunk()
-            .await
-            .map_err(|error| again(&error.without_url()))?
-        {
+        while let Some(part) = response.chunk().await.map_err(|error| again(&error.without_url()))? {
             let room = ANSWER_BYTES_MAX.saturating_sub(text.len());
             text.extend_from_slice(part.get(..room).unwrap_or(&part));
             if room <= part.len() {
@@ -130,13 +110,10 @@ impl GitHub {
     }
 
     fn authorization(&self) -> Result<HeaderValue, ReportError> {
-        let token = Secret::read(&self.token_file).map_err(|error| ReportError::Paused {
-            reason: chain(&error),
-        })?;
+        let token = Secret::read(&self.token_file).map_err(|error| ReportError::Paused { reason: chain(&error) })?;
         let text = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()));
-        let mut value = HeaderValue::from_str(&text).map_err(|_| ReportError::Paused {
-            reason: "status.token_file holds characters a header cannot have".into(),
-        })?;
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| ReportError::Paused { reason: "status.token_file holds characters a header cannot have".into() })?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -158,38 +135,24 @@ fn word(state: StatusState) -> &'static str {
 }
 
 fn again(error: &reqwest::Error) -> ReportError {
-    let reason = if error.is_timeout() {
-        "no answer within 10 s".to_owned()
-    } else {
-        format!("cannot reach the forge: {}", chain(error))
-    };
-    ReportError::Again {
-        reason,
-        after: None,
-    }
+    let reason =
+        if error.is_timeout() { "no answer within 10 s".to_owned() } else { format!("cannot reach the forge: {}", chain(error)) };
+    ReportError::Again { reason, after: None }
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes =
-        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
     cut(&causes.collect::<Vec<_>>().join(": "), 500)
 }
 
 fn wrong(key: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError {
-        key,
-        problem: problem.into(),
-    }
+    ConfigError { key, problem: problem.into() }
 }
 
 fn statuses_url(api_url: &str, repository: &str) -> Result<Url, ConfigError> {
-    let url = Url::parse(api_url.trim_end_matches('/'))
-        .map_err(|error| wrong("status.api_url", format!("is not a URL ({error})")))?;
-    if !url.username().is_empty()
-        || url.password().is_some()
-        || url.query().is_some()
-        || url.fragment().is_some()
-    {
+    let url =
+        Url::parse(api_url.trim_end_matches('/')).map_err(|error| wrong("status.api_url", format!("is not a URL ({error})")))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(wrong(
             "status.api_url",
             "must not hold user-info, a query or a fragment; the token belongs into status.token_file",
@@ -197,24 +160,16 @@ fn statuses_url(api_url: &str, repository: &str) -> Result<Url, ConfigError> {
     }
     let loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-        return Err(wrong(
-            "status.api_url",
-            "must begin with https://, or the token would cross the network in the clear",
-        ));
+        return Err(wrong("status.api_url", "must begin with https://, or the token would cross the network in the clear"));
     }
     let name = |part: &str| {
-        let plain = part
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let plain = part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         plain && !part.is_empty() && part != "." && part != ".."
     };
     match repository.split_once('/') {
         Some((owner, repo)) if name(owner) && name(repo) => {}
         _ => {
-            return Err(wrong(
-                "status.repository",
-                "must be owner/name, like acme/segmentation",
-            ));
+            return Err(wrong("status.repository", "must be owner/name, like acme/segmentation"));
         }
     }
     Url::parse(&format!("{url}/", url = url.as_str().trim_end_matches('/')))
@@ -233,18 +188,9 @@ mod tests {
     #[test]
     fn the_address_is_made_for_both_kinds_of_github() {
         let url = |api_url| statuses_url(api_url, "acme/seg.ment").unwrap().to_string();
-        assert_eq!(
-            url("https://api.github.com"),
-            "https://api.github.com/repos/acme/seg.ment/statuses/"
-        );
-        assert_eq!(
-            url("https://ghe.example/api/v3/"),
-            "https://ghe.example/api/v3/repos/acme/seg.ment/statuses/"
-        );
-        assert_eq!(
-            url("http://127.0.0.1:9/"),
-            "http://127.0.0.1:9/repos/acme/seg.ment/statuses/"
-        );
+        assert_eq!(url("https://api.github.com"), "https://api.github.com/repos/acme/seg.ment/statuses/");
+        assert_eq!(url("https://ghe.example/api/v3/"), "https://ghe.example/api/v3/repos/acme/seg.ment/statuses/");
+        assert_eq!(url("http://127.0.0.1:9/"), "http://127.0.0.1:9/repos/acme/seg.ment/statuses/");
     }
 
     #[test]
@@ -252,10 +198,7 @@ mod tests {
         assert!(refusal("http://api.example", "a/b").contains("https"));
         assert!(!refusal("https://canary@api.example", "a/b").contains("canary"));
         for repository in ["a", "a/b/c", "../b", "a/..", "a/b?x", "a /b", "/b"] {
-            assert!(
-                refusal("https://api.example", repository).starts_with("status.repository"),
-                "{repository}"
-            );
+            assert!(refusal("https://api.example", repository).starts_with("status.repository"), "{repository}");
         }
     }
 }

@@ -12,9 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use policy::snapshot::{CommitId, Entry, Snapshot};
 use sha2::{Digest, Sha256};
 
-use super::limits::{
-    DEPTH_MAX, ENTRIES_VISITED_MAX, FILE_BYTES_MAX, FILES_MAX, PATH_BYTES_MAX, SET_BYTES_MAX,
-};
+use super::limits::{DEPTH_MAX, ENTRIES_VISITED_MAX, FILE_BYTES_MAX, FILES_MAX, PATH_BYTES_MAX, SET_BYTES_MAX};
 use super::{failed, names, refused};
 use crate::converge::{Ancestry, CommitInfo, Head, Source, SourceError};
 
@@ -28,10 +26,7 @@ impl DirectorySource {
     /// A source over `folder`, which is read at each look.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self {
-            folder,
-            last: Arc::default(),
-        }
+        Self { folder, last: Arc::default() }
     }
 
     async fn read(&self) -> Result<CommitId, SourceError> {
@@ -42,15 +37,12 @@ impl DirectorySource {
             *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((id, snapshot));
             Ok(id)
         });
-        task.await
-            .map_err(|error| failed("reading the folder ended unexpectedly", error))?
+        task.await.map_err(|error| failed("reading the folder ended unexpectedly", error))?
     }
 
     fn known(&self, commit: &CommitId) -> Option<Snapshot> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref()
-            .filter(|(id, _)| id == commit)
-            .map(|(_, snapshot)| snapshot.clone())
+        last.as_ref().filter(|(id, _)| id == commit).map(|(_, snapshot)| snapshot.clone())
     }
 }
 
@@ -64,12 +56,8 @@ impl Source for DirectorySource {
             return Ok(snapshot);
         }
         self.read().await?;
-        self.known(commit).ok_or_else(|| {
-            refused(format!(
-                "{} has changed since it was looked at; look again",
-                self.folder.display()
-            ))
-        })
+        self.known(commit)
+            .ok_or_else(|| refused(format!("{} has changed since it was looked at; look again", self.folder.display())))
     }
 
     async fn describe(&self, commit: &CommitId) -> Result<CommitInfo, SourceError> {
@@ -100,19 +88,12 @@ struct Reading {
 }
 
 fn read(folder: &Path) -> Result<Snapshot, SourceError> {
-    let mut reading = Reading {
-        snapshot: Snapshot::default(),
-        visited: 0,
-        bytes: 0,
-    };
+    let mut reading = Reading { snapshot: Snapshot::default(), visited: 0, bytes: 0 };
     let mut folders = vec![(folder.to_owned(), String::new(), 1)];
     while let Some((folder, path, depth)) = folders.pop() {
         let unreadable = |error| {
             failed(
-                format!(
-                    "cannot read the folder {}; check that it exists and that this user may read it",
-                    folder.display()
-                ),
+                format!("cannot read the folder {}; check that it exists and that this user may read it", folder.display()),
                 error,
             )
         };
@@ -120,9 +101,7 @@ fn read(folder: &Path) -> Result<Snapshot, SourceError> {
             let entry = entry.map_err(unreadable)?;
             reading.visited += 1;
             if reading.visited > ENTRIES_VISITED_MAX {
-                return Err(refused(format!(
-                    "the folder has more than {ENTRIES_VISITED_MAX} entries; name a smaller one"
-                )));
+                return Err(refused(format!("the folder has more than {ENTRIES_VISITED_MAX} entries; name a smaller one")));
             }
             if let Some(below) = reading.visit(&entry, &path, depth)? {
                 folders.push((entry.path(), below, depth + 1));
@@ -134,45 +113,28 @@ fn read(folder: &Path) -> Result<Snapshot, SourceError> {
 
 impl Reading {
     /// Looks at one entry; returns its path if it is a folder to look into.
-    fn visit(
-        &mut self,
-        entry: &fs::DirEntry,
-        folder: &str,
-        depth: usize,
-    ) -> Result<Option<String>, SourceError> {
+    fn visit(&mut self, entry: &fs::DirEntry, folder: &str, depth: usize) -> Result<Option<String>, SourceError> {
         let raw = entry.file_name();
+        // A checkout has a `.git`, which no commit can hold.
+        if raw.as_bytes().starts_with(b".") {
+            return Ok(None);
+        }
         let join = |name: &str| {
-            if folder.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{folder}/{name}")
-            }
+            if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
         };
         let name = match names::decode(raw.as_bytes()) {
             Ok(name) => name,
             Err(reason) => {
-                self.snapshot.entries.insert(
-                    join(&names::escape(raw.as_bytes())),
-                    Entry::Refused { reason },
-                );
+                self.snapshot.entries.insert(join(&names::escape(raw.as_bytes())), Entry::Refused { reason });
                 return Ok(None);
             }
         };
-        if name.starts_with('.') {
-            return Ok(None);
-        }
         let path = join(name);
-        let kind = entry
-            .file_type()
-            .map_err(|error| failed(format!("cannot look at {path}"), error))?;
+        let kind = entry.file_type().map_err(|error| failed(format!("cannot look at {path}"), error))?;
         let document = names::is_document(name);
         if path.len() > PATH_BYTES_MAX || depth >= DEPTH_MAX && kind.is_dir() {
-            let reason = format!(
-                "its path is longer than {PATH_BYTES_MAX} bytes or more than {DEPTH_MAX} folders deep"
-            );
-            self.snapshot
-                .entries
-                .insert(names::escape(path.as_bytes()), Entry::Refused { reason });
+            let reason = format!("its path is longer than {PATH_BYTES_MAX} bytes or more than {DEPTH_MAX} folders deep");
+            self.snapshot.entries.insert(names::escape(path.as_bytes()), Entry::Refused { reason });
         } else if kind.is_dir() {
             return Ok(Some(path));
         } else if kind.is_symlink() && (document || !name.contains('.')) {
@@ -186,14 +148,8 @@ impl Reading {
 
     fn file(&mut self, file: &Path, path: &str) -> Result<Entry, SourceError> {
         let mut content = Vec::new();
-        let opened = File::open(file)
-            .and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut content));
-        opened.map_err(|error| {
-            failed(
-                format!("cannot read {path}; check that this user may read it"),
-                error,
-            )
-        })?;
+        let opened = File::open(file).and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut content));
+        opened.map_err(|error| failed(format!("cannot read {path}; check that this user may read it"), error))?;
         let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
         if bytes > FILE_BYTES_MAX {
             let bytes = fs::metadata(file).map_or(bytes, |found| found.len());
@@ -226,6 +182,67 @@ fn id_of(snapshot: &Snapshot) -> Result<CommitId, SourceError> {
             hash.update(part);
         }
     }
-    CommitId::from_bytes(&hash.finalize())
-        .map_err(|_| refused("the digest of the folder has an unexpected length"))
+    CommitId::from_bytes(&hash.finalize()).map_err(|_| refused("the digest of the folder has an unexpected length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn folder(files: &[(&str, &str)]) -> (TempDir, DirectorySource) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let file = dir.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+        let source = DirectorySource::new(dir.path().to_owned());
+        (dir, source)
+    }
+
+    async fn id(source: &DirectorySource) -> CommitId {
+        let Head::At(id) = source.head().await.unwrap() else { panic!("a folder has a head") };
+        id
+    }
+
+    #[tokio::test]
+    async fn the_same_files_have_the_same_id_anywhere_and_others_have_another() {
+        let files = [("a.yaml", "a"), ("b/c.yml", "bc"), ("README.md", "text")];
+        let ((_one, first), (two, second)) = (folder(&files), folder(&files));
+        let commit = id(&first).await;
+        assert_eq!(commit, id(&second).await);
+        fs::write(two.path().join("README.md"), "other text").unwrap();
+        assert_eq!(commit, id(&second).await);
+        fs::write(two.path().join("b/c.yml"), "bd").unwrap();
+        assert_ne!(commit, id(&second).await);
+        let (_three, moved) = folder(&[("a.yaml", "ab"), ("b/c.yml", "c")]);
+        assert_ne!(commit, id(&moved).await);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_of_the_files_the_id_was_made_from() {
+        let (dir, source) = folder(&[("a.yaml", "a")]);
+        let commit = id(&source).await;
+        fs::write(dir.path().join("a.yaml"), "changed").unwrap();
+        assert_eq!(source.snapshot(&commit).await.unwrap().entries["a.yaml"], Entry::File(b"a".to_vec()));
+        id(&source).await;
+        assert!(source.snapshot(&commit).await.unwrap_err().to_string().contains("has changed"));
+    }
+
+    #[tokio::test]
+    async fn links_are_not_followed_and_large_files_not_read() {
+        let (dir, source) = folder(&[("large.yaml", &"a".repeat(2 << 20)), (".git/x.yaml", "x")]);
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link.yaml")).unwrap();
+        std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
+        let entries = source.snapshot(&id(&source).await).await.unwrap().entries;
+        assert_eq!(entries["large.yaml"], Entry::TooLarge { bytes: 2 << 20 });
+        assert_eq!((&entries["link.yaml"], &entries["root"], entries.len()), (&Entry::Symlink, &Entry::Symlink, 3));
+    }
+
+    #[tokio::test]
+    async fn a_missing_folder_is_named() {
+        let source = DirectorySource::new("/nonexistent/policies".into());
+        assert!(source.head().await.unwrap_err().to_string().contains("/nonexistent/policies"));
+    }
 }

@@ -28,7 +28,7 @@ use self::address::Address;
 use self::config::Checked;
 pub use self::config::{ConfigError, Credentials, GitConfig, PACK_BYTES_MAX};
 use self::fault::Fault;
-use self::remote::Answer;
+use self::remote::{Answer, Ask};
 use self::watch::Watch;
 use super::{failed, refused};
 use crate::converge::{Ancestry, CommitInfo, Head, Source, SourceError};
@@ -38,6 +38,9 @@ const CLONE_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// How often a running piece of work is looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long work that was stopped may take to remove what it had begun.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Follows one branch of one repository.
 pub struct GitSource {
@@ -63,10 +66,7 @@ impl GitSource {
     /// # Errors
     /// A setting that cannot be used, by its name in the configuration.
     pub fn new(config: GitConfig) -> Result<Self, ConfigError> {
-        Ok(Self {
-            checked: Arc::new(Checked::new(config)?),
-            state: Arc::default(),
-        })
+        Ok(Self { checked: Arc::new(Checked::new(config)?), state: Arc::default() })
     }
 
     /// Runs `work` on a thread of its own until it ends, the deadline passes, or a limit is passed.
@@ -78,31 +78,26 @@ impl GitSource {
         let timeout = self.checked.config.timeout;
         let began = Instant::now();
         let state = tokio::time::timeout(timeout, Arc::clone(&self.state).lock_owned());
-        let mut state = state.await.map_err(|_| {
-            refused("an earlier look at the repository has not ended yet; we try again")
-        })?;
+        let mut state = state.await.map_err(|_| refused("an earlier look at the repository has not ended yet; we try again"))?;
         let (checked, watch) = (Arc::clone(&self.checked), Arc::new(Watch::new()));
         let stop = StopOnDrop(Arc::clone(&watch));
         let mut task = tokio::task::spawn_blocking(move || {
-            let mut bench = Bench {
-                checked: &checked,
-                state: &mut state,
-                watch: &watch,
-            };
-            work(&mut bench).map_err(Fault::into_error)
+            let lock = mirror::lock(&checked.config.mirror, watch.stopped()).map_err(Fault::into_error)?;
+            let mut bench = Bench { checked: &checked, state: &mut state, watch: &watch };
+            let done = work(&mut bench).map_err(Fault::into_error);
+            drop(lock);
+            done
         });
         loop {
             let left = timeout.saturating_sub(began.elapsed());
-            match tokio::time::timeout(TICK.min(left), &mut task).await {
-                Ok(ended) => {
-                    return ended.map_err(|error| {
-                        failed(
-                            "reading the repository ended unexpectedly; we try again",
-                            error,
-                        )
-                    })?;
-                }
-                Err(_) => self.still_within_limits(began, &stop.0)?,
+            if let Ok(ended) = tokio::time::timeout(TICK.min(left), &mut task).await {
+                return ended.map_err(|error| failed("reading the repository ended unexpectedly; we try again", error))?;
+            }
+            if let Err(error) = self.still_within_limits(began, &stop.0) {
+                stop.0.stop();
+                // Whether it ends in time or not, this piece of work has failed.
+                let _ = tokio::time::timeout(GRACE, &mut task).await;
+                return Err(error);
             }
         }
     }
@@ -111,23 +106,15 @@ impl GitSource {
         let config = &self.checked.config;
         if began.elapsed() >= config.timeout {
             return Err(refused(format!(
-                "no answer from the repository within {} s; check the network, or raise source.timeout",
-                config.timeout.as_secs()
+                "no answer from the repository within {:?}; check the network, or raise source.timeout",
+                config.timeout
             )));
         }
-        if watch
-            .silence()
-            .is_some_and(|silence| silence >= http::SILENCE_TIMEOUT)
-        {
-            return Err(refused(
-                "the server said nothing for 20 s; check the network path to it",
-            ));
+        if watch.silence().is_some_and(|silence| silence >= http::SILENCE_TIMEOUT) {
+            return Err(refused("the server said nothing for 20 s; check the network path to it"));
         }
         if unfinished_pack(&config.mirror) > config.pack_bytes_max {
-            let mib = config.pack_bytes_max / (1024 * 1024);
-            return Err(refused(format!(
-                "pack larger than {mib} MiB; raise source.pack_mib or make the repository smaller"
-            )));
+            return Err(remote::pack_too_large(config.pack_bytes_max));
         }
         Ok(())
     }
@@ -140,30 +127,17 @@ impl Source for GitSource {
 
     async fn snapshot(&self, commit: &CommitId) -> Result<Snapshot, SourceError> {
         let commit = *commit;
-        self.on_thread(move |bench| {
-            bench.reading(&commit, |repo, id, bench| {
-                tree::snapshot(repo, id, &bench.checked.root)
-            })
-        })
-        .await
+        self.on_thread(move |bench| bench.reading(&commit, |repo, id, bench| tree::snapshot(repo, id, &bench.checked.root))).await
     }
 
     async fn describe(&self, commit: &CommitId) -> Result<CommitInfo, SourceError> {
         let commit = *commit;
-        self.on_thread(move |bench| {
-            bench.reading(&commit, |repo, id, _| history::describe(repo, id))
-        })
-        .await
+        self.on_thread(move |bench| bench.reading(&commit, |repo, id, _| history::describe(repo, id))).await
     }
 
     async fn between(&self, base: &CommitId, head: &CommitId) -> Result<Ancestry, SourceError> {
         let (base, head) = (*base, *head);
-        self.on_thread(move |bench| {
-            bench.reading(&head, |repo, id, _| {
-                history::between(repo, object_id(&base)?, id)
-            })
-        })
-        .await
+        self.on_thread(move |bench| bench.reading(&head, |repo, id, _| history::between(repo, object_id(&base)?, id))).await
     }
 }
 
@@ -189,10 +163,7 @@ impl Bench<'_> {
         self.mended(|bench| {
             let repo = mirror::open(&bench.checked.config.mirror)?;
             if !repo.has_object(id) && mirror::followed(&repo)? != Some(id) {
-                return Err(refused(format!(
-                    "commit {commit} is not in the mirror; look at the head of the branch first"
-                ))
-                .into());
+                return Err(refused(format!("commit {commit} is not in the mirror; look at the head of the branch first")).into());
             }
             work(&repo, id, bench)
         })
@@ -202,8 +173,7 @@ impl Bench<'_> {
         match self.look_once() {
             Err(Fault::OtherFormat(kind)) => {
                 let path = &self.checked.config.mirror;
-                mirror::set_aside(path)
-                    .map_err(|error| failed("cannot move the old mirror away", error))?;
+                mirror::set_aside(path).map_err(|error| failed("cannot move the old mirror away", error))?;
                 mirror::create(path, kind)?;
                 self.look_once()
             }
@@ -212,40 +182,28 @@ impl Bench<'_> {
     }
 
     fn look_once(&mut self) -> Result<Head, Fault> {
-        let Checked {
-            address,
-            reference,
-            config,
-            ..
-        } = self.checked;
+        let Checked { address, reference, config, .. } = self.checked;
         let mut repo = mirror::open(&config.mirror)?;
         if let Some(id) = mirror::followed(&repo)? {
-            repo.find_header(id).map_err(|error| {
-                Fault::damaged(
-                    "the last head is missing from the mirror; it is cloned again",
-                    &error,
-                )
-            })?;
+            repo.find_header(id)
+                .map_err(|error| Fault::damaged("the last head is missing from the mirror; it is cloned again", &error))?;
         }
-        let stop = self.watch.stopped();
+        let (stop, pack_bytes_max) = (self.watch.stopped(), config.pack_bytes_max);
+        let ask = |mirror| Ask { mirror, branch: reference, pack_bytes_max, stop };
         let (answer, any) = match address {
             Address::File(path) => {
-                return local::look(&mut repo, path, reference, config.pack_bytes_max, stop);
+                return local::look(&mut repo, path, reference, pack_bytes_max, stop);
             }
             Address::Http { url, .. } => {
                 let line = || http::line(url, &config.credentials, config.ca_file.as_deref());
-                let answer = remote::look(&repo, line()?, reference, stop)?;
+                let answer = remote::look(&ask(&repo), line()?)?;
                 let any = matches!(answer, Answer::Missing) && remote::has_refs(&repo, line()?)?;
                 (answer, any)
             }
             Address::Ssh(address) => {
-                let answer = ssh::call(address, &config.credentials, self.watch, |line| {
-                    remote::look(&repo, line, reference, stop)
-                })?;
-                let any = matches!(answer, Answer::Missing)
-                    && ssh::call(address, &config.credentials, self.watch, |line| {
-                        remote::has_refs(&repo, line)
-                    })?;
+                let call = (address, &config.credentials, self.watch);
+                let answer = ssh::call(call, |line| remote::look(&ask(&repo), line))?;
+                let any = matches!(answer, Answer::Missing) && ssh::call(call, |line| remote::has_refs(&repo, line))?;
                 (answer, any)
             }
         };
@@ -257,19 +215,11 @@ impl Bench<'_> {
     }
 
     fn clone_again(&mut self, cause: SourceError) -> Result<(), Fault> {
-        if self
-            .state
-            .cloned_again
-            .is_some_and(|last| last.elapsed() < CLONE_AGAIN_AFTER)
-        {
-            return Err(failed(
-                "the mirror is damaged again within an hour; check the disk it is on",
-                cause,
-            )
-            .into());
+        if self.state.cloned_again.is_some_and(|last| last.elapsed() < CLONE_AGAIN_AFTER) {
+            return Err(failed("the mirror is damaged again within an hour; check the disk it is on", cause).into());
         }
-        let aside = mirror::set_aside(&self.checked.config.mirror)
-            .map_err(|error| failed("cannot move the damaged mirror away", error))?;
+        let aside =
+            mirror::set_aside(&self.checked.config.mirror).map_err(|error| failed("cannot move the damaged mirror away", error))?;
         tracing::warn!(cause = %cause, aside = %aside.display(), "the mirror is damaged and is cloned again");
         self.state.cloned_again = Some(Instant::now());
         self.look().map(|_| ())
@@ -290,18 +240,12 @@ fn unfinished_pack(mirror: &Path) -> u64 {
     let Ok(files) = std::fs::read_dir(mirror.join("objects/pack")) else {
         return 0;
     };
-    let unfinished = files
-        .flatten()
-        .filter(|file| !file.file_name().to_string_lossy().starts_with("pack-"));
-    unfinished
-        .filter_map(|file| file.metadata().ok())
-        .map(|found| found.len())
-        .sum()
+    let unfinished = files.flatten().filter(|file| !file.file_name().to_string_lossy().starts_with("pack-"));
+    unfinished.filter_map(|file| file.metadata().ok()).map(|found| found.len()).sum()
 }
 
 fn commit_id(id: ObjectId) -> Result<CommitId, Fault> {
-    CommitId::from_bytes(id.as_bytes())
-        .map_err(|_| refused(format!("{id} is not an object id we know")).into())
+    CommitId::from_bytes(id.as_bytes()).map_err(|_| refused(format!("{id} is not an object id we know")).into())
 }
 
 fn head_at(id: ObjectId) -> Result<Head, Fault> {
@@ -309,6 +253,5 @@ fn head_at(id: ObjectId) -> Result<Head, Fault> {
 }
 
 fn object_id(commit: &CommitId) -> Result<ObjectId, Fault> {
-    ObjectId::try_from(commit.as_bytes())
-        .map_err(|_| refused(format!("{commit} is not an object id of Git")).into())
+    ObjectId::try_from(commit.as_bytes()).map_err(|_| refused(format!("{commit} is not an object id of Git")).into())
 }

@@ -20,10 +20,7 @@ pub(crate) fn is_document(name: &str) -> bool {
 /// Why the name is refused.
 pub(crate) fn decode(raw: &[u8]) -> Result<&str, String> {
     if raw.len() > NAME_BYTES_MAX {
-        return Err(format!(
-            "its name has {} bytes; the limit is {NAME_BYTES_MAX}",
-            raw.len()
-        ));
+        return Err(format!("its name has {} bytes; the limit is {NAME_BYTES_MAX}", raw.len()));
     }
     let name = std::str::from_utf8(raw).map_err(|_| "its name is not UTF-8".to_owned())?;
     if name.chars().any(deceives) {
@@ -32,11 +29,7 @@ pub(crate) fn decode(raw: &[u8]) -> Result<&str, String> {
     if name.contains(['/', '\\']) {
         return Err("its name holds a slash or a backslash".to_owned());
     }
-    let options = gix::validate::path::component::Options {
-        protect_windows: false,
-        protect_hfs: true,
-        protect_ntfs: true,
-    };
+    let options = gix::validate::path::component::Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
     gix::validate::path::component(BStr::new(raw), None, options)
         .map_err(|_| "its name is reserved by Git or means another folder".to_owned())?;
     if !is_nfc(name) {
@@ -63,44 +56,23 @@ mod tests {
 
     #[test]
     fn ordinary_names_in_any_script_are_taken() {
-        for name in [
-            "policy.yaml",
-            "con.yaml",
-            "größe.yml",
-            "政策.yaml",
-            "a b.yaml",
-            ".hidden",
-        ] {
+        for name in ["policy.yaml", "con.yaml", "größe.yml", "政策.yaml", "a b.yaml", ".hidden"] {
             assert_eq!(decode(name.as_bytes()), Ok(name));
         }
     }
 
     #[test]
     fn g01_names_that_mean_another_place_are_refused() {
-        for name in [
-            "..",
-            ".",
-            ".git",
-            ".GIT",
-            "git~1",
-            ".g\u{200c}it",
-            "a/b",
-            "a\\b",
-            "",
-        ] {
+        for name in ["..", ".", ".git", ".GIT", "git~1", ".g\u{200c}it", "a/b", "a\\b", ""] {
             assert!(decode(name.as_bytes()).is_err(), "{name:?}");
         }
     }
 
     #[test]
     fn g03_names_that_deceive_are_refused_and_shown_escaped() {
-        for name in [
-            b"a\xff.yaml".as_slice(),
-            b"a\n.yaml",
-            b"\x1b[2Ja.yaml",
-            "a\u{202e}lmay.yaml".as_bytes(),
-            "e\u{301}.yaml".as_bytes(),
-        ] {
+        for name in
+            [b"a\xff.yaml".as_slice(), b"a\n.yaml", b"\x1b[2Ja.yaml", "a\u{202e}lmay.yaml".as_bytes(), "e\u{301}.yaml".as_bytes()]
+        {
             assert!(decode(name).is_err(), "{}", escape(name));
             assert!(escape(name).bytes().all(|b| (0x20..0x7f).contains(&b)));
         }

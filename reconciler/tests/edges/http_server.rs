@@ -54,37 +54,22 @@ impl GitServer {
         make_certificate(&cert, &key).await;
         let config = ServerConfig::builder()
             .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_file(cert).unwrap()],
-                PrivateKeyDer::from_pem_file(key).unwrap(),
-            )
+            .with_single_cert(vec![CertificateDer::from_pem_file(cert).unwrap()], PrivateKeyDer::from_pem_file(key).unwrap())
             .unwrap();
         let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self::at(inner.local_addr().unwrap(), root);
         let app = server.app();
-        let listener = TlsListener {
-            inner,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        };
+        let listener = TlsListener { inner, acceptor: TlsAcceptor::from(Arc::new(config)) };
         tokio::spawn(async move { axum::serve(listener, app).await });
         server
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.seen
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|seen| seen.line.clone())
-            .collect()
+        self.seen.lock().unwrap().iter().map(|seen| seen.line.clone()).collect()
     }
 
     fn at(address: SocketAddr, root: &Path) -> Self {
-        Self {
-            address,
-            root: root.to_owned(),
-            seen: Arc::default(),
-        }
+        Self { address, root: root.to_owned(), seen: Arc::default() }
     }
 
     fn app(&self) -> Router {
@@ -94,38 +79,20 @@ impl GitServer {
 
 async fn serve(State(server): State<GitServer>, request: Request) -> Response {
     let line = format!("{} {}", request.method(), request.uri());
-    server.seen.lock().unwrap().push(Seen {
-        line,
-        headers: request.headers().clone(),
-    });
+    server.seen.lock().unwrap().push(Seen { line, headers: request.headers().clone() });
     let path = request.uri().path().to_owned();
-    let (first, rest) = path
-        .trim_start_matches('/')
-        .split_once('/')
-        .unwrap_or_default();
+    let (first, rest) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
     match first {
         "private" => {
-            let given = request
-                .headers()
-                .get(header::AUTHORIZATION)
-                .map(|value| value.as_bytes().to_vec());
+            let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes().to_vec());
             if given.as_deref() != Some(EXPECTED.as_bytes()) {
-                return (
-                    StatusCode::UNAUTHORIZED,
-                    [(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")],
-                )
-                    .into_response();
+                return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")]).into_response();
             }
             backend(&server.root, rest, request).await
         }
-        "redirect" => (
-            StatusCode::FOUND,
-            [(
-                header::LOCATION,
-                format!("http://localhost:{}/{rest}", server.address.port()),
-            )],
-        )
-            .into_response(),
+        "redirect" => {
+            (StatusCode::FOUND, [(header::LOCATION, format!("http://localhost:{}/{rest}", server.address.port()))]).into_response()
+        }
         "silent" => {
             tokio::time::sleep(Duration::from_secs(120)).await;
             StatusCode::OK.into_response()
@@ -142,14 +109,7 @@ async fn serve(State(server): State<GitServer>, request: Request) -> Response {
 /// Runs `git http-backend` as the CGI program it is.
 async fn backend(root: &Path, path: &str, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let header = |name: &str| {
-        parts
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let mut child = Command::new("git")
         .arg("http-backend")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -170,20 +130,14 @@ async fn backend(root: &Path, path: &str, request: Request) -> Response {
     let mut stdin = child.stdin.take().unwrap();
     tokio::spawn(async move { stdin.write_all(&body).await });
     let output = child.wait_with_output().await.unwrap().stdout;
-    let end = output
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .unwrap();
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     let mut response = Response::new(Body::from(output[end + 4..].to_vec()));
     for line in String::from_utf8_lossy(&output[..end]).lines() {
         let (name, value) = line.split_once(": ").unwrap();
         if name == "Status" {
             *response.status_mut() = StatusCode::from_u16(value[..3].parse().unwrap()).unwrap();
         } else {
-            response.headers_mut().insert(
-                header::HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                value.parse().unwrap(),
-            );
+            response.headers_mut().insert(header::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
     }
     response
@@ -204,12 +158,7 @@ async fn make_certificate(cert: &Path, key: &Path) {
             "-subj",
             "/CN=loopback",
         ])
-        .args([
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-        ])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-keyout")
         .arg(key)
         .arg("-out")
@@ -217,11 +166,7 @@ async fn make_certificate(cert: &Path, key: &Path) {
         .output()
         .await
         .unwrap();
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 struct TlsListener {

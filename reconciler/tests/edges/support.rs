@@ -21,9 +21,7 @@ impl World {
     }
 
     pub(crate) fn with_format(format: &str) -> Self {
-        let world = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let world = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir(world.repo()).unwrap();
         world.git(&["init", "-q", "-b", "main", "--object-format", format]);
         world
@@ -122,11 +120,7 @@ pub(crate) fn git_in(folder: &Path, args: &[&str], input: &[u8]) -> String {
         .unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 

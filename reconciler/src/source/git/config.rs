@@ -63,10 +63,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(key: &'static str, problem: impl Into<String>) -> Self {
-        Self {
-            key,
-            problem: problem.into(),
-        }
+        Self { key, problem: problem.into() }
     }
 }
 
@@ -84,17 +81,11 @@ pub(crate) struct Checked {
 impl Checked {
     /// Checks all settings without touching the disk or the network.
     pub(crate) fn new(config: GitConfig) -> Result<Self, ConfigError> {
-        let address = Address::parse(&config.url)
-            .map_err(|problem| ConfigError::new("source.url", problem))?;
+        let address = Address::parse(&config.url).map_err(|problem| ConfigError::new("source.url", problem))?;
         credentials_fit(&address, &config.credentials)?;
         let reference = reference(&config.branch)?;
         let root = root(&config.path)?;
-        Ok(Self {
-            address,
-            reference,
-            root,
-            config,
-        })
+        Ok(Self { address, reference, root, config })
     }
 }
 
@@ -105,24 +96,14 @@ fn credentials_fit(address: &Address, credentials: &Credentials) -> Result<(), C
             wrong("a password would cross the network in the clear over http; use an https address")
         }
         (Address::Http { clear: false, .. }, Credentials::Password { username, .. }) => {
-            if username.is_empty()
-                || username.contains(':')
-                || username.chars().any(char::is_control)
-            {
+            if username.is_empty() || username.contains(':') || username.chars().any(char::is_control) {
                 return wrong("username is empty or holds `:` or control characters");
             }
             Ok(())
         }
-        (
-            Address::Ssh(_),
-            Credentials::SshKey {
-                ssh_key_file,
-                known_hosts_file,
-            },
-        ) => {
+        (Address::Ssh(_), Credentials::SshKey { ssh_key_file, known_hosts_file }) => {
             for file in [ssh_key_file, known_hosts_file] {
-                plain_path(file)
-                    .map_err(|problem| ConfigError::new("source.credentials", problem))?;
+                plain_path(file).map_err(|problem| ConfigError::new("source.credentials", problem))?;
             }
             Ok(())
         }
@@ -142,10 +123,7 @@ fn plain_path(path: &Path) -> Result<(), String> {
     let text = path.to_str().ok_or("a file name is not UTF-8")?;
     let odd = |c: char| c.is_control() || matches!(c, '"' | '\'' | '\\' | '%' | '$' | '~');
     if !text.starts_with('/') || text.contains(odd) {
-        return Err(format!(
-            "{} must be an absolute path without quotes, `\\`, `%`, `$` and `~`",
-            path.display()
-        ));
+        return Err(format!("{} must be an absolute path without quotes, `\\`, `%`, `$` and `~`", path.display()));
     }
     Ok(())
 }
@@ -154,28 +132,16 @@ fn reference(branch: &str) -> Result<String, ConfigError> {
     let full = format!("refs/heads/{branch}");
     let valid = gix::validate::reference::name(full.as_str().into()).is_ok();
     if branch.starts_with("refs/") || branch.starts_with('-') || branch.contains('*') || !valid {
-        return Err(ConfigError::new(
-            "source.branch",
-            "not a branch name; write it without `refs/heads/`, like `main`",
-        ));
+        return Err(ConfigError::new("source.branch", "not a branch name; write it without `refs/heads/`, like `main`"));
     }
     Ok(full)
 }
 
 fn root(path: &str) -> Result<Vec<String>, ConfigError> {
-    let parts = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".");
+    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
     let parts: Vec<String> = parts.map(str::to_owned).collect();
-    if path.starts_with('/')
-        || parts
-            .iter()
-            .any(|part| part == ".." || part.chars().any(char::is_control))
-    {
-        return Err(ConfigError::new(
-            "source.path",
-            "must be a folder inside the repository, like `policies` or `.`",
-        ));
+    if path.starts_with('/') || parts.iter().any(|part| part == ".." || part.chars().any(char::is_control)) {
+        return Err(ConfigError::new("source.path", "must be a folder inside the repository, like `policies` or `.`"));
     }
     Ok(parts)
 }
@@ -198,17 +164,11 @@ mod tests {
     }
 
     fn password() -> Credentials {
-        Credentials::Password {
-            username: "git".into(),
-            password_file: "/run/token".into(),
-        }
+        Credentials::Password { username: "git".into(), password_file: "/run/token".into() }
     }
 
     fn key(known_hosts: &str) -> Credentials {
-        Credentials::SshKey {
-            ssh_key_file: "/run/key".into(),
-            known_hosts_file: known_hosts.into(),
-        }
+        Credentials::SshKey { ssh_key_file: "/run/key".into(), known_hosts_file: known_hosts.into() }
     }
 
     fn refusal(config: GitConfig) -> String {
@@ -218,10 +178,7 @@ mod tests {
     #[test]
     fn g10_a_password_over_clear_http_is_refused_before_any_connection() {
         let text = refusal(config("http://host/p", password()));
-        assert!(
-            text.starts_with("source.credentials: ") && text.contains("https"),
-            "{text}"
-        );
+        assert!(text.starts_with("source.credentials: ") && text.contains("https"), "{text}");
         assert!(Checked::new(config("https://host/p", password())).is_ok());
     }
 
@@ -235,23 +192,14 @@ mod tests {
     #[test]
     fn branches_and_paths_are_checked() {
         for branch in ["refs/heads/main", "-x", "a..b", "", "a b", "*"] {
-            let config = GitConfig {
-                branch: branch.into(),
-                ..config("file:///p", Credentials::None)
-            };
+            let config = GitConfig { branch: branch.into(), ..config("file:///p", Credentials::None) };
             assert!(refusal(config).starts_with("source.branch"), "{branch}");
         }
         for path in ["/etc", "a/../../b", "a\nb"] {
-            let config = GitConfig {
-                path: path.into(),
-                ..config("file:///p", Credentials::None)
-            };
+            let config = GitConfig { path: path.into(), ..config("file:///p", Credentials::None) };
             assert!(refusal(config).starts_with("source.path"), "{path}");
         }
-        let config = GitConfig {
-            path: "./a//b/".into(),
-            ..config("file:///p", Credentials::None)
-        };
+        let config = GitConfig { path: "./a//b/".into(), ..config("file:///p", Credentials::None) };
         assert_eq!(Checked::new(config).unwrap().root, ["a", "b"]);
     }
 }

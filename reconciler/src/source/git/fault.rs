@@ -25,9 +25,9 @@ impl Fault {
     pub(crate) fn into_error(self) -> SourceError {
         match self {
             Self::Failed(error) | Self::Damaged(error) => error,
-            Self::OtherFormat(kind) => crate::source::refused(format!(
-                "the repository changed its object format to {kind} while we looked; we look again"
-            )),
+            Self::OtherFormat(kind) => {
+                crate::source::refused(format!("the repository changed its object format to {kind} while we looked; we look again"))
+            }
         }
     }
 }
@@ -58,10 +58,7 @@ pub(crate) fn text_of(error: &(dyn Error + 'static)) -> String {
 /// White space and control characters become single blanks.
 pub(crate) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
-    words
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// What a person could do about a failed connection, from the text of its causes.
@@ -71,26 +68,14 @@ pub(crate) fn advice(causes: &str) -> &'static str {
             &["refusing to follow redirect"],
             "the server redirects to another address; write that address in source.url, with `.git` at its end if it has it",
         ),
-        (
-            &["HTTP status 401", "redentials provided for"],
-            "the server refuses our credentials (401); check source.credentials",
-        ),
-        (
-            &["HTTP status 403"],
-            "the server forbids reading (403); give this account read access to the repository",
-        ),
+        (&["HTTP status 401", "redentials provided for"], "the server refuses our credentials (401); check source.credentials"),
+        (&["HTTP status 403"], "the server forbids reading (403); give this account read access to the repository"),
         (
             &["HTTP status 404"],
             "the server does not know this repository (404); check source.url, and source.credentials if it is private",
         ),
-        (
-            &["HTTP status 429"],
-            "the server asks us to slow down (429); a longer source.poll_interval helps",
-        ),
-        (
-            &["HTTP status 5"],
-            "the server has trouble of its own; we try again",
-        ),
+        (&["HTTP status 429"], "the server asks us to slow down (429); a longer source.poll_interval helps"),
+        (&["HTTP status 5"], "the server has trouble of its own; we try again"),
         (
             &["dns error", "failed to lookup address"],
             "the host name does not resolve; check source.url and the name service of this host",
@@ -99,25 +84,11 @@ pub(crate) fn advice(causes: &str) -> &'static str {
             &["certificate", "UnknownIssuer"],
             "the certificate of the server is not trusted; a private authority goes into source.ca_file",
         ),
-        (
-            &["onnection refused"],
-            "nothing listens at that address; check source.url and the firewall",
-        ),
-        (
-            &["timed out", "Interrupted", "interrupted"],
-            "the server stopped answering; check the network path to it",
-        ),
-        (
-            &["alloc", "memory"],
-            "an object is larger than 32 MiB; take it out of the repository",
-        ),
-        (
-            &["Didn't find 'application/x-git-upload-pack"],
-            "the address answers, but not as a Git repository; check source.url",
-        ),
+        (&["onnection refused"], "nothing listens at that address; check source.url and the firewall"),
+        (&["timed out", "Interrupted", "interrupted"], "the server stopped answering; check the network path to it"),
+        (&["alloc", "memory"], "an object is larger than 32 MiB; take it out of the repository"),
+        (&["Didn't find 'application/x-git-upload-pack"], "the address answers, but not as a Git repository; check source.url"),
     ];
-    let found = TABLE
-        .iter()
-        .find(|(signs, _)| signs.iter().any(|sign| causes.contains(sign)));
+    let found = TABLE.iter().find(|(signs, _)| signs.iter().any(|sign| causes.contains(sign)));
     found.map_or("we try again; the cause follows", |(_, advice)| advice)
 }

@@ -16,41 +16,20 @@ use crate::source::limits::OBJECT_BYTES_MAX;
 use crate::source::{failed, refused};
 
 /// Looks at the branch and copies what is new.
-pub(crate) fn look(
-    mirror: &mut Repository,
-    path: &Path,
-    branch: &str,
-    bytes_max: u64,
-    stop: &AtomicBool,
-) -> Result<Head, Fault> {
+pub(crate) fn look(mirror: &mut Repository, path: &Path, branch: &str, bytes_max: u64, stop: &AtomicBool) -> Result<Head, Fault> {
     let opened = mirror::options().with(gix::sec::Trust::Full).open(path);
-    let source = opened
-        .map_err(|error| unreadable(path, &error))?
-        .to_thread_local();
+    let source = opened.map_err(|error| unreadable(path, &error))?.to_thread_local();
     let Some(id) = branch_id(&source, branch).map_err(|error| unreadable(path, &error))? else {
-        let refs = source
-            .references()
-            .and_then(|all| Ok(all.all()?.next().is_some()));
+        let refs = source.references().and_then(|all| Ok(all.all()?.next().is_some()));
         let any = refs.map_err(|error| unreadable(path, &error))?;
-        return Ok(if any {
-            Head::BranchMissing
-        } else {
-            Head::EmptyRepository
-        });
+        return Ok(if any { Head::BranchMissing } else { Head::EmptyRepository });
     };
     if source.object_hash() != mirror.object_hash() {
         return Err(Fault::OtherFormat(source.object_hash()));
     }
     if mirror::followed(mirror)? != Some(id) {
         mirror.objects.refresh_never();
-        let mut copy = Copy {
-            source: &source,
-            mirror,
-            path,
-            left: bytes_max,
-            bytes_max,
-            stop,
-        };
+        let mut copy = Copy { source: &source, mirror, path, left: bytes_max, bytes_max, stop };
         copy.all_below(id)?;
         mirror::follow(mirror, id)?;
     }
@@ -58,10 +37,7 @@ pub(crate) fn look(
 }
 
 fn unreadable(path: &Path, error: &gix::Error) -> SourceError {
-    let doing = format!(
-        "cannot read the repository {}; check source.url and that this user may read it",
-        path.display()
-    );
+    let doing = format!("cannot read the repository {}; check source.url and that this user may read it", path.display());
     failed(doing, text_of(error))
 }
 
@@ -112,21 +88,20 @@ impl Copy<'_> {
     }
 
     fn read(&mut self, id: ObjectId) -> Result<(Kind, Vec<u8>), Fault> {
-        let size = self
-            .source
-            .find_header(id)
-            .map_err(|error| unreadable(self.path, &error))?
-            .size();
+        let size = self.source.find_header(id).map_err(|error| unreadable(self.path, &error))?.size();
         if size > OBJECT_BYTES_MAX {
-            return Err(refused(format!("object {id} has {size} bytes; the limit is {OBJECT_BYTES_MAX}; take it out of the repository")).into());
+            return Err(refused(format!(
+                "object {id} has {size} bytes; the limit is {OBJECT_BYTES_MAX}; take it out of the repository"
+            ))
+            .into());
         }
         self.left = self.left.checked_sub(size).ok_or_else(|| {
-            refused(format!("new objects have more than {} bytes together; raise source.pack_mib or make the repository smaller", self.bytes_max))
+            refused(format!(
+                "new objects have more than {} bytes together; raise source.pack_mib or make the repository smaller",
+                self.bytes_max
+            ))
         })?;
-        let object = self
-            .source
-            .find_object(id)
-            .map_err(|error| unreadable(self.path, &error))?;
+        let object = self.source.find_object(id).map_err(|error| unreadable(self.path, &error))?;
         Ok((object.kind, object.detach().data))
     }
 
@@ -142,17 +117,11 @@ impl Copy<'_> {
 
     fn write(&self, id: ObjectId, kind: Kind, bytes: &[u8]) -> Result<(), Fault> {
         let written = self.mirror.objects.write_buf(kind, bytes);
-        let written = written.map_err(|error| {
-            failed(
-                "cannot write to the mirror; check the space on its disk",
-                text_of(&error),
-            )
-        })?;
+        let written =
+            written.map_err(|error| failed("cannot write to the mirror; check the space on its disk", text_of(&error)))?;
         if written != id {
-            let problem = format!(
-                "object {id} of {} does not have the content its name promises; run `git fsck` there",
-                self.path.display()
-            );
+            let problem =
+                format!("object {id} of {} does not have the content its name promises; run `git fsck` there", self.path.display());
             return Err(refused(problem).into());
         }
         Ok(())
@@ -160,18 +129,12 @@ impl Copy<'_> {
 }
 
 fn commit_children(bytes: &[u8], hash: gix::hash::Kind) -> gix::Result<Vec<ObjectId>> {
-    let mut children: Vec<_> = CommitRefIter::from_bytes(bytes, hash)
-        .parent_ids()
-        .collect();
+    let mut children: Vec<_> = CommitRefIter::from_bytes(bytes, hash).parent_ids().collect();
     children.push(CommitRefIter::from_bytes(bytes, hash).tree_id()?);
     Ok(children)
 }
 
 fn tree_children(bytes: &[u8], hash: gix::hash::Kind) -> gix::Result<Vec<ObjectId>> {
     let entries = TreeRefIter::from_bytes(bytes, hash).entries()?;
-    Ok(entries
-        .iter()
-        .filter(|entry| !entry.mode.is_commit())
-        .map(|entry| entry.oid.to_owned())
-        .collect())
+    Ok(entries.iter().filter(|entry| !entry.mode.is_commit()).map(|entry| entry.oid.to_owned()).collect())
 }

@@ -27,14 +27,11 @@ pub(crate) type SshLine = Line<Connection<Watched<ChildStdout>, ChildStdin>>;
 /// Starts the client, lets `speak` use the line through it, and ends the client. When that fails, the error says what the client
 /// had to say.
 pub(crate) fn call<T>(
-    address: &SshAddress,
-    credentials: &Credentials,
-    watch: &Watch,
+    (address, credentials, watch): (&SshAddress, &Credentials, &Watch),
     speak: impl FnOnce(SshLine) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
     let spawned = command(address, credentials).spawn();
-    let mut child =
-        spawned.map_err(|error| failed("cannot start `ssh`; install the OpenSSH client", error))?;
+    let mut child = spawned.map_err(|error| failed("cannot start `ssh`; install the OpenSSH client", error))?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let client = Client(Arc::new(Mutex::new(child)));
     watch.kill_on_stop(Arc::clone(&client.0));
@@ -47,33 +44,15 @@ pub(crate) fn call<T>(
     drop(client);
     watch.forget();
     let said = said.join().unwrap_or_default();
-    answer.map_err(|fault| {
-        if said.is_empty() {
-            fault
-        } else {
-            explained(fault, said)
-        }
-    })
+    answer.map_err(|fault| if said.is_empty() { fault } else { explained(fault, said) })
 }
 
 fn line(address: &SshAddress, stdout: Watched<ChildStdout>, stdin: ChildStdin) -> SshLine {
     let none: Option<(&str, Option<u16>)> = None;
     let url = format!("ssh://{}/", address.host);
-    let transport = Connection::new(
-        stdout,
-        stdin,
-        Protocol::V2,
-        address.path.as_str(),
-        none,
-        ConnectMode::Process,
-        false,
-    )
-    .custom_url(Some(url.as_str().into()));
-    Line {
-        transport,
-        options: None,
-        url,
-    }
+    let transport = Connection::new(stdout, stdin, Protocol::V2, address.path.as_str(), none, ConnectMode::Process, false)
+        .custom_url(Some(url.as_str().into()));
+    Line { transport, options: None, url }
 }
 
 fn explained(fault: Fault, said: String) -> Fault {
@@ -81,17 +60,11 @@ fn explained(fault: Fault, said: String) -> Fault {
         said if said.contains("Host key verification failed") => {
             "the key of the server is not in known_hosts_file, or is another one"
         }
-        said if said.contains("Permission denied") => {
-            "the server refuses our key; check ssh_key_file and its rights"
-        }
+        said if said.contains("Permission denied") => "the server refuses our key; check ssh_key_file and its rights",
         _ => "the SSH client says why",
     };
     match fault {
-        Fault::Failed(_) => failed(
-            format!("cannot read from the remote repository: {advice}"),
-            said,
-        )
-        .into(),
+        Fault::Failed(_) => failed(format!("cannot read from the remote repository: {advice}"), said).into(),
         Fault::Damaged(_) | Fault::OtherFormat(_) => fault,
     }
 }
@@ -100,10 +73,7 @@ fn explained(fault: Fault, said: String) -> Fault {
 fn last_words(mut stderr: ChildStderr) -> String {
     let mut said = Vec::new();
     // A broken pipe leaves what was read so far.
-    let _ = stderr
-        .by_ref()
-        .take(STDERR_BYTES_MAX)
-        .read_to_end(&mut said);
+    let _ = stderr.by_ref().take(STDERR_BYTES_MAX).read_to_end(&mut said);
     let _ = std::io::copy(&mut stderr, &mut std::io::sink());
     one_line(&String::from_utf8_lossy(&said))
 }
@@ -146,15 +116,8 @@ fn command(address: &SshAddress, credentials: &Credentials) -> Command {
     ] {
         command.args(["-o", option]);
     }
-    if let Credentials::SshKey {
-        ssh_key_file,
-        known_hosts_file,
-    } = credentials
-    {
-        command.arg("-o").arg(format!(
-            "UserKnownHostsFile=\"{}\"",
-            known_hosts_file.display()
-        ));
+    if let Credentials::SshKey { ssh_key_file, known_hosts_file } = credentials {
+        command.arg("-o").arg(format!("UserKnownHostsFile=\"{}\"", known_hosts_file.display()));
         command.arg("-i").arg(ssh_key_file);
     }
     if let Some(port) = address.port {
@@ -163,22 +126,10 @@ fn command(address: &SshAddress, credentials: &Credentials) -> Command {
     if let Some(user) = &address.user {
         command.arg("-l").arg(user);
     }
-    command
-        .arg("--")
-        .arg(&address.host)
-        .arg(format!("git-upload-pack {}", quoted(&address.path)));
-    command
-        .env_clear()
-        .env("GIT_PROTOCOL", "version=2")
-        .env("LC_ALL", "C");
-    command.env(
-        "PATH",
-        std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
-    );
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg("--").arg(&address.host).arg(format!("git-upload-pack {}", quoted(&address.path)));
+    command.env_clear().env("GIT_PROTOCOL", "version=2").env("LC_ALL", "C");
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -192,51 +143,24 @@ mod tests {
     use super::*;
 
     fn arguments(address: &SshAddress) -> Vec<String> {
-        let credentials = Credentials::SshKey {
-            ssh_key_file: "/run/key".into(),
-            known_hosts_file: "/run/known hosts".into(),
-        };
+        let credentials = Credentials::SshKey { ssh_key_file: "/run/key".into(), known_hosts_file: "/run/known hosts".into() };
         let command = command(address, &credentials);
-        assert!(command.get_envs().all(|(name, _)| {
-            ["PATH", "GIT_PROTOCOL", "LC_ALL"]
-                .iter()
-                .any(|known| name == *known)
-        }));
-        command
-            .get_args()
-            .map(|argument| argument.to_str().unwrap().to_owned())
-            .collect()
+        assert!(command.get_envs().all(|(name, _)| { ["PATH", "GIT_PROTOCOL", "LC_ALL"].iter().any(|known| name == *known) }));
+        command.get_args().map(|argument| argument.to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
     fn g10_the_client_gets_fixed_options_then_two_dashes_then_host_and_command() {
-        let address = SshAddress {
-            user: Some("git".into()),
-            host: "example.org".into(),
-            port: Some(2222),
-            path: "/a'; touch x; '".into(),
-        };
+        let address =
+            SshAddress { user: Some("git".into()), host: "example.org".into(), port: Some(2222), path: "/a'; touch x; '".into() };
         let arguments = arguments(&address);
         assert_eq!(arguments[..2], ["-F", "/dev/null"]);
-        for option in [
-            "BatchMode=yes",
-            "IdentitiesOnly=yes",
-            "StrictHostKeyChecking=yes",
-            "UserKnownHostsFile=\"/run/known hosts\"",
-        ] {
+        for option in
+            ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "UserKnownHostsFile=\"/run/known hosts\""]
+        {
             assert!(arguments.contains(&option.to_owned()), "{option}");
         }
-        let tail = [
-            "-i",
-            "/run/key",
-            "-p",
-            "2222",
-            "-l",
-            "git",
-            "--",
-            "example.org",
-            r"git-upload-pack '/a'\''; touch x; '\'''",
-        ];
+        let tail = ["-i", "/run/key", "-p", "2222", "-l", "git", "--", "example.org", r"git-upload-pack '/a'\''; touch x; '\'''"];
         assert_eq!(arguments[arguments.len() - tail.len()..], tail);
     }
 }

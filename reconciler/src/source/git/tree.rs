@@ -12,28 +12,14 @@ use policy::snapshot::{Entry, Snapshot};
 
 use super::fault::Fault;
 use crate::source::limits::{
-    DEPTH_MAX, ENTRIES_VISITED_MAX, FILE_BYTES_MAX, FILES_MAX, PATH_BYTES_MAX, SET_BYTES_MAX,
-    TREE_BYTES_MAX,
+    DEPTH_MAX, ENTRIES_VISITED_MAX, FILE_BYTES_MAX, FILES_MAX, PATH_BYTES_MAX, SET_BYTES_MAX, TREE_BYTES_MAX,
 };
 use crate::source::names;
 
 /// Reads all policy documents below `root` at `commit`, which is in the mirror.
-pub(crate) fn snapshot(
-    repo: &Repository,
-    commit: ObjectId,
-    root: &[String],
-) -> Result<Snapshot, Fault> {
-    let tree = repo
-        .find_commit(commit)
-        .and_then(|commit| Ok(commit.tree_id()?.detach()))
-        .map_err(|error| unreadable(&error))?;
-    let mut walk = Walk {
-        repo,
-        snapshot: Snapshot::default(),
-        visited: 0,
-        bytes: 0,
-        full: false,
-    };
+pub(crate) fn snapshot(repo: &Repository, commit: ObjectId, root: &[String]) -> Result<Snapshot, Fault> {
+    let tree = repo.find_commit(commit).and_then(|commit| Ok(commit.tree_id()?.detach())).map_err(|error| unreadable(&error))?;
+    let mut walk = Walk { repo, snapshot: Snapshot::default(), visited: 0, bytes: 0, full: false };
     if let Some(tree) = walk.descend(tree, root)? {
         walk.all_below(tree)?;
     }
@@ -41,10 +27,7 @@ pub(crate) fn snapshot(
 }
 
 fn unreadable(error: &gix::Error) -> Fault {
-    Fault::damaged(
-        "an object of this commit cannot be read; the mirror is cloned again",
-        error,
-    )
+    Fault::damaged("an object of this commit cannot be read; the mirror is cloned again", error)
 }
 
 struct Folder {
@@ -68,20 +51,12 @@ impl Walk<'_> {
             let Some(bytes) = self.tree_bytes(tree, ".")? else {
                 return Ok(None);
             };
-            let entries = TreeRefIter::from_bytes(&bytes, self.repo.object_hash())
-                .entries()
-                .map_err(|error| unreadable(&error))?;
+            let entries = TreeRefIter::from_bytes(&bytes, self.repo.object_hash()).entries().map_err(|error| unreadable(&error))?;
             let Some(entry) = entries.iter().find(|entry| entry.filename == part.as_str()) else {
                 return Ok(None);
             };
             if !entry.mode.is_tree() {
-                self.refuse(
-                    ".",
-                    format!(
-                        "the policy root is not a folder: `{part}` is a {}",
-                        entry.mode.as_str()
-                    ),
-                );
+                self.refuse(".", format!("the policy root is not a folder: `{part}` is a {}", entry.mode.as_str()));
                 return Ok(None);
             }
             tree = entry.oid.to_owned();
@@ -90,23 +65,18 @@ impl Walk<'_> {
     }
 
     fn all_below(&mut self, root: ObjectId) -> Result<(), Fault> {
-        let mut folders = vec![Folder {
-            tree: root,
-            path: String::new(),
-            depth: 1,
-        }];
+        let mut folders = vec![Folder { tree: root, path: String::new(), depth: 1 }];
         while let Some(folder) = folders.pop().filter(|_| !self.full) {
-            let shown = if folder.path.is_empty() {
-                "."
-            } else {
-                &folder.path
-            };
+            let shown = if folder.path.is_empty() { "." } else { &folder.path };
             let Some(bytes) = self.tree_bytes(folder.tree, shown)? else {
                 continue;
             };
             let mut seen = BTreeSet::new();
             for entry in TreeRefIter::from_bytes(&bytes, self.repo.object_hash()) {
-                let entry = entry.map_err(|error| unreadable(&error))?;
+                let Ok(entry) = entry else {
+                    self.refuse(shown, "the folder is malformed".into());
+                    break;
+                };
                 folders.extend(self.visit(&entry, &folder, &mut seen)?);
                 if self.full {
                     break;
@@ -117,17 +87,10 @@ impl Walk<'_> {
     }
 
     /// Looks at one entry; returns the folder it is, if it is one to look into.
-    fn visit(
-        &mut self,
-        entry: &EntryRef<'_>,
-        folder: &Folder,
-        seen: &mut BTreeSet<String>,
-    ) -> Result<Option<Folder>, Fault> {
+    fn visit(&mut self, entry: &EntryRef<'_>, folder: &Folder, seen: &mut BTreeSet<String>) -> Result<Option<Folder>, Fault> {
         self.visited += 1;
         if self.visited > ENTRIES_VISITED_MAX {
-            self.stop(format!(
-                "the commit has more than {ENTRIES_VISITED_MAX} entries below the policy root"
-            ));
+            self.stop(format!("the commit has more than {ENTRIES_VISITED_MAX} entries below the policy root"));
             return Ok(None);
         }
         let name = match names::decode(entry.filename) {
@@ -144,16 +107,10 @@ impl Walk<'_> {
         if path.len() > PATH_BYTES_MAX {
             self.refuse(
                 &names::escape(path.as_bytes()),
-                format!(
-                    "its path has {} bytes; the limit is {PATH_BYTES_MAX}",
-                    path.len()
-                ),
+                format!("its path has {} bytes; the limit is {PATH_BYTES_MAX}", path.len()),
             );
         } else if !seen.insert(name.to_lowercase()) {
-            self.refuse(
-                &path,
-                "another name in this folder differs from it only in upper and lower case".into(),
-            );
+            self.refuse(&path, "another name in this folder differs from it only in upper and lower case".into());
         } else if entry.mode.kind() == EntryKind::Tree {
             return Ok(self.enter(entry, path, folder.depth + 1));
         } else {
@@ -167,11 +124,7 @@ impl Walk<'_> {
             self.refuse(&path, format!("folders lie more than {DEPTH_MAX} deep"));
             return None;
         }
-        Some(Folder {
-            tree: entry.oid.to_owned(),
-            path,
-            depth,
-        })
+        Some(Folder { tree: entry.oid.to_owned(), path, depth })
     }
 
     fn keep(&mut self, entry: &EntryRef<'_>, name: &str, path: String) -> Result<(), Fault> {
@@ -182,12 +135,9 @@ impl Walk<'_> {
             EntryKind::Commit => Entry::Submodule,
             EntryKind::Link if may_hold_documents => Entry::Symlink,
             EntryKind::BlobExecutable if document => Entry::Executable,
-            EntryKind::Blob if document && entry.mode.value() != 0o100_644 => Entry::Refused {
-                reason: format!(
-                    "its mode is {:o}; policy documents have 100644",
-                    entry.mode.value()
-                ),
-            },
+            EntryKind::Blob if document && entry.mode.value() != 0o100_644 => {
+                Entry::Refused { reason: format!("its mode is {:o}; policy documents have 100644", entry.mode.value()) }
+            }
             EntryKind::Blob if document => return self.file(entry.oid.to_owned(), path),
             EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link | EntryKind::Tree => {
                 return Ok(());
@@ -198,63 +148,36 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, id: ObjectId, path: String) -> Result<(), Fault> {
-        let bytes = self
-            .repo
-            .find_header(id)
-            .map_err(|error| unreadable(&error))?
-            .size();
+        let bytes = self.repo.find_header(id).map_err(|error| unreadable(&error))?.size();
         if self.snapshot.entries.len() >= FILES_MAX {
             self.stop(format!("the commit has more than {FILES_MAX} policy files"));
             return Ok(());
         }
         if bytes > FILE_BYTES_MAX {
-            self.snapshot
-                .entries
-                .insert(path, Entry::TooLarge { bytes });
+            self.snapshot.entries.insert(path, Entry::TooLarge { bytes });
             return Ok(());
         }
         self.bytes += bytes;
         if self.bytes > SET_BYTES_MAX {
-            self.stop(format!(
-                "the policy files have more than {SET_BYTES_MAX} bytes together"
-            ));
+            self.stop(format!("the policy files have more than {SET_BYTES_MAX} bytes together"));
             return Ok(());
         }
-        let content = self
-            .repo
-            .find_blob(id)
-            .map_err(|error| unreadable(&error))?
-            .take_data();
+        let content = self.repo.find_blob(id).map_err(|error| unreadable(&error))?.take_data();
         self.snapshot.entries.insert(path, Entry::File(content));
         Ok(())
     }
 
     fn tree_bytes(&mut self, id: ObjectId, path: &str) -> Result<Option<Vec<u8>>, Fault> {
-        let size = self
-            .repo
-            .find_header(id)
-            .map_err(|error| unreadable(&error))?
-            .size();
+        let size = self.repo.find_header(id).map_err(|error| unreadable(&error))?.size();
         if size > TREE_BYTES_MAX {
-            self.refuse(
-                path,
-                format!("the folder has {size} bytes of names; the limit is {TREE_BYTES_MAX}"),
-            );
+            self.refuse(path, format!("the folder has {size} bytes of names; the limit is {TREE_BYTES_MAX}"));
             return Ok(None);
         }
-        Ok(Some(
-            self.repo
-                .find_tree(id)
-                .map_err(|error| unreadable(&error))?
-                .detach()
-                .data,
-        ))
+        Ok(Some(self.repo.find_tree(id).map_err(|error| unreadable(&error))?.detach().data))
     }
 
     fn refuse(&mut self, path: &str, reason: String) {
-        self.snapshot
-            .entries
-            .insert(path.to_owned(), Entry::Refused { reason });
+        self.snapshot.entries.insert(path.to_owned(), Entry::Refused { reason });
     }
 
     /// A limit of the whole commit: nothing after it is read.
@@ -265,9 +188,5 @@ impl Walk<'_> {
 }
 
 fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{folder}/{name}")
-    }
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }

@@ -16,12 +16,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new() -> Self {
-        Self {
-            stop: AtomicBool::new(false),
-            child: Mutex::new(None),
-            began: Instant::now(),
-            last_byte: Arc::default(),
-        }
+        Self { stop: AtomicBool::new(false), child: Mutex::new(None), began: Instant::now(), last_byte: Arc::default() }
     }
 
     /// The flag the thread looks at.
@@ -32,11 +27,7 @@ impl Watch {
     /// Asks the thread to end, and ends the process it waits for.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        let child = self
-            .child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(child) = child {
             let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
             // Already gone is as good; whoever started it takes its exit code.
@@ -57,24 +48,14 @@ impl Watch {
 
     /// How long the process has said nothing; nothing while there is none.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        let running = self
-            .child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some();
-        let since = self
-            .elapsed()
-            .saturating_sub(self.last_byte.load(Ordering::Relaxed));
+        let running = self.child.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let since = self.elapsed().saturating_sub(self.last_byte.load(Ordering::Relaxed));
         running.then(|| Duration::from_millis(since))
     }
 
     /// Notes each time `inner` has given something.
     pub(crate) fn reader<R>(&self, inner: R) -> Watched<R> {
-        Watched {
-            inner,
-            began: self.began,
-            last_byte: Arc::clone(&self.last_byte),
-        }
+        Watched { inner, began: self.began, last_byte: Arc::clone(&self.last_byte) }
     }
 
     fn elapsed(&self) -> u64 {
