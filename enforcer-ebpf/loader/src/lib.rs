@@ -9,7 +9,6 @@
 //! table over the limits is refused before the kernel is touched; a loopback interface is never attached.
 
 mod api;
-pub mod drill;
 mod error;
 mod table;
 
