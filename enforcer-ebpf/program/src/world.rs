@@ -28,6 +28,8 @@ pub trait World {
     fn control(&self) -> Control;
     /// The coarse clock, in ticks.
     fn now(&self) -> u32;
+    /// Zero, in a way the verifier cannot know; see [`Headers::forget`].
+    fn veil(&self) -> u64;
     /// The record of a slot.
     fn generation(&self, slot: u32) -> Option<&Generation>;
     /// The slice of the longest prefix that holds `peer`.

@@ -31,11 +31,11 @@ pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
         if headers.proto == proto::TCP && offset == 1 {
             return Err(Reason::Fragment);
         }
-        headers.part = Part::Later;
+        headers.part = Part::LATER;
         return Ok(headers);
     }
     if fragment & MORE_FRAGMENTS != 0 {
-        headers.part = Part::First;
+        headers.part = Part::FIRST;
     }
     transport::parse(packet, headers, end)
 }
