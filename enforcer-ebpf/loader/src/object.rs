@@ -23,6 +23,9 @@ static EMBEDDED: &[u8] = aya::include_bytes_aligned!("../pci_segment.bpf.o");
 /// Lines of the verifier's log that an error shows.
 const VERIFIER_LINES: usize = 12;
 
+/// Tries for one program while the verifier is interrupted.
+const VERIFIER_TRIES: u32 = 5;
+
 pub(crate) const CHECK_IN: &str = "check_in";
 pub(crate) const CHECK_OUT: &str = "check_out";
 pub(crate) const EMPTY: &str = "empty";
@@ -44,10 +47,26 @@ pub(crate) fn load(layout: &Layout, object: &[u8]) -> Result<(), Error> {
     for (name, program) in loaded.programs_mut() {
         let name = name.to_owned();
         let program: &mut SchedClassifier = program.try_into().map_err(|error| program_error(&name, error))?;
-        program.load().map_err(|error| program_error(&name, error))?;
+        verify(program).map_err(|error| program_error(&name, error))?;
         pin(&layout.prog(&name), &name, program)?;
     }
     Ok(())
+}
+
+/// Has the verifier look at `program`. A signal to this process interrupts it, and aya, asking again for the reason, may
+/// find its log too long instead: both mean trying again.
+pub(crate) fn verify(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+    let mut tries = 1;
+    loop {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if tries < VERIFIER_TRIES && matches!(io_error.raw_os_error(), Some(libc::EAGAIN | libc::ENOSPC)) =>
+            {
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Pins `program` unless the same one is pinned; a different one is replaced in one step.

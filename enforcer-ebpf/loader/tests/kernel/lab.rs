@@ -18,19 +18,19 @@ const PATIENCE: Duration = Duration::from_millis(700);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-pub struct Lab {
-    pub host: String,
-    pub peer: String,
-    pub root: PathBuf,
+pub(crate) struct Lab {
+    pub(crate) host: String,
+    pub(crate) peer: String,
+    pub(crate) root: PathBuf,
 }
 
-pub const HOST4: &str = "10.7.0.1";
-pub const PEER4: &str = "10.7.0.2";
-pub const HOST6: &str = "fd07::1";
-pub const PEER6: &str = "fd07::2";
+pub(crate) const HOST4: &str = "10.7.0.1";
+pub(crate) const PEER4: &str = "10.7.0.2";
+pub(crate) const HOST6: &str = "fd07::1";
+pub(crate) const PEER6: &str = "fd07::2";
 
 /// Whether tests that need root can run here.
-pub fn privileged(what: &str) -> bool {
+pub(crate) fn privileged(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     assert!(root || std::env::var("CI").as_deref() != Ok("true"), "{what} needs root, and CI must not leave it out");
     if !root {
@@ -39,13 +39,13 @@ pub fn privileged(what: &str) -> bool {
     root
 }
 
-pub fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let run = Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8) is installed");
     assert!(run.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&run.stderr));
 }
 
 impl Lab {
-    pub fn new(what: &str) -> Option<Self> {
+    pub(crate) fn new(what: &str) -> Option<Self> {
         privileged(what).then(|| {
             let number = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let (host, peer) = (format!("pcsh{number}"), format!("pcsp{number}"));
@@ -59,7 +59,7 @@ impl Lab {
     }
 
     /// Lays the veth pair, with addresses.
-    pub fn cable(&self) {
+    pub(crate) fn cable(&self) {
         let (host, peer) = (&self.host, &self.peer);
         ip(&format!("link add h0 netns {host} type veth peer name p0 netns {peer}"));
         for (namespace, link, v4, v6) in [(host, "h0", HOST4, HOST6), (peer, "p0", PEER4, PEER6)] {
@@ -69,26 +69,26 @@ impl Lab {
         }
     }
 
-    pub fn open(&self) -> Enforcer {
+    pub(crate) fn open(&self) -> Enforcer {
         open(&self.root).expect("the enforcer opens")
     }
 
     /// Runs `work` in the filtered namespace.
-    pub fn on_host<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn on_host<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         inside(&self.host, work)
     }
 
     /// Runs `work` in the peer's namespace.
-    pub fn on_peer<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn on_peer<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         inside(&self.peer, work)
     }
 
-    pub fn attach(&self, enforcer: &mut Enforcer) {
+    pub(crate) fn attach(&self, enforcer: &mut Enforcer) {
         self.on_host(|| enforcer.attach("h0").expect("h0 is attached"));
     }
 
     /// An echo server for TCP and UDP on both families, on `port` of the host or the peer, until the test ends.
-    pub fn serve(&self, on_host: bool, port: u16) {
+    pub(crate) fn serve(&self, on_host: bool, port: u16) {
         let addresses = if on_host { [HOST4, HOST6] } else { [PEER4, PEER6] };
         let serve = || {
             for address in addresses {
@@ -119,7 +119,7 @@ impl Drop for Lab {
 }
 
 /// Opens with the embedded object, or with the one CI has just built.
-pub fn open(root: &Path) -> Result<Enforcer, enforcer::Error> {
+pub(crate) fn open(root: &Path) -> Result<Enforcer, enforcer::Error> {
     match std::env::var_os("PCI_SEGMENT_BPF_OBJECT") {
         Some(path) => Enforcer::open_with_object(root, &std::fs::read(path).expect("the object can be read")),
         None => Enforcer::open(root),
@@ -147,7 +147,7 @@ fn echo(mut stream: TcpStream) {
     }
 }
 
-pub fn connect(address: &str, port: u16) -> Option<TcpStream> {
+pub(crate) fn connect(address: &str, port: u16) -> Option<TcpStream> {
     let at = SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
     let stream = TcpStream::connect_timeout(&at, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -155,7 +155,7 @@ pub fn connect(address: &str, port: u16) -> Option<TcpStream> {
 }
 
 /// Whether the other end of `stream` still answers.
-pub fn answers(stream: &mut TcpStream) -> bool {
+pub(crate) fn answers(stream: &mut TcpStream) -> bool {
     let mut bytes = [0; 4];
     if stream.write_all(b"ping").is_err() {
         return false;
@@ -169,11 +169,11 @@ pub fn answers(stream: &mut TcpStream) -> bool {
     }
 }
 
-pub fn tcp(address: &str, port: u16) -> bool {
+pub(crate) fn tcp(address: &str, port: u16) -> bool {
     connect(address, port).is_some_and(|mut stream| answers(&mut stream))
 }
 
-pub fn udp(address: &str, port: u16) -> bool {
+pub(crate) fn udp(address: &str, port: u16) -> bool {
     let to = SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).unwrap();
@@ -183,25 +183,40 @@ pub fn udp(address: &str, port: u16) -> bool {
 }
 
 /// One echo request, answered or not.
-pub fn ping(address: &str) -> bool {
-    Command::new("ping").args(["-c1", "-W1", address]).output().is_ok_and(|run| run.status.success())
+pub(crate) fn ping(address: &str) -> bool {
+    ping_with(address, 8)
 }
 
-pub fn cidr(text: &str) -> Cidr {
+/// One echo request of `bytes` bytes, answered or not.
+pub(crate) fn ping_with(address: &str, bytes: usize) -> bool {
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto, recv, sendto, socket};
+    // Per namespace; without it no group may open such sockets.
+    std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
+    let to = SocketAddr::new(address.parse().unwrap(), 0);
+    let (family, protocol, kind) =
+        if to.is_ipv4() { (AddressFamily::INET, ipproto::ICMP, 8) } else { (AddressFamily::INET6, ipproto::ICMPV6, 128) };
+    let socket = socket(family, SocketType::DGRAM, Some(protocol)).unwrap();
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
+    let mut request = vec![0; bytes];
+    request[0] = kind;
+    sendto(&socket, &request, SendFlags::empty(), &to).is_ok() && recv(&socket, &mut request, RecvFlags::empty()).is_ok()
+}
+
+pub(crate) fn cidr(text: &str) -> Cidr {
     let (addr, len) = text.split_once('/').unwrap();
     Cidr::new(addr.parse().unwrap(), len.parse().unwrap()).unwrap()
 }
 
-pub const TCP: u32 = 6;
-pub const UDP: u32 = 17;
+pub(crate) const TCP: u32 = 6;
+pub(crate) const UDP: u32 = 17;
 
-pub fn service(proto: u32, port: u16, rule: u32) -> Interval {
+pub(crate) fn service(proto: u32, port: u16, rule: u32) -> Interval {
     let service = proto << 16 | u32::from(port);
     Interval { lo: service, hi: service, rule, audit: false }
 }
 
 /// Both directions enforced, and only what is listed allowed.
-pub fn table(allowed: &[(Direction, &str, &[Interval])]) -> Table {
+pub(crate) fn table(allowed: &[(Direction, &str, &[Interval])]) -> Table {
     Table {
         isolate_in: Some(Mode::Enforce),
         isolate_out: Some(Mode::Enforce),

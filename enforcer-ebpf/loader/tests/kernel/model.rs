@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use enforcer::{Direction, Interval, Mode, Table};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    pub passes: bool,
-    pub would_drop: bool,
-    pub rule: u32,
+pub(crate) struct Expected {
+    pub(crate) passes: bool,
+    pub(crate) would_drop: bool,
+    pub(crate) rule: u32,
 }
 
 /// The verdict about the first packet of a flow.
-pub fn verdict(table: &Table, direction: Direction, peer: IpAddr, service: u32) -> Expected {
+pub(crate) fn verdict(table: &Table, direction: Direction, peer: IpAddr, service: u32) -> Expected {
     let Some(mode) = table.isolation(direction) else { return Expected { passes: true, would_drop: false, rule: 0 } };
     let own = table
         .prefixes

@@ -6,7 +6,7 @@ const LOCAL4: [u8; 4] = [10, 9, 0, 1];
 const LOCAL6: [u8; 16] = [0xFD, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// A packet that opens a flow of `service` with `peer`, with an Ethernet header; `inbound` tells who sends it.
-pub fn opening(inbound: bool, peer: IpAddr, service: u32) -> Vec<u8> {
+pub(crate) fn opening(inbound: bool, peer: IpAddr, service: u32) -> Vec<u8> {
     let [_, proto, high, low] = service.to_be_bytes();
     let payload = transport(proto, high, low, peer.is_ipv6());
     let mut packet = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
@@ -42,7 +42,7 @@ fn transport(proto: u8, high: u8, low: u8, v6: bool) -> Vec<u8> {
 }
 
 /// The service the program sees in [`opening`]: protocols without ports have port 0.
-pub fn seen(service: u32, v6: bool) -> u32 {
+pub(crate) fn seen(service: u32, v6: bool) -> u32 {
     match (service >> 16, v6) {
         (6 | 17 | 132, _) | (1, false) | (58, true) => service,
         _ => service & 0xFF_0000,

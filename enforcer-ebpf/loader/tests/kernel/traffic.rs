@@ -2,7 +2,9 @@
 
 use enforcer::{Direction, FailsafeEntry, Interval, Mode, Table};
 
-use crate::lab::{HOST4, HOST6, Lab, PEER4, PEER6, TCP, UDP, answers, cidr, connect, ip, ping, service, table, tcp, udp};
+use crate::lab::{
+    HOST4, HOST6, Lab, PEER4, PEER6, TCP, UDP, answers, cidr, connect, ip, ping, ping_with, service, table, tcp, udp,
+};
 
 const IN: Direction = Direction::In;
 const OUT: Direction = Direction::Out;
@@ -122,10 +124,7 @@ fn fragments_follow_their_first() {
     let mut enforcer = lab.open();
     lab.attach(&mut enforcer);
     let echo = [Interval { lo: 0x01_0800, hi: 0x01_0800, rule: 3, audit: false }];
-    let big = || {
-        let run = std::process::Command::new("ping").args(["-c1", "-W1", "-s", "4000", HOST4]).output();
-        run.is_ok_and(|run| run.status.success())
-    };
+    let big = || ping_with(HOST4, 4000);
     enforcer.install(&table(&[(IN, "10.7.0.0/24", &echo)]), [1; 32], 0).unwrap();
     assert!(lab.on_peer(big));
     enforcer.install(&table(&[]), [2; 32], 0).unwrap();
