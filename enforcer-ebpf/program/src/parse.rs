@@ -58,7 +58,7 @@ pub enum Link {
 /// Bytes of one packet.
 pub trait Packet {
     /// Its length in bytes, link-layer header included.
-    fn len(&self) -> u32;
+    fn length(&self) -> u32;
 
     /// Whether it stands for several segments (`gso_size > 0`), whose length field may be 0 (BIG TCP).
     fn segmented(&self) -> bool;
@@ -198,15 +198,13 @@ pub fn parse<P: Packet>(packet: &P) -> Result<Option<Headers>, Reason> {
 /// The type behind the Ethernet header and its VLAN tags, and where its payload begins.
 #[inline(always)]
 fn ethernet<P: Packet>(packet: &P, tags: u32) -> Result<(u16, u32), Reason> {
-    let mut tags = tags;
     let mut at = 12;
-    for _ in 0..=TAGS_MAX {
+    for inline in 0..=TAGS_MAX {
         let ethertype = u16::from_be_bytes(packet.bytes(at).ok_or(Reason::Truncated)?);
         at += 2;
         if ethertype != VLAN && ethertype != SERVICE_VLAN {
-            return if tags > TAGS_MAX { Err(Reason::Malformed) } else { Ok((ethertype, at)) };
+            return if tags + inline > TAGS_MAX { Err(Reason::Malformed) } else { Ok((ethertype, at)) };
         }
-        tags += 1;
         at += 2;
     }
     Err(Reason::Malformed)
@@ -233,3 +231,6 @@ pub(crate) fn ne32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
     out.copy_from_slice(&bytes[at..at + 4]);
     u32::from_ne_bytes(out)
 }
+
+#[cfg(test)]
+mod tests;

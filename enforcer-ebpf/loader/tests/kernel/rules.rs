@@ -96,10 +96,13 @@ fn services(table: &Table) -> Vec<u32> {
     }
     services.retain(|service| {
         let [_, proto, kind, _] = service.to_be_bytes();
-        !(proto == 1 && [3, 11, 12].contains(&kind) || proto == 58 && (1..=4).contains(&kind))
-            // Extension headers, and built-in neighbour and listener discovery.
-            && ![0, 43, 44, 60].contains(&proto)
-            && !(proto == 58 && (130..=143).contains(&kind))
+        match proto {
+            1 => ![3, 11, 12].contains(&kind),
+            // Built-in neighbour and listener discovery too.
+            58 => !(1..=4).contains(&kind) && !(130..=143).contains(&kind),
+            // Extension headers.
+            _ => ![0, 43, 44, 60].contains(&proto),
+        }
     });
     services.sort_unstable();
     services.dedup();

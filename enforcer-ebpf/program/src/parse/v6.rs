@@ -23,8 +23,8 @@ pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
     }
     let first = at + HEADER;
     let payload = u32::from(be16(&bytes, 4));
-    let end = if payload == 0 && packet.segmented() { packet.len() } else { first + payload };
-    if end > packet.len() {
+    let end = if payload == 0 && packet.segmented() { packet.length() } else { first + payload };
+    if end > packet.length() {
         return Err(Reason::Malformed);
     }
     let source = [ne32(&bytes, 8), ne32(&bytes, 12), ne32(&bytes, 16), ne32(&bytes, 20)];
