@@ -7,7 +7,7 @@ use crate::{
     addr::{spoofed, unspecified},
     builtin::built_in,
     flow::Ends,
-    parse::{Headers, Kind, Packet, Part, parse},
+    parse::{Headers, Kind, Packet, Part, parse, veil},
     rules::{Allowed, allowed},
     tcp::Flags,
     world::World,
@@ -25,7 +25,7 @@ pub fn check<W: World, P: Packet>(world: &W, packet: &P, dir: u8, slot: u32) -> 
     }
     let refused = match parse(packet) {
         Ok(None) => return answer(Verdict::Pass, Reason::NotIp, 0),
-        Ok(Some(headers)) => match decide(world, generation, &headers.forget(world.veil()), dir, slot) {
+        Ok(Some(headers)) => match decide(world, generation, &headers.forget(veil(world.clock())), dir, slot) {
             Ok((reason, rule)) => return answer(Verdict::Pass, reason, rule),
             Err(reason) => reason,
         },

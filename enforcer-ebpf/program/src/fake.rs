@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 use std::{collections::HashMap, rc::Rc};
 
-use enforcer_abi::{Control, Failsafe, Flow, Generation, IN, Interval, Reason, Slice, Verdict};
+use enforcer_abi::{Control, Failsafe, Flow, Generation, IN, Interval, Reason, Slice, TICK_SHIFT, Verdict};
 
 use crate::{
     Headers, Link, Packet, Place, World,
@@ -134,12 +134,8 @@ impl World for Memory {
         self.word.get()
     }
 
-    fn now(&self) -> u32 {
-        self.now.get()
-    }
-
-    fn veil(&self) -> u64 {
-        0
+    fn clock(&self) -> u64 {
+        u64::from(self.now.get()) << TICK_SHIFT
     }
 
     fn generation(&self, slot: u32) -> Option<&Generation> {

@@ -3,13 +3,13 @@
 //! [`decide`](Judge::decide) only says pass or refuse, with a reason; [`settle`](Judge::settle) turns that into what
 //! happens, in one place: the failsafe first, then drop where the direction is enforced, count where it is audited.
 
-use enforcer_abi::{Failsafe, Generation, IN, Reason, V4, Verdict};
+use enforcer_abi::{Failsafe, Generation, IN, Reason, TICK_SHIFT, V4, Verdict};
 
 use crate::{
     addr::{spoofed, unspecified},
     builtin::built_in,
     flow::{Ends, Live, begin, other},
-    parse::{Headers, Kind, Packet, Part, parse},
+    parse::{Headers, Kind, Packet, Part, parse, veil},
     related::quoted,
     rules::{Allowed, allowed},
     tcp::Flags,
@@ -48,7 +48,8 @@ struct Judge<'a, W, P> {
 #[inline(always)]
 pub fn judge<W: World, P: Packet>(world: &W, packet: &P, dir: u8) -> bool {
     let word = world.control();
-    let now = world.now();
+    let clock = world.clock();
+    let now = (clock >> TICK_SHIFT) as u32;
     let (slot, audit) = word.in_force(now);
     let Some(generation) = world.generation(slot) else {
         world.count(V4, Verdict::Drop, Reason::Internal);
@@ -61,7 +62,7 @@ pub fn judge<W: World, P: Packet>(world: &W, packet: &P, dir: u8) -> bool {
     let judge = Judge { world, packet, generation, slot, audit, learning: word.learning(), now, dir };
     match parse(packet) {
         Ok(Some(headers)) => {
-            let headers = headers.forget(world.veil());
+            let headers = headers.forget(veil(clock));
             let outcome = judge.decide(&headers);
             judge.settle(&headers, outcome)
         }

@@ -21,6 +21,21 @@ fn rules(count: u32) -> Table {
     wanted
 }
 
+const TCP_ACK: usize = 14 + 20 + 8;
+const TCP_FLAGS: usize = 14 + 20 + 13;
+
+/// The SYN+ACK, with sequence number 0, to an IPv4 SYN.
+fn reply_to(syn: &[u8]) -> Vec<u8> {
+    let mut reply = syn.to_vec();
+    reply[26..30].copy_from_slice(&syn[30..34]);
+    reply[30..34].copy_from_slice(&syn[26..30]);
+    reply[34..36].copy_from_slice(&syn[36..38]);
+    reply[36..38].copy_from_slice(&syn[34..36]);
+    reply[38..42].fill(0);
+    reply[TCP_FLAGS] = 0x12;
+    reply
+}
+
 #[test]
 #[ignore = "measures; run with --ignored --nocapture"]
 fn nanoseconds_per_packet() {
@@ -37,9 +52,14 @@ fn nanoseconds_per_packet() {
         let check = best(&enforcer, Timed::Check(Direction::In), &syn);
         let drop = best(&enforcer, Timed::Enforcing(Direction::In), &refused);
         let drop_udp = best(&enforcer, Timed::Enforcing(Direction::In), &udp);
-        enforcer.time(Timed::Enforcing(Direction::In), &syn, 1).unwrap();
-        syn[14 + 20 + 13] = 0x10;
+        let opened = best(&enforcer, Timed::Enforcing(Direction::In), &syn);
+        let reply = reply_to(&syn);
+        enforcer.time(Timed::Enforcing(Direction::Out), &reply, 1).unwrap();
+        // The acknowledgement that proves the reply was seen.
+        (syn[TCP_FLAGS], syn[TCP_ACK + 3]) = (0x10, 1);
         let established = best(&enforcer, Timed::Enforcing(Direction::In), &syn);
-        println!("{count} rules: empty {empty}, decision {check}, refused {drop}/{drop_udp}, flow {established} ns");
+        println!(
+            "{count} rules: empty {empty}, decision {check}, refused {drop}/{drop_udp}, half-open {opened}, established {established} ns"
+        );
     }
 }
