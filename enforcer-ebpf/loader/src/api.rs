@@ -1,8 +1,6 @@
-//! The public face: one struct, and the shapes of what it answers.
+//! The shapes of what the enforcer is given and answers.
 
-use std::path::Path;
-
-use crate::{Cidr, Direction, Error, Table};
+use crate::table::{Cidr, Direction, Table};
 
 /// Traffic of this host that no generation can cut: matched without state, in both directions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +46,8 @@ pub enum AttachmentState {
     Detached,
     /// Another program runs in its place.
     Replaced,
+    /// It was attached as a filter, whose presence this kernel does not tell through a link.
+    Unverified,
 }
 
 /// One hook of one interface.
@@ -117,82 +117,26 @@ pub struct Capability {
     pub remedy: String,
 }
 
-/// The firewall of this host.
-#[derive(Debug)]
-pub struct Enforcer {
-    _private: (),
+/// Which program [`Enforcer::time`] measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timed {
+    /// The enforcing one of this direction.
+    Enforcing(Direction),
+    /// The one without flows, by the slot in force.
+    Check(Direction),
+    /// The one that does nothing.
+    Empty,
 }
 
-impl Enforcer {
-    /// Opens what is pinned below `root` (a directory on a BPF file system, made if absent), or loads and pins it.
-    ///
-    /// # Errors
-    /// If the directory, the capabilities or the kernel do not allow it.
-    pub fn open(root: &Path) -> Result<Self, Error> {
-        Err(Error::NotBpffs(root.to_owned()))
-    }
-
-    /// [`Enforcer::open`] with an object other than the embedded one: for tests of a freshly built object.
-    ///
-    /// # Errors
-    /// As [`Enforcer::open`].
-    pub fn open_with_object(root: &Path, _object: &[u8]) -> Result<Self, Error> {
-        Err(Error::NotBpffs(root.to_owned()))
-    }
-
-    /// Attaches both directions of interface `ifname`; idempotent.
-    ///
-    /// # Errors
-    /// If there is no such interface, or it is a loopback one, or the kernel refuses.
-    pub fn attach(&mut self, ifname: &str) -> Result<Attached, Error> {
-        Err(Error::NoInterface(ifname.to_owned()))
-    }
-
-    /// Detaches both directions of interface `ifname`.
-    ///
-    /// # Errors
-    /// If there is no such interface or the kernel refuses.
-    pub fn detach(&mut self, ifname: &str) -> Result<(), Error> {
-        Err(Error::NoInterface(ifname.to_owned()))
-    }
-
-    /// Replaces the failsafe entries.
-    ///
-    /// # Errors
-    /// If an entry names every peer, there are too many, or the kernel refuses.
-    pub fn set_failsafe(&mut self, _entries: &[FailsafeEntry]) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// Builds `table` in a quiet slot, reads it back, and turns every packet to it at once. The epoch is at least
-    /// `epoch_hint`, and greater than the one in force.
-    ///
-    /// # Errors
-    /// If the table is over the limits or the kernel refuses; then what was enforced stays enforced.
-    pub fn install(&mut self, table: &Table, _digest: [u8; 32], epoch_hint: u32) -> Result<Installed, Error> {
-        table.check()?;
-        Ok(Installed { epoch: epoch_hint, slot: 0 })
-    }
-
-    /// Reads what the kernel enforces.
-    ///
-    /// # Errors
-    /// If the kernel cannot be read.
-    pub fn observe(&self) -> Result<Observed, Error> {
-        Ok(Observed::default())
-    }
-
-    /// Detaches every interface and removes every pin: the host is unfiltered afterwards.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn remove_all(self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// Tries out what enforcement needs on this kernel.
-    #[must_use]
-    pub fn probe() -> Vec<Capability> {
-        Vec::new()
-    }
+/// What the rules of one generation say about a packet as the first of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether it passes.
+    pub passes: bool,
+    /// It passes only because nothing is dropped in this direction.
+    pub would_drop: bool,
+    /// Why: a label of the metrics.
+    pub reason: &'static str,
+    /// The rule that allows it, 0 for none.
+    pub rule: u32,
 }

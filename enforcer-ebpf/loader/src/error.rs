@@ -101,7 +101,6 @@ pub enum Error {
     EpochsExhausted,
 }
 
-
 impl Error {
     pub(crate) fn kernel(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Kernel { doing: doing.into(), source: source.into() }

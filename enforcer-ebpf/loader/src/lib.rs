@@ -9,11 +9,23 @@
 //! table over the limits is refused before the kernel is touched; a loopback interface is never attached.
 
 mod api;
+mod enforcer;
 mod error;
+mod failsafe;
+mod generation;
+mod hook;
+mod object;
+mod observe;
+mod pin;
+mod probe;
+mod sys;
 mod table;
+mod trial;
 
 pub use api::{
-    Attached, Attachment, AttachmentState, Capability, Enforcer, FailsafeEntry, Installed, Observed, Tampering, TamperingKind,
+    Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind, Timed,
 };
+pub use enforcer::Enforcer;
 pub use error::Error;
 pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};
+pub use trial::Checker;

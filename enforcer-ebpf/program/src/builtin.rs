@@ -12,7 +12,7 @@ use crate::{
 #[must_use]
 pub fn built_in(headers: &Headers, dir: u8) -> Option<Reason> {
     match (headers.family, headers.proto) {
-        (V6, proto::ICMP6) if headers.kind == Kind::Notice => neighbour(headers, dir),
+        (V6, proto::ICMP6) if headers.kind == Kind::NOTICE => neighbour(headers, dir),
         (_, proto::UDP) => dhcp(headers, dir),
         _ => None,
     }
@@ -21,7 +21,7 @@ pub fn built_in(headers: &Headers, dir: u8) -> Option<Reason> {
 /// RFC 4861, 6980 (hop limit 255, never fragmented) and RFC 2710, 3810 (hop limit 1, from this link).
 #[inline(always)]
 fn neighbour(headers: &Headers, dir: u8) -> Option<Reason> {
-    let discovery = headers.hops == 255 && headers.part == Part::Whole;
+    let discovery = headers.hops == 255 && headers.part == Part::WHOLE;
     let listener = headers.hops == 1 && (link_local6(&headers.source) || unspecified(&headers.source));
     let passes = match (headers.icmp >> 8, dir) {
         (135 | 136, _) | (133, OUT) => discovery,

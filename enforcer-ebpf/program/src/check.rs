@@ -7,7 +7,7 @@ use crate::{
     addr::{spoofed, unspecified},
     builtin::built_in,
     flow::Ends,
-    parse::{Headers, Kind, Packet, Part, parse},
+    parse::{Headers, Kind, Packet, Part, parse, veil},
     rules::{Allowed, allowed},
     tcp::Flags,
     world::World,
@@ -25,7 +25,7 @@ pub fn check<W: World, P: Packet>(world: &W, packet: &P, dir: u8, slot: u32) -> 
     }
     let refused = match parse(packet) {
         Ok(None) => return answer(Verdict::Pass, Reason::NotIp, 0),
-        Ok(Some(headers)) => match decide(world, generation, &headers, dir, slot) {
+        Ok(Some(headers)) => match decide(world, generation, &headers.forget(veil(world.clock())), dir, slot) {
             Ok((reason, rule)) => return answer(Verdict::Pass, reason, rule),
             Err(reason) => reason,
         },
@@ -53,21 +53,21 @@ fn decide<W: World>(world: &W, generation: &Generation, headers: &Headers, dir: 
     if nowhere || spoofed(headers.family, &headers.source, &headers.destination) {
         return Err(Reason::Spoofed);
     }
-    if headers.part == Part::Later {
+    if headers.part == Part::LATER {
         return Err(Reason::Fragment);
     }
     if let Some(reason) = built_in {
         return Ok((reason, 0));
     }
     match headers.kind {
-        Kind::Error => return Err(Reason::NoFlow),
-        Kind::Tcp if !Flags(headers.flags).valid() => return Err(Reason::TcpFlags),
-        Kind::Tcp | Kind::Plain | Kind::Query | Kind::Reply | Kind::Notice => {}
+        Kind::ERROR => return Err(Reason::NoFlow),
+        Kind::TCP if !Flags(headers.flags).valid() => return Err(Reason::TcpFlags),
+        _ => {}
     }
     let ends = Ends::of(headers, dir);
     let service = match headers.kind {
-        Kind::Reply => u32::from(ends.proto) << 16 | u32::from(headers.icmp),
-        Kind::Tcp | Kind::Plain | Kind::Query | Kind::Notice | Kind::Error => ends.service(dir),
+        Kind::REPLY => u32::from(ends.proto) << 16 | u32::from(headers.icmp),
+        _ => ends.service(dir),
     };
     let found = allowed(world, slot, generation, dir, &ends, service);
     if !found.permits(generation.flags, dir) {

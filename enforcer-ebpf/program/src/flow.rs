@@ -208,6 +208,26 @@ impl Live {
     }
 }
 
+#[cfg(test)]
+impl From<Flow> for Live {
+    fn from(flow: Flow) -> Self {
+        Self {
+            judged: Cell::new(flow.judged),
+            last: Cell::new(flow.last),
+            created: Cell::new(flow.created),
+            rule: Cell::new(flow.rule),
+            proof: Cell::new(flow.proof),
+            origin: Cell::new(flow.origin),
+            replied: Cell::new(flow.replied),
+            fin_in: Cell::new(flow.fin_in),
+            fin_out: Cell::new(flow.fin_out),
+            reset: Cell::new(flow.reset),
+            imported: Cell::new(flow.imported),
+            zero: Cell::new(flow.zero),
+        }
+    }
+}
+
 #[inline(always)]
 fn other_lifetime(proto: u8, replied: bool) -> u32 {
     match (proto, replied) {

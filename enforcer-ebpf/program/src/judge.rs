@@ -3,13 +3,13 @@
 //! [`decide`](Judge::decide) only says pass or refuse, with a reason; [`settle`](Judge::settle) turns that into what
 //! happens, in one place: the failsafe first, then drop where the direction is enforced, count where it is audited.
 
-use enforcer_abi::{Failsafe, Generation, IN, Reason, V4, Verdict};
+use enforcer_abi::{Failsafe, Generation, IN, Reason, TICK_SHIFT, V4, Verdict};
 
 use crate::{
     addr::{spoofed, unspecified},
     builtin::built_in,
     flow::{Ends, Live, begin, other},
-    parse::{Headers, Kind, Packet, Part, parse},
+    parse::{Headers, Kind, Packet, Part, parse, veil},
     related::quoted,
     rules::{Allowed, allowed},
     tcp::Flags,
@@ -48,7 +48,8 @@ struct Judge<'a, W, P> {
 #[inline(always)]
 pub fn judge<W: World, P: Packet>(world: &W, packet: &P, dir: u8) -> bool {
     let word = world.control();
-    let now = world.now();
+    let clock = world.clock();
+    let now = (clock >> TICK_SHIFT) as u32;
     let (slot, audit) = word.in_force(now);
     let Some(generation) = world.generation(slot) else {
         world.count(V4, Verdict::Drop, Reason::Internal);
@@ -61,6 +62,7 @@ pub fn judge<W: World, P: Packet>(world: &W, packet: &P, dir: u8) -> bool {
     let judge = Judge { world, packet, generation, slot, audit, learning: word.learning(), now, dir };
     match parse(packet) {
         Ok(Some(headers)) => {
+            let headers = headers.forget(veil(clock));
             let outcome = judge.decide(&headers);
             judge.settle(&headers, outcome)
         }
@@ -80,7 +82,7 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
         if nowhere || spoofed(headers.family, &headers.source, &headers.destination) {
             return self.no(Reason::Spoofed);
         }
-        if headers.part == Part::Later {
+        if headers.part == Part::LATER {
             return if self.world.fragment_passed(headers, self.dir, self.generation.epoch, self.now) {
                 Outcome::Pass(Reason::LaterFragment)
             } else {
@@ -90,17 +92,17 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
         if let Some(reason) = built_in {
             return Outcome::Pass(reason);
         }
-        if headers.kind == Kind::Error {
+        if headers.kind == Kind::ERROR {
             return self.related(headers);
         }
         let flags = Flags(headers.flags);
-        if headers.kind == Kind::Tcp && !flags.valid() {
+        if headers.kind == Kind::TCP && !flags.valid() {
             return self.no(Reason::TcpFlags);
         }
         let ends = Ends::of(headers, self.dir);
-        let opens = headers.kind == Kind::Tcp && flags.opens();
-        if headers.kind != Kind::Notice
-            && let Some((place, flow)) = self.find(headers.kind == Kind::Tcp, &ends, opens)
+        let opens = headers.kind == Kind::TCP && flags.opens();
+        if headers.kind != Kind::NOTICE
+            && let Some((place, flow)) = self.find(headers.kind == Kind::TCP, &ends, opens)
         {
             return self.follow(headers, &ends, place, flow, opens);
         }
@@ -118,7 +120,7 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
     fn related(&self, headers: &Headers) -> Outcome {
         let Some(quoted) = quoted(self.packet, headers) else { return self.no(Reason::NoFlow) };
         let ends = Ends::of(&quoted, other(self.dir));
-        let Some((_, flow)) = self.find(quoted.kind == Kind::Tcp, &ends, false) else {
+        let Some((_, flow)) = self.find(quoted.kind == Kind::TCP, &ends, false) else {
             return self.no(Reason::NoFlow);
         };
         let (epoch, denied) = flow.judged();
@@ -174,14 +176,14 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
     /// learnt, for TCP in mid-flow in the other.
     #[inline(always)]
     fn open(&self, headers: &Headers, ends: &Ends) -> Outcome {
-        let tcp = headers.kind == Kind::Tcp;
+        let tcp = headers.kind == Kind::TCP;
         let flags = Flags(headers.flags);
         if tcp && (flags.accepts() || flags.rst()) {
             return self.no(Reason::Midflow);
         }
         let mut origin = self.dir;
         let mut service = ends.service(origin);
-        if headers.kind == Kind::Reply {
+        if headers.kind == Kind::REPLY {
             service = u32::from(ends.proto) << 16 | u32::from(headers.icmp);
         }
         let tries = if self.learning && tcp && !flags.opens() { 2 } else { 1 };
@@ -199,18 +201,18 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
             self.world.count(headers.family, Verdict::WouldPass, Reason::AuditRule);
         }
         let reason = match headers.kind {
-            Kind::Tcp if !flags.opens() => Reason::Midflow,
-            Kind::Reply => Reason::NoFlow,
-            Kind::Tcp | Kind::Plain | Kind::Query | Kind::Notice | Kind::Error => Reason::NoRule,
+            Kind::TCP if !flags.opens() => Reason::Midflow,
+            Kind::REPLY => Reason::NoFlow,
+            _ => Reason::NoRule,
         };
-        let opens = matches!(headers.kind, Kind::Plain | Kind::Query) || (tcp && flags.opens());
+        let opens = matches!(headers.kind, Kind::PLAIN | Kind::QUERY) || (tcp && flags.opens());
         Outcome::Refuse { reason, origin: self.dir, opens }
     }
 
     /// Remembers the flow a rule has opened.
     #[inline(always)]
     fn begin(&self, headers: &Headers, ends: &Ends, origin: u8, found: Allowed) -> Outcome {
-        let stateless = matches!(headers.kind, Kind::Notice | Kind::Reply);
+        let stateless = matches!(headers.kind, Kind::NOTICE | Kind::REPLY);
         if !stateless && !self.remember(headers, ends, origin, false, found.rule()) && Flags(headers.flags).opens() {
             // The sender tries again; other packets pass, as they will open the flow later.
             return self.no(Reason::TableFull);
@@ -225,7 +227,7 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
     #[inline(always)]
     fn remember(&self, headers: &Headers, ends: &Ends, origin: u8, denied: bool, rule: u32) -> bool {
         let flow = begin(self.generation.epoch, denied, rule, origin, self.now);
-        if headers.kind != Kind::Tcp {
+        if headers.kind != Kind::TCP {
             return self.world.keep(Place::Other, ends, &flow);
         }
         // What an earlier connection between these ends left there would be found first.
@@ -268,7 +270,7 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
                 }
             }
         };
-        if passes && headers.part == Part::First {
+        if passes && headers.part == Part::FIRST {
             self.world.keep_fragment(headers, self.dir, self.generation.epoch, self.now);
         }
         passes
@@ -292,11 +294,11 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
     /// connection is never taken for the reply side.
     #[inline(always)]
     fn failsafe(&self, headers: &Headers) -> bool {
-        if headers.part == Part::Later {
+        if headers.part == Part::LATER {
             return false;
         }
         let ends = Ends::of(headers, self.dir);
-        let opens = headers.kind == Kind::Tcp && Flags(headers.flags).opens();
+        let opens = headers.kind == Kind::TCP && Flags(headers.flags).opens();
         let mut origin = self.dir;
         for _ in 0..2 {
             if (!opens || origin == self.dir) && self.world.failsafe(&failsafe_key(&ends, origin)) {

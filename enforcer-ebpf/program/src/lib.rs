@@ -23,3 +23,8 @@ mod world;
 pub use judge::judge;
 pub use parse::{Headers, Link, Packet};
 pub use world::{Place, World};
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod scenarios;

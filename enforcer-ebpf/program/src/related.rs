@@ -34,17 +34,17 @@ pub fn quoted<P: Packet>(packet: &P, error: &Headers) -> Option<Headers> {
         return None;
     }
     let bytes: [u8; 8] = packet.bytes(transport)?;
-    inner.part = Part::Whole;
+    inner.part = Part::WHOLE;
     (inner.kind, inner.source_port, inner.destination_port) = ends(&inner, &bytes);
-    (!matches!(inner.kind, Kind::Error | Kind::Notice)).then_some(inner)
+    (!matches!(inner.kind, Kind::ERROR | Kind::NOTICE)).then_some(inner)
 }
 
 #[inline(always)]
 fn ends(inner: &Headers, bytes: &[u8; 8]) -> (Kind, u16, u16) {
     match (inner.proto, inner.family) {
-        (proto::TCP, _) => (Kind::Tcp, ne16(bytes, 0), ne16(bytes, 2)),
-        (proto::UDP | proto::SCTP, _) => (Kind::Plain, ne16(bytes, 0), ne16(bytes, 2)),
+        (proto::TCP, _) => (Kind::TCP, ne16(bytes, 0), ne16(bytes, 2)),
+        (proto::UDP | proto::SCTP, _) => (Kind::PLAIN, ne16(bytes, 0), ne16(bytes, 2)),
         (proto::ICMP, V4) | (proto::ICMP6, enforcer_abi::V6) => icmp_ends(inner.family, bytes),
-        _ => (Kind::Plain, 0, 0),
+        _ => (Kind::PLAIN, 0, 0),
     }
 }

@@ -26,8 +26,8 @@ pub trait World {
 
     /// The control word, read at the time of the call.
     fn control(&self) -> Control;
-    /// The coarse clock, in ticks.
-    fn now(&self) -> u32;
+    /// The coarse monotonic clock, in nanoseconds.
+    fn clock(&self) -> u64;
     /// The record of a slot.
     fn generation(&self, slot: u32) -> Option<&Generation>;
     /// The slice of the longest prefix that holds `peer`.

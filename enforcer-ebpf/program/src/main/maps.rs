@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use enforcer_abi::{
     BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, COUNTS, Control, Count, FAILSAFE_MAX, Failsafe, Flow, FlowKey4, FlowKey6,
-    Frag, FragKey4, FragKey6, Generation, Hook, HostKey4, HostKey6, Interval, RULE_ID_MAX, Reason, SLOTS, Slice, TICK_SHIFT, V4,
-    Verdict, count_index, ticks,
+    Frag, FragKey4, FragKey6, Generation, Hook, HostKey4, HostKey6, Interval, RULE_ID_MAX, Reason, SLOTS, Slice, V4, Verdict,
+    count_index, ticks,
 };
 use enforcer_program::{
     Headers, Place, World,
@@ -94,9 +94,9 @@ impl World for Maps {
     }
 
     #[inline(always)]
-    fn now(&self) -> u32 {
+    fn clock(&self) -> u64 {
         // SAFETY: the helper has no precondition.
-        (unsafe { bpf_ktime_get_coarse_ns() } >> TICK_SHIFT) as u32
+        unsafe { bpf_ktime_get_coarse_ns() }
     }
 
     #[inline(always)]

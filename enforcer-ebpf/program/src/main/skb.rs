@@ -17,7 +17,7 @@ impl<const ETHERNET: bool> Skb<'_, ETHERNET> {
 
 impl<const ETHERNET: bool> Packet for Skb<'_, ETHERNET> {
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.0.len()
     }
 

@@ -9,20 +9,24 @@ use super::{Headers, Packet, Part, be16, ne16, ne32, proto};
 /// ICMP queries get ports, so that a query and its reply belong to one flow: whoever asks has the identifier as its
 /// port, whoever answers has `type << 8 | code` of the question. All other ICMP has its own `type << 8 | code` as
 /// destination port. Protocols without ports have 0.
+///
+/// A number rather than an enum, as is [`Part`]: see [`Headers::forget`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub struct Kind(pub(super) u8);
+
+impl Kind {
     /// Has ports, or is a protocol without.
-    Plain,
+    pub const PLAIN: Self = Self(0);
     /// TCP.
-    Tcp,
+    pub const TCP: Self = Self(1);
     /// ICMP that expects a reply.
-    Query,
+    pub const QUERY: Self = Self(2);
     /// ICMP reply to a query.
-    Reply,
+    pub const REPLY: Self = Self(3);
     /// ICMP error about another packet.
-    Error,
+    pub const ERROR: Self = Self(4);
     /// Any other ICMP.
-    Notice,
+    pub const NOTICE: Self = Self(5);
 }
 
 /// Reads the transport header at `headers.transport` of a datagram that ends at `end`.
@@ -57,7 +61,7 @@ fn tcp<P: Packet>(packet: &P, headers: Headers, room: u32) -> Result<Headers, Re
         return Err(Reason::Truncated);
     }
     Ok(Headers {
-        kind: Kind::Tcp,
+        kind: Kind::TCP,
         source_port: ne16(&bytes, 0),
         destination_port: ne16(&bytes, 2),
         seq: u32::from_be(ne32(&bytes, 4)),
@@ -72,7 +76,7 @@ fn udp<P: Packet>(packet: &P, headers: Headers, room: u32) -> Result<Headers, Re
     let bytes: [u8; 8] = read(packet, &headers, room)?;
     let size = u32::from(be16(&bytes, 4));
     let open = size == 0 && packet.segmented();
-    let beyond = size > room && headers.part != Part::First;
+    let beyond = size > room && headers.part != Part::FIRST;
     if !open && (size < 8 || beyond) {
         return Err(Reason::Malformed);
     }
@@ -99,11 +103,11 @@ pub(crate) fn icmp_ends(family: u8, bytes: &[u8; 8]) -> (Kind, u16, u16) {
     let id = ne16(bytes, 4);
     let question = |kind: u8| u16::from_ne_bytes([kind, bytes[1]]);
     match (family, bytes[0]) {
-        (V4, 8 | 13) | (V6, 128) => (Kind::Query, id, own),
-        (V4, 0) => (Kind::Reply, question(8), id),
-        (V4, 14) => (Kind::Reply, question(13), id),
-        (V6, 129) => (Kind::Reply, question(128), id),
-        (V4, 3 | 11 | 12) | (V6, 1..=4) => (Kind::Error, 0, own),
-        _ => (Kind::Notice, 0, own),
+        (V4, 8 | 13) | (V6, 128) => (Kind::QUERY, id, own),
+        (V4, 0) => (Kind::REPLY, question(8), id),
+        (V4, 14) => (Kind::REPLY, question(13), id),
+        (V6, 129) => (Kind::REPLY, question(128), id),
+        (V4, 3 | 11 | 12) | (V6, 1..=4) => (Kind::ERROR, 0, own),
+        _ => (Kind::NOTICE, 0, own),
     }
 }

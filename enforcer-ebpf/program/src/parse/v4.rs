@@ -31,11 +31,11 @@ pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
         if headers.proto == proto::TCP && offset == 1 {
             return Err(Reason::Fragment);
         }
-        headers.part = Part::Later;
+        headers.part = Part::LATER;
         return Ok(headers);
     }
     if fragment & MORE_FRAGMENTS != 0 {
-        headers.part = Part::First;
+        headers.part = Part::FIRST;
     }
     transport::parse(packet, headers, end)
 }
@@ -43,8 +43,8 @@ pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
 /// Where the datagram ends.
 #[inline(always)]
 fn end<P: Packet>(packet: &P, at: u32, total: u32) -> Result<u32, Reason> {
-    let end = if total == 0 && packet.segmented() { packet.len() } else { at + total };
-    if end < at + HEADER || end > packet.len() {
+    let end = if total == 0 && packet.segmented() { packet.length() } else { at + total };
+    if end < at + HEADER || end > packet.length() {
         return Err(Reason::Malformed);
     }
     Ok(end)

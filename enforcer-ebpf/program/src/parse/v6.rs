@@ -23,8 +23,8 @@ pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
     }
     let first = at + HEADER;
     let payload = u32::from(be16(&bytes, 4));
-    let end = if payload == 0 && packet.segmented() { packet.len() } else { first + payload };
-    if end > packet.len() {
+    let end = if payload == 0 && packet.segmented() { packet.length() } else { first + payload };
+    if end > packet.length() {
         return Err(Reason::Malformed);
     }
     let source = [ne32(&bytes, 8), ne32(&bytes, 12), ne32(&bytes, 16), ne32(&bytes, 20)];
@@ -32,7 +32,7 @@ pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
     let mut headers = Headers::new(V6, bytes[6], bytes[7], source, destination);
     headers.transport = first;
     let headers = walk(packet, headers, end)?;
-    if headers.part == Part::Later { Ok(headers) } else { transport::parse(packet, headers, end) }
+    if headers.part == Part::LATER { Ok(headers) } else { transport::parse(packet, headers, end) }
 }
 
 /// Walks extension headers to the transport header, or to the payload of a later fragment.
@@ -44,9 +44,9 @@ fn walk<P: Packet>(packet: &P, headers: Headers, end: u32) -> Result<Headers, Re
         match headers.proto {
             HOP_BY_HOP if step == 0 => headers = options(packet, headers)?,
             DESTINATION_OPTIONS if step < HEADERS_MAX => headers = options(packet, headers)?,
-            FRAGMENT if step < HEADERS_MAX && headers.part == Part::Whole => {
+            FRAGMENT if step < HEADERS_MAX && headers.part == Part::WHOLE => {
                 headers = fragment(packet, headers)?;
-                if headers.part == Part::Later {
+                if headers.part == Part::LATER {
                     return Ok(headers);
                 }
             }
@@ -75,11 +75,11 @@ fn fragment<P: Packet>(packet: &P, headers: Headers) -> Result<Headers, Reason> 
     let bytes: [u8; 8] = packet.bytes(headers.transport).ok_or(Reason::Truncated)?;
     let field = be16(&bytes, 2);
     let part = match (field >> 3, field & 1) {
-        (0, 0) => Part::Atomic,
-        (0, _) => Part::First,
+        (0, 0) => Part::ATOMIC,
+        (0, _) => Part::FIRST,
         // As for IPv4: the second eight bytes hold the flags of a TCP header.
         (1, _) if bytes[0] == proto::TCP => return Err(Reason::Fragment),
-        _ => Part::Later,
+        _ => Part::LATER,
     };
     let fragment_id = ne32(&bytes, 4);
     let transport = headers.transport + 8;

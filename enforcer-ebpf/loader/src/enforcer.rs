@@ -1,0 +1,187 @@
+//! The firewall of this host: what is pinned, and what can be done with it.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use aya::maps::MapData;
+use enforcer_abi::SLOTS;
+
+use crate::{
+    api::{Attached, Capability, Checked, FailsafeEntry, Installed, Observed, Timed},
+    error::Error,
+    failsafe,
+    generation::{Generations, OUTER},
+    hook,
+    object::{self, map_error},
+    observe,
+    pin::{Layout, unpin},
+    probe,
+    table::{Direction, Table},
+    trial,
+};
+
+/// The firewall of this host. Dropping it changes nothing in the kernel.
+#[derive(Debug)]
+pub struct Enforcer {
+    pub(crate) layout: Layout,
+    pub(crate) generations: Generations,
+    failsafe: MapData,
+    /// Hooks this process attached, so that it can tell when even a pin is gone.
+    pub(crate) attached: Mutex<BTreeSet<(u32, Direction)>>,
+}
+
+impl Enforcer {
+    /// Opens what is pinned below `root` (a directory on a BPF file system, made if absent), or loads and pins it.
+    ///
+    /// # Errors
+    /// If the directory, the capabilities or the kernel do not allow it.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        Self::open_with_object(root, object::embedded())
+    }
+
+    /// [`Enforcer::open`] with an object other than the embedded one: for tests of a freshly built object.
+    ///
+    /// # Errors
+    /// As [`Enforcer::open`].
+    pub fn open_with_object(root: &Path, object: &[u8]) -> Result<Self, Error> {
+        let layout = Layout::new(root);
+        layout.prepare()?;
+        let _lock = layout.lock()?;
+        object::load(&layout, object)?;
+        let generations = Generations::open(&layout)?;
+        let failsafe =
+            MapData::from_pin(layout.map("failsafe")).map_err(|error| map_error("open the pinned map failsafe", error))?;
+        let attached = layout.hooks()?.into_iter().map(|(ifindex, direction, _)| (ifindex, direction)).collect();
+        Ok(Self { layout, generations, failsafe, attached: Mutex::new(attached) })
+    }
+
+    /// Attaches both directions of interface `ifname`; idempotent. An interface made anew under the same name is
+    /// attached anew.
+    ///
+    /// # Errors
+    /// If there is no such interface, or it is a loopback one, or the kernel refuses.
+    pub fn attach(&mut self, ifname: &str) -> Result<Attached, Error> {
+        let interface = hook::filterable(ifname)?;
+        let _lock = self.layout.lock()?;
+        hook::sweep(&self.layout)?;
+        let mut result = Attached::Already;
+        for direction in Direction::ALL {
+            match hook::attach(&self.layout, ifname, interface, direction)? {
+                Attached::Already => {}
+                changed @ (Attached::Now | Attached::Updated) => result = changed,
+            }
+            self.hooks_known(|known| known.insert((interface.index, direction)));
+        }
+        Ok(result)
+    }
+
+    /// Detaches both directions of interface `ifname`: it is unfiltered afterwards.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub fn detach(&mut self, ifname: &str) -> Result<(), Error> {
+        let interface = hook::filterable(ifname)?;
+        let _lock = self.layout.lock()?;
+        for direction in Direction::ALL {
+            hook::detach(&self.layout, interface.index, direction)?;
+            self.hooks_known(|known| known.remove(&(interface.index, direction)));
+        }
+        Ok(())
+    }
+
+    fn hooks_known(&self, change: impl FnOnce(&mut BTreeSet<(u32, Direction)>) -> bool) {
+        change(&mut self.attached.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Replaces the failsafe entries; what stays among them is never missing.
+    ///
+    /// # Errors
+    /// If an entry names every peer, there are too many, or the kernel refuses.
+    pub fn set_failsafe(&mut self, entries: &[FailsafeEntry]) -> Result<(), Error> {
+        let _lock = self.layout.lock()?;
+        failsafe::set(&self.failsafe, entries)
+    }
+
+    /// Builds `table` in a quiet slot, reads it back, and turns every packet to it at once. The epoch is at least
+    /// `epoch_hint`, and greater than every one before.
+    ///
+    /// # Errors
+    /// If the table is over the limits or the kernel refuses; then what was enforced stays enforced.
+    pub fn install(&mut self, table: &Table, digest: [u8; 32], epoch_hint: u32) -> Result<Installed, Error> {
+        table.check()?;
+        let _lock = self.layout.lock()?;
+        let (epoch, slot) = self.generations.install(&self.layout, table, digest, epoch_hint)?;
+        Ok(Installed { epoch, slot })
+    }
+
+    /// Turns the audit of the whole host on or off: with it nothing is dropped, and what would be is counted.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_audit(&mut self, on: bool) -> Result<(), Error> {
+        let _lock = self.layout.lock()?;
+        self.generations.set_audit(on)
+    }
+
+    /// Reads what the kernel enforces.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn observe(&self) -> Result<Observed, Error> {
+        observe::observe(self)
+    }
+
+    /// Runs `packet` (with its Ethernet header) past the rules of `slot`, or of the generation in force, without
+    /// touching any flow.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run the program.
+    pub fn check(&self, direction: Direction, slot: Option<u32>, packet: &[u8]) -> Result<Checked, Error> {
+        let slot = slot.unwrap_or_else(|| self.generations.control.load().active()) % SLOTS;
+        trial::check(&self.layout, direction, slot, packet)
+    }
+
+    /// Opens the two check programs once, for many packets.
+    ///
+    /// # Errors
+    /// If they are not pinned.
+    pub fn checker(&self) -> Result<trial::Checker, Error> {
+        trial::Checker::open(&self.layout)
+    }
+
+    /// Nanoseconds one run of a program takes on `packet`, as the mean of `repeat` runs. The enforcing programs remember
+    /// its flow.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run the program.
+    pub fn time(&self, timed: Timed, packet: &[u8], repeat: u32) -> Result<u32, Error> {
+        trial::time(&self.layout, timed, self.generations.control.load().active(), packet, repeat)
+    }
+
+    /// Detaches every interface and removes every pin: the host is unfiltered afterwards.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn remove_all(self) -> Result<(), Error> {
+        let lock = self.layout.lock()?;
+        for (ifindex, direction, _) in self.layout.hooks()? {
+            hook::detach(&self.layout, ifindex, direction)?;
+        }
+        for slot in 0..SLOTS {
+            for name in OUTER {
+                unpin(&self.layout.inner(slot, name))?;
+            }
+        }
+        drop(lock);
+        self.layout.remove()
+    }
+
+    /// Tries out what enforcement needs on this kernel.
+    #[must_use]
+    pub fn probe() -> Vec<Capability> {
+        probe::probe()
+    }
+}

@@ -1,0 +1,186 @@
+//! One generation: built beside the active one, read back, then turned to with one store.
+//!
+//! The slot written to is neither active nor named as the way back. Putting new inner maps into the outer ones waits
+//! for running programs, so no packet is still judged by what the slot held before. Maps of the active generation are
+//! never written.
+
+pub(crate) mod encode;
+pub(crate) mod inner;
+
+use aya::maps::{MapData, MapInfo};
+use enforcer_abi::{Control, Generation, SLOTS};
+use std::os::fd::AsFd as _;
+
+use crate::{
+    error::Error,
+    object::map_error,
+    pin::{Layout, unpin},
+    sys::{self, ControlWord},
+    table::Table,
+};
+use encode::Encoded;
+use inner::Inner;
+
+/// Largest epoch: flows store it in 31 bits.
+const EPOCH_MAX: u32 = u32::MAX >> 1;
+
+/// Names of the outer maps, in the order they are set.
+pub(crate) const OUTER: [&str; 5] = ["hosts4", "hosts6", "nets4", "nets6", "intervals"];
+
+/// The maps that hold generations.
+#[derive(Debug)]
+pub(crate) struct Generations {
+    pub(crate) control: ControlWord,
+    records: MapData,
+    seals: MapData,
+    outer: [MapData; 5],
+}
+
+/// What a generation was when it was installed, kept beside it: how later changes by others are noticed. The epoch, a
+/// checksum of the content, and the control word that put it in force; one reserved.
+pub(crate) type Seal = [u64; 4];
+
+impl Generations {
+    pub(crate) fn open(layout: &Layout) -> Result<Self, Error> {
+        let open = |name: &str| {
+            MapData::from_pin(layout.map(name)).map_err(|error| map_error(format!("open the pinned map {name}"), error))
+        };
+        let control = open("control")?;
+        let control = ControlWord::map(control.fd().as_fd()).map_err(|error| Error::kernel("map the control word", error))?;
+        let [hosts4, hosts6, nets4, nets6, intervals] = OUTER;
+        let outer = [open(hosts4)?, open(hosts6)?, open(nets4)?, open(nets6)?, open(intervals)?];
+        Ok(Self { control, records: open("generations")?, seals: seals(layout)?, outer })
+    }
+
+    pub(crate) fn record(&self, slot: u32) -> Result<Generation, Error> {
+        let record = sys::lookup(self.records.fd().as_fd(), &slot)
+            .map_err(|error| Error::kernel("read the record of a generation", error))?;
+        Ok(record.unwrap_or_default())
+    }
+
+    pub(crate) fn seal(&self, slot: u32) -> Result<Seal, Error> {
+        let seal =
+            sys::lookup(self.seals.fd().as_fd(), &slot).map_err(|error| Error::kernel("read the seal of a generation", error))?;
+        Ok(seal.unwrap_or_default())
+    }
+
+    /// The number of the inner map the outer map at `position` of [`OUTER`] holds for `slot`.
+    pub(crate) fn inner_id(&self, position: usize, slot: u32) -> Result<Option<u32>, Error> {
+        let Some(outer) = self.outer.get(position) else { return Ok(None) };
+        sys::lookup(outer.fd().as_fd(), &slot).map_err(|error| Error::kernel("read an outer map", error))
+    }
+
+    /// The numbers of the maps the programs must use, by name.
+    pub(crate) fn map_ids(&self) -> Result<Vec<u32>, Error> {
+        let maps = self.outer.iter().chain([&self.records]);
+        maps.map(|map| map.info().map(|info| info.id()).map_err(|error| map_error("ask for a map's number", error))).collect()
+    }
+
+    /// Builds `table` in a quiet slot and turns to it; answers epoch and slot.
+    pub(crate) fn install(&self, layout: &Layout, table: &Table, digest: [u8; 32], epoch_hint: u32) -> Result<(u32, u32), Error> {
+        let word = self.control.load();
+        let slot = quiet(word);
+        let epoch = self.next_epoch(epoch_hint)?;
+        let encoded = Encoded::of(table, epoch, digest);
+        let inner = Inner::build(&encoded)?;
+        inner.verify(&encoded)?;
+        self.place(layout, slot, &inner)?;
+        self.write_record(slot, &encoded.record)?;
+        let next = Control::new(slot, word.active()).with_audit(word.audit()).with_fallback_audit(word.audit());
+        self.seal_with(slot, epoch, &encoded, next)?;
+        self.control.store(next);
+        Ok((epoch, slot))
+    }
+
+    /// Sets the audit bit: nothing is dropped, what would be is counted.
+    pub(crate) fn set_audit(&self, on: bool) -> Result<(), Error> {
+        let word = self.control.load();
+        let next = word.with_audit(on);
+        let slot = word.active();
+        let [epoch, content, _, rest] = self.seal(slot)?;
+        self.write_seal(slot, &[epoch, content, next.0, rest])?;
+        self.control.store(next);
+        Ok(())
+    }
+
+    fn next_epoch(&self, hint: u32) -> Result<u32, Error> {
+        let mut latest = 0;
+        for slot in 0..SLOTS {
+            latest = latest.max(self.record(slot)?.epoch);
+        }
+        if latest >= EPOCH_MAX {
+            return Err(Error::EpochsExhausted);
+        }
+        Ok(hint.clamp(latest + 1, EPOCH_MAX))
+    }
+
+    /// Puts `inner` into the outer maps and pins it. Each update waits for running programs.
+    fn place(&self, layout: &Layout, slot: u32, inner: &Inner) -> Result<(), Error> {
+        for ((name, outer), map) in OUTER.into_iter().zip(&self.outer).zip(inner.maps()) {
+            let fd = sys::descriptor(map.fd().as_fd());
+            sys::update(outer.fd().as_fd(), &slot, &fd)
+                .map_err(|error| Error::kernel(format!("place a map into {name}"), error))?;
+            let path = layout.inner(slot, name);
+            unpin(&path)?;
+            map.pin(&path).map_err(|error| Error::kernel(format!("pin {}", path.display()), std::io::Error::other(error)))?;
+        }
+        for (position, map) in inner.maps().into_iter().enumerate() {
+            let own = map.info().map_err(|error| map_error("ask for a map's number", error))?.id();
+            if self.inner_id(position, slot)? != Some(own) {
+                return Err(Error::ReadBack(format!("outer map {position} holds another map in slot {slot}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_record(&self, slot: u32, record: &Generation) -> Result<(), Error> {
+        sys::update(self.records.fd().as_fd(), &slot, record)
+            .map_err(|error| Error::kernel("write the record of a generation", error))?;
+        if self.record(slot)? != *record {
+            return Err(Error::ReadBack(format!("the record of slot {slot} differs")));
+        }
+        Ok(())
+    }
+
+    fn seal_with(&self, slot: u32, epoch: u32, encoded: &Encoded, word: Control) -> Result<(), Error> {
+        self.write_seal(slot, &[u64::from(epoch), encoded.checksum(), word.0, 0])
+    }
+
+    fn write_seal(&self, slot: u32, seal: &Seal) -> Result<(), Error> {
+        sys::update(self.seals.fd().as_fd(), &slot, seal).map_err(|error| Error::kernel("write the seal of a generation", error))
+    }
+}
+
+/// A slot that is neither in force nor the way back.
+fn quiet(word: Control) -> u32 {
+    (1..SLOTS).map(|step| (word.active() + step) % SLOTS).find(|slot| *slot != word.fallback()).unwrap_or_default()
+}
+
+/// The pinned array of seals, which the programs do not use; made if it is not there.
+fn seals(layout: &Layout) -> Result<MapData, Error> {
+    let path = layout.map("seals");
+    if MapInfo::from_pin(&path).is_ok() {
+        return MapData::from_pin(&path).map_err(|error| map_error("open the pinned map seals", error));
+    }
+    let kind = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+    #[expect(clippy::cast_possible_truncation, reason = "the sizes are 4 and 32")]
+    let wanted = aya_obj::Map::new_from_params(kind, size_of::<u32>() as u32, size_of::<Seal>() as u32, SLOTS, 0);
+    let map = MapData::create(wanted, "seals", None).map_err(|error| map_error("create the map seals", error))?;
+    map.pin(&path).map_err(|error| Error::kernel("pin the map seals", std::io::Error::other(error)))?;
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_abi::Control;
+
+    #[test]
+    fn the_slot_written_to_is_neither_in_force_nor_the_way_back() {
+        for active in 0..4 {
+            for fallback in 0..4 {
+                let slot = super::quiet(Control::new(active, fallback));
+                assert!(slot < 4 && slot != active && slot != fallback);
+            }
+        }
+    }
+}

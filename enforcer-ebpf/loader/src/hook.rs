@@ -1,0 +1,177 @@
+//! Attaching to interfaces. A TCX link before all others, pinned, so that it outlives the process; where the kernel has
+//! no TCX (before 6.6), a filter on the clsact qdisc with a priority and handle of our own, which outlives it too.
+
+use std::io;
+
+use aya::programs::{
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    links::{FdLink, PinnedLink},
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+};
+
+use crate::{
+    api::Attached,
+    error::Error,
+    object::{self, program_error},
+    pin::{Layout, unpin},
+    sys::{self, Interface},
+    table::Direction,
+};
+
+/// Priority and handle of our clsact filters: before what people number by hand, and recognisably ours.
+const FILTER_PRIORITY: u16 = 1;
+const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5047);
+
+/// Link types whose packets begin with an Ethernet header.
+const ETHERNET: u32 = 1;
+/// Link types whose packets begin with an IP header: tun and WireGuard, raw IP, IP tunnels.
+const PLAIN: [u32; 5] = [0xFFFE, 519, 768, 769, 776];
+
+/// The interface called `ifname`, if it may be filtered.
+pub(crate) fn filterable(ifname: &str) -> Result<Interface, Error> {
+    let found = sys::interface(ifname).map_err(|error| Error::kernel(format!("look up interface {ifname}"), error))?;
+    let interface = found.ok_or_else(|| Error::NoInterface(ifname.to_owned()))?;
+    if interface.loopback {
+        return Err(Error::Loopback(ifname.to_owned()));
+    }
+    Ok(interface)
+}
+
+/// Name of the program for one hook of an interface.
+pub(crate) fn program_name(ifname: &str, interface: Interface, direction: Direction) -> Result<&'static str, Error> {
+    let ethernet = interface.link_type == ETHERNET;
+    if !ethernet && !PLAIN.contains(&interface.link_type) {
+        return Err(Error::LinkType { ifname: ifname.to_owned(), kind: interface.link_type });
+    }
+    Ok(match (direction, ethernet) {
+        (Direction::In, true) => "tc_in_ether",
+        (Direction::Out, true) => "tc_out_ether",
+        (Direction::In, false) => "tc_in_plain",
+        (Direction::Out, false) => "tc_out_plain",
+    })
+}
+
+const fn tc_type(direction: Direction) -> TcAttachType {
+    match direction {
+        Direction::In => TcAttachType::Ingress,
+        Direction::Out => TcAttachType::Egress,
+    }
+}
+
+/// Attaches one hook, or finds it attached.
+pub(crate) fn attach(layout: &Layout, ifname: &str, interface: Interface, direction: Direction) -> Result<Attached, Error> {
+    let name = program_name(ifname, interface, direction)?;
+    let mut program = object::program(layout, name)?;
+    let own = program.info().map_err(|error| program_error(name, error))?.id();
+    let path = layout.link(interface.index, direction);
+    if layout.filter(interface.index, direction).exists() {
+        return attach_filter(layout, ifname, interface, direction);
+    }
+    match sys::link_details(&path) {
+        Ok(link) if link.ifindex == interface.index && link.program == own => return Ok(Attached::Already),
+        Ok(link) if link.ifindex == interface.index => {
+            let pinned = PinnedLink::from_pin(&path).map_err(|error| Error::Load(error.into()))?;
+            return replace(&mut program, name, pinned);
+        }
+        // The interface the link was for is gone.
+        Ok(_) => unpin(&path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::kernel(format!("open the link {}", path.display()), error)),
+    }
+    let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+    match program.attach_with_options(ifname, tc_type(direction), first) {
+        Ok(id) => {
+            let link = program.take_link(id).map_err(|error| program_error(name, error))?;
+            let link: FdLink = link.try_into().map_err(|error: aya::programs::links::LinkError| Error::Load(error.into()))?;
+            link.pin(&path).map_err(|error| Error::kernel(format!("pin {}", path.display()), io::Error::other(error)))?;
+            Ok(Attached::Now)
+        }
+        Err(error) if without_tcx(&error) => attach_filter(layout, ifname, interface, direction),
+        Err(error) => Err(program_error(name, error)),
+    }
+}
+
+/// Has a live link run `program` from the next packet on.
+fn replace(program: &mut SchedClassifier, name: &str, pinned: PinnedLink) -> Result<Attached, Error> {
+    let link = SchedClassifierLink::try_from(FdLink::from(pinned)).map_err(|error| Error::Load(error.into()))?;
+    let id = program.attach_to_link(link).map_err(|error| program_error(name, error))?;
+    // Dropping the link closes a descriptor; the pin keeps it alive.
+    drop(program.take_link(id).map_err(|error| program_error(name, error))?);
+    Ok(Attached::Updated)
+}
+
+fn without_tcx(error: &ProgramError) -> bool {
+    let ProgramError::SyscallError(error) = error else { return false };
+    matches!(error.io_error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
+/// Attaches as a clsact filter. Adding one that is there already replaces its program.
+pub(crate) fn attach_filter(layout: &Layout, ifname: &str, interface: Interface, direction: Direction) -> Result<Attached, Error> {
+    let name = program_name(ifname, interface, direction)?;
+    let mut program = object::program(layout, name)?;
+    let known = layout.filter(interface.index, direction);
+    if known.exists() && replace_filter(&mut program, ifname, direction) {
+        repin(&mut program, &known)?;
+        return Ok(Attached::Updated);
+    }
+    add_clsact(ifname)?;
+    let options = NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
+    let id = program
+        .attach_with_options(ifname, tc_type(direction), TcAttachOptions::Netlink(options))
+        .map_err(|error| program_error(name, error))?;
+    // A filter has no descriptor to pin: it stays until it is deleted, which dropping its link would do.
+    std::mem::forget(program.take_link(id).map_err(|error| program_error(name, error))?);
+    repin(&mut program, &known)?;
+    Ok(Attached::Now)
+}
+
+/// Has our filter, if it is there, run `program` from the next packet on.
+fn replace_filter(program: &mut SchedClassifier, ifname: &str, direction: Direction) -> bool {
+    let link = SchedClassifierLink::attached(ifname, tc_type(direction), FILTER_PRIORITY, FILTER_HANDLE, None);
+    let Ok(id) = link.map_err(ProgramError::from).and_then(|link| program.attach_to_link(link)) else { return false };
+    program.take_link(id).map(std::mem::forget).is_ok()
+}
+
+fn repin(program: &mut SchedClassifier, path: &std::path::Path) -> Result<(), Error> {
+    unpin(path)?;
+    program.pin(path).map_err(|error| Error::kernel("pin a filter's program", io::Error::other(error)))
+}
+
+fn add_clsact(ifname: &str) -> Result<(), Error> {
+    match qdisc_add_clsact(ifname) {
+        Err(TcError::IoError(error)) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::kernel(format!("add the clsact qdisc to {ifname}"), error))
+        }
+        // There already is one, perhaps of another program; it is shared.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn detach_filter(ifname: &str, direction: Direction) {
+    // A link to the filter, which goes with the link; that there is none is as good.
+    drop(SchedClassifierLink::attached(ifname, tc_type(direction), FILTER_PRIORITY, FILTER_HANDLE, None));
+}
+
+/// Detaches one hook.
+pub(crate) fn detach(layout: &Layout, ifindex: u32, direction: Direction) -> Result<(), Error> {
+    let filter = layout.filter(ifindex, direction);
+    if filter.exists() {
+        if let Some(ifname) = sys::interface_name(ifindex) {
+            detach_filter(&ifname, direction);
+        }
+        unpin(&filter)?;
+    }
+    unpin(&layout.link(ifindex, direction))
+}
+
+/// Drops the pins of links whose interface is gone.
+pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
+    for (ifindex, direction, filter) in layout.hooks()? {
+        let path = layout.link(ifindex, direction);
+        if !filter && sys::link_details(&path).is_ok_and(|link| link.ifindex == 0) {
+            tracing::info!(ifindex, direction = direction.label(), "dropping the link of an interface that is gone");
+            unpin(&path)?;
+        }
+    }
+    Ok(())
+}

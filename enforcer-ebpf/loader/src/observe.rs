@@ -1,0 +1,165 @@
+//! Reading the kernel back: what is in force, where, and what is not as it was left.
+
+use std::sync::PoisonError;
+
+use aya::{
+    maps::{MapData, MapInfo},
+    programs::ProgramInfo,
+};
+use enforcer_abi::{Control, SLOTS};
+
+use crate::{
+    api::{Attachment, AttachmentState, Observed, Tampering, TamperingKind},
+    enforcer::Enforcer,
+    error::Error,
+    generation::{OUTER, encode::Encoded, inner::Inner},
+    object::{map_error, program_error},
+    sys,
+    table::Direction,
+};
+
+/// Programs a hook may run, by direction.
+const fn enforcing(direction: Direction) -> [&'static str; 2] {
+    match direction {
+        Direction::In => ["tc_in_ether", "tc_in_plain"],
+        Direction::Out => ["tc_out_ether", "tc_out_plain"],
+    }
+}
+
+pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
+    let mut observed = Observed::default();
+    let word = enforcer.generations.control.load();
+    observed.attachments = attachments(enforcer, &mut observed.tampering)?;
+    programs(enforcer, &mut observed.tampering)?;
+    let slot = word.active();
+    let record = enforcer.generations.record(slot)?;
+    observed.epoch = record.epoch;
+    observed.digest = record.digest;
+    check_word(enforcer, word, &mut observed.tampering)?;
+    if record.epoch == 0 {
+        return Ok(observed);
+    }
+    let Some(inner) = inner(enforcer, slot, &mut observed.tampering)? else { return Ok(observed) };
+    let encoded = Encoded { record, ..inner.read()? };
+    if enforcer.generations.seal(slot)?[1] != encoded.checksum() {
+        found(
+            &mut observed.tampering,
+            TamperingKind::Edited,
+            format!("generation {} was changed after it was installed", record.epoch),
+        );
+    }
+    match encoded.table() {
+        Ok(table) => observed.table = Some(table),
+        Err(why) => found(&mut observed.tampering, TamperingKind::Edited, why),
+    }
+    Ok(observed)
+}
+
+fn found(tampering: &mut Vec<Tampering>, kind: TamperingKind, detail: String) {
+    tampering.push(Tampering { kind, detail });
+}
+
+/// The word must be the one that put its own active slot in force.
+fn check_word(enforcer: &Enforcer, word: Control, tampering: &mut Vec<Tampering>) -> Result<(), Error> {
+    let [epoch, _, sealed, _] = enforcer.generations.seal(word.active())?;
+    let record = enforcer.generations.record(word.active())?;
+    if sealed != word.0 || epoch != u64::from(record.epoch) {
+        let detail = format!("the control word is {:#x} where {sealed:#x} was written", word.0);
+        found(tampering, TamperingKind::Control, detail);
+        return Ok(());
+    }
+    // A word put back to the state before a generation agrees with itself, but that state is over.
+    for slot in 0..SLOTS {
+        let other = enforcer.generations.seal(slot)?;
+        if other[0] > epoch && other[2] != 0 {
+            let detail = format!("generation {epoch} is in force although {} was installed later", other[0]);
+            found(tampering, TamperingKind::Control, detail);
+        }
+    }
+    Ok(())
+}
+
+/// The maps of the slot in force: the pinned ones, if those are what the kernel uses.
+fn inner(enforcer: &Enforcer, slot: u32, tampering: &mut Vec<Tampering>) -> Result<Option<Inner>, Error> {
+    let mut maps = Vec::with_capacity(OUTER.len());
+    for (position, name) in OUTER.into_iter().enumerate() {
+        let path = enforcer.layout.inner(slot, name);
+        let used = enforcer.generations.inner_id(position, slot)?;
+        let pinned = MapInfo::from_pin(&path).ok().map(|info| info.id());
+        if used.is_none() || used != pinned {
+            found(tampering, TamperingKind::Rewired, format!("{name} of slot {slot} is map {used:?}, and {pinned:?} is pinned"));
+        }
+        let opened = match used {
+            Some(id) if used != pinned => MapData::from_id(id),
+            Some(_) => MapData::from_pin(&path),
+            None => return Ok(None),
+        };
+        maps.push(opened.map_err(|error| map_error(format!("open {name} of slot {slot}"), error))?);
+    }
+    Ok(<[MapData; 5]>::try_from(maps).ok().map(Inner::from_maps))
+}
+
+/// Every hook that was attached, by this process or an earlier one.
+fn attachments(enforcer: &Enforcer, tampering: &mut Vec<Tampering>) -> Result<Vec<Attachment>, Error> {
+    let pinned = enforcer.layout.hooks()?;
+    let mut attachments = Vec::new();
+    for (ifindex, direction, filter) in &pinned {
+        let state = if *filter { AttachmentState::Unverified } else { state(enforcer, *ifindex, *direction)? };
+        attachments.push(Attachment {
+            ifname: sys::interface_name(*ifindex).unwrap_or_default(),
+            ifindex: *ifindex,
+            direction: *direction,
+            state,
+        });
+    }
+    let known = enforcer.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for (ifindex, direction) in known {
+        if !pinned.iter().any(|(index, dir, _)| (*index, *dir) == (ifindex, direction))
+            && let Some(ifname) = sys::interface_name(ifindex)
+        {
+            attachments.push(Attachment { ifname, ifindex, direction, state: AttachmentState::Detached });
+        }
+    }
+    for own in &attachments {
+        let kind = match own.state {
+            AttachmentState::Attached | AttachmentState::Unverified => continue,
+            AttachmentState::Detached => TamperingKind::Detached,
+            AttachmentState::Replaced => TamperingKind::Replaced,
+        };
+        let detail = format!("interface {} ({}), direction {}", own.ifname, own.ifindex, own.direction.label());
+        found(tampering, kind, detail);
+    }
+    Ok(attachments)
+}
+
+fn state(enforcer: &Enforcer, ifindex: u32, direction: Direction) -> Result<AttachmentState, Error> {
+    let path = enforcer.layout.link(ifindex, direction);
+    let link = match sys::link_details(&path) {
+        Ok(link) => link,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(AttachmentState::Detached),
+        Err(error) => return Err(Error::kernel(format!("open the link {}", path.display()), error)),
+    };
+    if link.ifindex != ifindex {
+        return Ok(AttachmentState::Detached);
+    }
+    let ours = enforcing(direction)
+        .into_iter()
+        .any(|name| ProgramInfo::from_pin(enforcer.layout.prog(name)).is_ok_and(|program| program.id() == link.program));
+    Ok(if ours { AttachmentState::Attached } else { AttachmentState::Replaced })
+}
+
+/// The enforcing programs must use our maps.
+fn programs(enforcer: &Enforcer, tampering: &mut Vec<Tampering>) -> Result<(), Error> {
+    let wanted = enforcer.generations.map_ids()?;
+    for name in Direction::ALL.into_iter().flat_map(enforcing) {
+        let Ok(program) = ProgramInfo::from_pin(enforcer.layout.prog(name)) else {
+            found(tampering, TamperingKind::Replaced, format!("program {name} is no longer pinned"));
+            continue;
+        };
+        let used = program.map_ids().map_err(|error| program_error(name, error))?;
+        if used.is_some_and(|used| !wanted.iter().all(|id| used.contains(id))) {
+            found(tampering, TamperingKind::Rewired, format!("program {name} uses other maps than the pinned ones"));
+        }
+    }
+    Ok(())
+}

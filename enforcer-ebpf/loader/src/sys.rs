@@ -1,0 +1,263 @@
+//! The few kernel calls that aya does not offer: maps by bytes, link details, the mapped control word, interfaces.
+//!
+//! All `unsafe` of the crate is in this module.
+#![expect(unsafe_code, reason = "bpf(2), mmap(2) and ioctl(2) take addresses; each call says why its addresses hold")]
+
+use std::{
+    ffi::CString,
+    io,
+    mem::{MaybeUninit, zeroed},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+use enforcer_abi::{Control, Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
+
+/// Types that are plain bytes: any bytes are a value, and no byte is padding.
+///
+/// # Safety
+/// The implementor has neither padding nor invalid values.
+pub(crate) unsafe trait Plain: Copy + PartialEq + 'static {}
+
+macro_rules! plain {
+    ($($name:ty),*) => { $(
+        // SAFETY: integers, or a struct whose size `enforcer-abi` asserts to be the sum of its integers.
+        unsafe impl Plain for $name {}
+    )* };
+}
+
+plain!(u32, u64, [u64; 4], Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice);
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is a valid attribute of its full size; what its addresses point to is the caller's concern.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+fn attr() -> bpf_attr {
+    // SAFETY: every field of the union is integers, for which zero is a value.
+    unsafe { zeroed() }
+}
+
+#[expect(clippy::cast_sign_loss, reason = "an open file descriptor is not negative")]
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd() as u32
+}
+
+fn address<T>(value: &T) -> u64 {
+    std::ptr::from_ref(value) as u64
+}
+
+/// The value of `key`, if there is one.
+pub(crate) fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = MaybeUninit::<V>::zeroed();
+    let mut attr = attr();
+    // SAFETY: plain integers are written to the field the command reads.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = number(map);
+    element.key = address(key);
+    element.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
+    match bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        // SAFETY: any bytes are a value of a plain type.
+        Ok(_) => Ok(Some(unsafe { value.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets the value of `key`.
+pub(crate) fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    let mut attr = attr();
+    // SAFETY: as in `lookup`.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = number(map);
+    element.key = address(key);
+    element.__bindgen_anon_1.value = address(value);
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Removes `key`.
+pub(crate) fn delete<K: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    let mut attr = attr();
+    // SAFETY: as in `lookup`.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = number(map);
+    element.key = address(key);
+    bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+}
+
+/// Every key and value. What others change meanwhile may be missing or seen twice.
+pub(crate) fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let mut found = Vec::new();
+    let mut previous: Option<K> = None;
+    while let Some(key) = next_key(map, previous.as_ref())? {
+        if let Some(value) = lookup(map, &key)? {
+            found.push((key, value));
+        }
+        previous = Some(key);
+    }
+    Ok(found)
+}
+
+fn next_key<K: Plain>(map: BorrowedFd<'_>, previous: Option<&K>) -> io::Result<Option<K>> {
+    let mut next = MaybeUninit::<K>::zeroed();
+    let mut attr = attr();
+    // SAFETY: as in `lookup`.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = number(map);
+    element.key = previous.map_or(0, address);
+    element.__bindgen_anon_1.next_key = next.as_mut_ptr() as u64;
+    match bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) {
+        // SAFETY: any bytes are a value of a plain type.
+        Ok(_) => Ok(Some(unsafe { next.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the kernel says about a TCX link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkDetails {
+    pub(crate) program: u32,
+    /// 0 once the interface is gone or the link was detached.
+    pub(crate) ifindex: u32,
+}
+
+/// Opens the pinned link at `path` and asks what it links.
+pub(crate) fn link_details(path: &Path) -> io::Result<LinkDetails> {
+    let link = open_pin(path)?;
+    // SAFETY: zero is a value of every integer in it.
+    let mut info: bpf_link_info = unsafe { zeroed() };
+    let mut attr = attr();
+    attr.info.bpf_fd = number(link.as_fd());
+    #[expect(clippy::cast_possible_truncation, reason = "the size of a struct of a few words")]
+    {
+        attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    }
+    attr.info.info = std::ptr::from_mut(&mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: integers whatever the link's type; the loader pins TCX links only.
+    let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
+    Ok(LinkDetails { program: info.prog_id, ifindex })
+}
+
+/// Opens a pinned object.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = attr();
+    // SAFETY: as in `lookup`; the string outlives the call.
+    let object = unsafe { &mut attr.__bindgen_anon_4 };
+    object.pathname = path.as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel returns a file descriptor")]
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The control word, mapped. Loads and stores are single instructions, so no packet sees half a word.
+#[derive(Debug)]
+pub(crate) struct ControlWord {
+    word: std::ptr::NonNull<AtomicU64>,
+}
+
+// SAFETY: the mapping is shared memory that is only accessed atomically.
+unsafe impl Send for ControlWord {}
+// SAFETY: as above.
+unsafe impl Sync for ControlWord {}
+
+const PAGE: usize = 4096;
+
+impl ControlWord {
+    pub(crate) fn map(control: BorrowedFd<'_>) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        // SAFETY: a new mapping at an address of the kernel's choice; the map's one value lies at its start.
+        let start = unsafe { mmap(std::ptr::null_mut(), PAGE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, control, 0)? };
+        let word = std::ptr::NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { word })
+    }
+
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: mapped until drop, aligned to a page.
+        unsafe { self.word.as_ref() }
+    }
+
+    pub(crate) fn load(&self) -> Control {
+        Control(self.word().load(Ordering::Acquire))
+    }
+
+    pub(crate) fn store(&self, word: Control) {
+        self.word().store(word.0, Ordering::Release);
+    }
+}
+
+impl Drop for ControlWord {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made by `map`, which nothing refers to any more. It cannot fail for valid arguments.
+        let _ = unsafe { rustix::mm::munmap(self.word.as_ptr().cast(), PAGE) };
+    }
+}
+
+/// A network interface, in the network namespace of the calling thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interface {
+    pub(crate) index: u32,
+    pub(crate) loopback: bool,
+    /// ARPHRD number.
+    pub(crate) link_type: u32,
+}
+
+/// Looks up an interface by name; none if there is no such interface.
+pub(crate) fn interface(name: &str) -> io::Result<Option<Interface>> {
+    // SAFETY: zero is a value of every integer in it.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    if name.is_empty() || name.len() >= request.ifr_name.len() || name.contains('\0') {
+        return Ok(None);
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)?;
+    let mut ask = |what| {
+        // SAFETY: the request is a valid `ifreq` with a terminated name.
+        let answer = unsafe { libc::ioctl(socket.as_raw_fd(), what, std::ptr::from_mut(&mut request)) };
+        if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(request.ifr_ifru) }
+    };
+    let index = match ask(libc::SIOCGIFINDEX) {
+        // SAFETY: the kernel has filled in this member.
+        Ok(answer) => unsafe { answer.ifru_ifindex }.cast_unsigned(),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // SAFETY: the kernel has filled in this member.
+    let flags = i32::from(unsafe { ask(libc::SIOCGIFFLAGS)?.ifru_flags });
+    // SAFETY: the kernel has filled in this member.
+    let link_type = u32::from(unsafe { ask(libc::SIOCGIFHWADDR)?.ifru_hwaddr.sa_family });
+    Ok(Some(Interface { index, loopback: flags & libc::IFF_LOOPBACK != 0, link_type }))
+}
+
+/// The name of the interface with this index, in the network namespace of the calling thread.
+pub(crate) fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size the call demands.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    std::ffi::CStr::from_bytes_until_nul(&name).ok().map(|name| name.to_string_lossy().into_owned())
+}
+
+/// A descriptor as the value that updates of an outer map take.
+pub(crate) fn descriptor(fd: BorrowedFd<'_>) -> u32 {
+    number(fd)
+}
+
+/// Moves the calling thread into a network namespace of its own, with nothing but a loopback interface.
+pub(crate) fn own_network() -> io::Result<()> {
+    // SAFETY: of what a thread can stop sharing, only the network changes; no file descriptor is affected.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.map_err(io::Error::from)
+}

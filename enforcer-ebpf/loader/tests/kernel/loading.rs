@@ -1,0 +1,121 @@
+//! Loading, attaching, and refusing to.
+
+use enforcer::{Attached, Enforcer, Error};
+
+use crate::lab::{Lab, ip, open, privileged, table};
+
+#[test]
+fn the_verifier_accepts_every_program() {
+    let Some(lab) = Lab::new("loading the programs") else { return };
+    lab.open();
+    let programs = lab.root.join("abi1/progs");
+    let mut names: Vec<_> = std::fs::read_dir(programs).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["check_in", "check_out", "empty", "tc_in_ether", "tc_in_plain", "tc_out_ether", "tc_out_plain"]);
+}
+
+#[test]
+fn only_root_can_see_the_pins() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(lab) = Lab::new("pinning") else { return };
+    lab.open();
+    for path in ["", "abi1", "abi1/maps", "abi1/progs", "abi1/links", "abi1/inner/0"] {
+        let mode = std::fs::metadata(lab.root.join(path)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{path}");
+    }
+}
+
+#[test]
+fn loopback_and_unknown_interfaces_are_refused_by_name() {
+    let Some(lab) = Lab::new("attaching") else { return };
+    let mut enforcer = lab.open();
+    lab.on_host(|| {
+        assert!(matches!(enforcer.attach("lo"), Err(Error::Loopback(name)) if name == "lo"));
+        assert!(matches!(enforcer.attach("eth9"), Err(Error::NoInterface(name)) if name == "eth9"));
+        assert!(matches!(enforcer.attach("a-name-that-is-too-long"), Err(Error::NoInterface(_))));
+    });
+}
+
+#[test]
+fn attaching_twice_changes_nothing() {
+    let Some(lab) = Lab::new("attaching") else { return };
+    let mut enforcer = lab.open();
+    assert_eq!(lab.on_host(|| enforcer.attach("h0")).unwrap(), Attached::Now);
+    assert_eq!(lab.on_host(|| enforcer.attach("h0")).unwrap(), Attached::Already);
+    let mut second = lab.open();
+    assert_eq!(lab.on_host(|| second.attach("h0")).unwrap(), Attached::Already);
+}
+
+#[test]
+fn an_interface_made_anew_is_attached_anew() {
+    let Some(lab) = Lab::new("attaching") else { return };
+    let mut enforcer = lab.open();
+    lab.attach(&mut enforcer);
+    let before = lab.on_host(|| enforcer.observe()).unwrap().attachments;
+    ip(&format!("-n {} link del h0", lab.host));
+    lab.cable();
+    assert_eq!(lab.on_host(|| enforcer.attach("h0")).unwrap(), Attached::Now);
+    let after = lab.on_host(|| enforcer.observe()).unwrap();
+    assert_eq!(after.attachments.len(), 2);
+    assert_ne!(before[0].ifindex, after.attachments[0].ifindex);
+    assert_eq!(after.tampering, []);
+}
+
+#[test]
+fn an_interface_without_an_ethernet_header_runs_its_own_programs() {
+    let Some(lab) = Lab::new("attaching") else { return };
+    let mut enforcer = lab.open();
+    ip(&format!("-n {} tuntap add t0 mode tun", lab.host));
+    assert_eq!(lab.on_host(|| enforcer.attach("t0")).unwrap(), Attached::Now);
+    assert_eq!(lab.on_host(|| enforcer.observe()).unwrap().tampering, []);
+}
+
+#[test]
+fn an_object_that_is_none_is_refused() {
+    let Some(lab) = Lab::new("loading") else { return };
+    assert!(matches!(Enforcer::open_with_object(&lab.root, b"not an object"), Err(Error::Object(_))));
+}
+
+#[test]
+fn maps_of_another_version_are_refused() {
+    let Some(lab) = Lab::new("loading") else { return };
+    lab.open();
+    let path = lab.root.join("abi1/maps/failsafe");
+    std::fs::remove_file(&path).unwrap();
+    aya::maps::HashMap::<_, u32, u32>::create(4, 0).unwrap().pin(&path).unwrap();
+    assert!(matches!(open(&lab.root), Err(Error::PinnedMap { path: found, .. }) if found == path));
+}
+
+#[test]
+fn a_directory_with_other_files_is_never_mounted_over() {
+    if !privileged("mounting") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "content").unwrap();
+    assert!(matches!(open(directory.path()), Err(Error::NotBpffs(_))));
+}
+
+#[test]
+fn removing_all_leaves_nothing_behind() {
+    let Some(lab) = Lab::new("removing") else { return };
+    let mut enforcer = lab.open();
+    lab.attach(&mut enforcer);
+    enforcer.install(&table(&[]), [1; 32], 0).unwrap();
+    lab.on_host(|| enforcer.remove_all()).unwrap();
+    assert!(!lab.root.join("abi1").exists());
+    let shown = std::process::Command::new("ip").args(["-n", &lab.host, "link", "show", "h0"]).output().unwrap();
+    assert!(shown.status.success());
+    assert!(lab.on_host(|| crate::lab::ping(crate::lab::PEER4)));
+}
+
+#[test]
+fn this_kernel_has_what_is_needed() {
+    if !privileged("probing") {
+        return;
+    }
+    for capability in Enforcer::probe() {
+        assert!(capability.ok || capability.optional, "{capability:?}");
+        assert_eq!(capability.ok, capability.remedy.is_empty(), "{capability:?}");
+    }
+}
