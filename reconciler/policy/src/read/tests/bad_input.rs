@@ -158,3 +158,65 @@ fn problems_beyond_the_limit_are_counted() {
     let found = reading(&spec(&fields));
     assert_eq!((found.problems.len(), found.more_problems), (1_000, 500));
 }
+
+#[test]
+fn sets_made_to_be_slow_are_judged_or_refused_in_time() {
+    let head = |i: usize, selector: &str| {
+        format!("{{apiVersion: pci-segment/v1, kind: NetworkPolicy, metadata: {{name: p{i}}}, spec: {{podSelector: {selector}")
+    };
+    let many = |selector: &dyn Fn(usize) -> String| -> Snapshot {
+        let file =
+            |f: usize| (0..500).map(|i| format!("{}}}}}\n---\n", head(f * 500 + i, &selector(f * 500 + i)))).collect::<String>();
+        Snapshot {
+            entries: (0..6)
+                .map(|f| (format!("{f}.yaml"), Entry::File(file(f).trim_end_matches("---\n").as_bytes().to_vec())))
+                .collect(),
+        }
+    };
+    let selectors: [&dyn Fn(usize) -> String; 3] =
+        [&|_| String::from("{}"), &|i| format!("{{matchLabels: {{pci-env: cde, app: a{i}}}}}"), &|i| {
+            format!("{{matchExpressions: [{{key: app, operator: NotIn, values: [a{i}]}}]}}")
+        }];
+    for selector in selectors {
+        let begun = Instant::now();
+        let judged = crate::admit::admit(read(&many(selector)), &crate::rules::tests::circumstances());
+        assert_eq!(judged.policies, 3_000);
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_wide_open_block_beside_many_ports_is_judged_in_time() {
+    let ports: Vec<String> = (1..=256).map(|p| format!("{{port: {}}}", p * 3)).collect();
+    let rules: Vec<String> = (0..150)
+        .map(|r| {
+            format!(
+                "{{from: [{{ipBlock: {{cidr: {}.0.0.0/9}}}}, {{ipBlock: {{cidr: {}.128.0.0/9}}}}], ports: [{}]}}",
+                r + 20,
+                r + 20,
+                ports.join(", ")
+            )
+        })
+        .collect();
+    let begun = Instant::now();
+    let judged = crate::rules::tests::judge(&spec(&format!("  ingress: [{}]", rules.join(", "))));
+    assert!(judged.admitted.is_none() && begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 256, ..Default::default() })]
+
+    #[test]
+    fn no_text_makes_the_reader_panic(cuts in proptest::collection::vec((0_usize..700, ".{0,6}"), 0..6)) {
+        let mut text = format!("{}---\n{}", super::SEED, super::OPEN);
+        for (at, insert) in cuts {
+            let at = (0..=at.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+            let end = (at + insert.len() / 2).min(text.len());
+            if text.is_char_boundary(end) {
+                text.replace_range(at..end, &insert);
+            }
+        }
+        let judged = crate::rules::tests::judge(&text);
+        proptest::prop_assert!(serde_json::to_string(&judged).is_ok());
+    }
+}
