@@ -50,6 +50,16 @@ struct Stop;
 pub(super) fn documents<'a>(text: &'a str, problems: &mut Problems) -> Vec<Node<'a>> {
     directives(text, problems);
     let mut documents = Vec::new();
+    // The parser holds all of a flow collection on one line in memory before it tells of the first value.
+    let separators = text.bytes().filter(|b| matches!(b, b',' | b'[' | b'{')).count();
+    if separators > NODES_PER_FILE_MAX {
+        problems.add(
+            Code::Limit,
+            Spot::START,
+            format!("the file has {separators} separators; NODES_PER_FILE_MAX is {NODES_PER_FILE_MAX}"),
+        );
+        return documents;
+    }
     let mut parser = Parser::new_from_str(text);
     let before = text.contains('?').then_some(Before { text, chars: 0, bytes: 0 });
     let mut file = File { before, problems, nodes: 0, begun: 0 };

@@ -33,7 +33,7 @@ pub(super) fn requirements(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 fn first_wrong(text: &str) -> Option<String> {
     text.split(',').map(str::trim).find_map(|part| {
         let number = part.strip_prefix("Req ").unwrap_or(part);
-        let shown: String = part.chars().take(64).collect();
+        let shown: String = part.chars().take(64).map(|c| if c.is_control() { ' ' } else { c }).collect();
         let shape = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'A'));
         match (shape, exists(number)) {
             (_, true) => None,

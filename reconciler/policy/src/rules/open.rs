@@ -85,7 +85,7 @@ impl Search<'_, '_> {
 
     fn look(&mut self, group: &Group<'_>, direction: Direction, family: Family) {
         let sources = sources(group, direction, family);
-        self.steps += sources.len();
+        self.steps += cost(sources.iter());
         let all = AddressSet::union(family, sources.iter().map(|s| &s.addresses));
         // Most sets end here: not even all ports together are open.
         if is_open(self.facts, &all) {
@@ -108,7 +108,7 @@ impl Search<'_, '_> {
             let here: Vec<&Source<'_>> = active.iter().filter_map(|n| sources.get(*n)).collect();
             let Some(first) = here.first() else { continue };
             let Some(from) = piece.first().map(|p| p.0).filter(|from| *from <= SERVICE_MAX) else { continue };
-            self.steps += here.len();
+            self.steps += cost(here.iter().copied());
             let union = AddressSet::union(first.addresses.family(), here.iter().map(|s| &s.addresses));
             if self.steps > STEPS_MAX {
                 return;
@@ -146,6 +146,11 @@ fn sources<'a>(group: &Group<'a>, direction: Direction, family: Family) -> Vec<S
         rules.flat_map(|here| here.rule.peers.iter().enumerate().filter_map(move |(peer, p)| Some((here, peer, p.block()?))));
     let of_family = blocks.filter(|(_, _, block)| block.cidr.family() == family);
     of_family.map(|(here, peer, block)| Source { here, peer, block, addresses: block.addresses(family) }).collect()
+}
+
+/// What it takes to merge some blocks: one step for each, and one for each exception.
+fn cost<'s>(sources: impl Iterator<Item = &'s Source<'s>>) -> usize {
+    sources.map(|source| 1 + source.block.except.len()).sum()
 }
 
 /// Public addresses that count as open.

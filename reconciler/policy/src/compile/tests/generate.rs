@@ -170,7 +170,7 @@ fn look_up(table: &Table, direction: Direction, peer: IpAddr, service: Service) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn verdict_and_the_lowered_table_say_what_the_policy_language_says(set in set()) {

@@ -6,16 +6,16 @@
 
 mod active;
 mod services;
+mod size;
 
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use active::Active;
 use services::{Grant, normalise};
+use size::Size;
 
-use super::{HOSTS_MAX, INTERVALS_MAX, Interval, Key, NETS_MAX, Rule, RuleIds, SLICE_INTERVALS_MAX, Table};
+use super::{Interval, Key, Rule, RuleIds, Table};
 use crate::compile::{Endpoint, Ruleset};
 use crate::lower::Unsupported;
 use crate::model::{Block, Mode, NetworkPolicy, Peer};
@@ -163,65 +163,4 @@ fn walk(sources: &Sources<'_>, family: Family, size: &mut Size) -> Vec<(Cidr, Ar
         stack.push(Frame { prefix, events: here, slice });
     }
     kept
-}
-
-/// What the table needs of the maps.
-#[derive(Default)]
-struct Size {
-    hosts: [usize; 2],
-    nets: [usize; 2],
-    intervals: usize,
-    longest: usize,
-}
-
-impl Size {
-    fn prefix(&mut self, prefix: Cidr) {
-        let map = if prefix.length() == prefix.family().bits() { &mut self.hosts } else { &mut self.nets };
-        let [v4, v6] = map;
-        *(if prefix.family() == Family::V4 { v4 } else { v6 }) += 1;
-    }
-
-    fn slice(&mut self, slice: &[Interval]) {
-        self.intervals += slice.len();
-        self.longest = self.longest.max(slice.len());
-    }
-
-    /// So far over that counting on only costs time.
-    fn hopeless(&self) -> bool {
-        self.intervals > 2 * INTERVALS_MAX
-    }
-
-    fn refuse(&self, selecting: &[&NetworkPolicy]) -> Vec<Unsupported> {
-        let ([hosts4, hosts6], [nets4, nets6]) = (self.hosts, self.nets);
-        let needs = [
-            ("IPv4 hosts", hosts4, HOSTS_MAX),
-            ("IPv6 hosts", hosts6, HOSTS_MAX),
-            ("IPv4 networks", nets4, NETS_MAX),
-            ("IPv6 networks", nets6, NETS_MAX),
-            ("intervals", self.intervals, INTERVALS_MAX),
-            ("intervals for one address", self.longest, SLICE_INTERVALS_MAX),
-        ];
-        let largest = selecting.iter().max_by_key(|p| weight(p));
-        let over = needs.into_iter().filter(|(_, need, max)| need > max);
-        over.map(|(what, need, max)| Unsupported {
-            backend: "ebpf",
-            policy: largest.map(|p| p.name.clone()),
-            rule: None,
-            place: largest.map(|p| p.place(p.at)),
-            message: format!(
-                "the rules need {need} {what}; this backend holds {max}{}",
-                largest.map_or(String::new(), |p| contribution(p))
-            ),
-        })
-        .collect()
-    }
-}
-
-fn weight(policy: &NetworkPolicy) -> usize {
-    let rules = Direction::BOTH.into_iter().flat_map(|d| policy.live_rules(d));
-    rules.map(|r| r.peers.len().max(1).saturating_mul(r.ports.len().max(1))).sum()
-}
-
-fn contribution(policy: &NetworkPolicy) -> String {
-    format!("; {} contributes most ({} combinations of peer and port)", policy.name, weight(policy))
 }

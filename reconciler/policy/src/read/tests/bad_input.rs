@@ -76,6 +76,8 @@ fn y02_a_million_keys_are_refused() {
     assert_eq!(codes(keys)[0], "unknown-document");
     let flat = format!("[{}]", "0,".repeat(FILE_BYTES_MAX / 2 - 2));
     assert_eq!(codes(&flat), ["limit"]);
+    let block = "- 0\n".repeat(FILE_BYTES_MAX / 4);
+    assert_eq!(codes(&block), ["limit"]);
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
 }
 

@@ -83,10 +83,12 @@ impl Active {
 
     /// The services of the rules that are on.
     pub(super) fn slice(&mut self, sources: &Sources<'_>, size: &mut Size) -> Arc<[Interval]> {
+        size.work += 1 + self.rules.len();
         let made = self.known.entry(self.hash).or_default();
         if let Some((_, slice)) = made.iter().find(|(rules, _)| rules.iter().eq(&self.rules)) {
             return slice.clone();
         }
+        size.work += self.rules.iter().map(|rule| sources.grants(*rule).len()).sum::<usize>();
         let fresh: Arc<[Interval]> = normalise(self.rules.iter().flat_map(|rule| sources.grants(*rule)).copied()).into();
         let slice = match self.slices.get(&fresh) {
             Some(known) => known.clone(),
