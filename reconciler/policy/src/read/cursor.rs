@@ -33,6 +33,8 @@ pub(super) struct Cursor<'n, 'p> {
 pub(super) struct Fields<'n> {
     pub(super) at: Spot,
     entries: &'n [Entry<'n>],
+    /// Every key was understood. If not, a field that seems absent may only be misspelt.
+    pub(super) whole: bool,
 }
 
 /// What came of a field.
@@ -128,10 +130,14 @@ impl<'n, 'p> Cursor<'n, 'p> {
     /// A mapping with these fields and no others.
     pub(super) fn fields(&mut self, node: &'n Node<'n>, known: &[&str]) -> Option<Fields<'n>> {
         let entries = self.map(node)?;
+        let mut whole = true;
         for entry in entries.iter().filter(|e| !known.contains(&&*e.key)) {
-            self.unknown(entry, known);
+            whole = false;
+            if !entry.is_refused() {
+                self.unknown(entry, known);
+            }
         }
-        Some(Fields { at: node.at, entries })
+        Some(Fields { at: node.at, entries, whole })
     }
 
     /// A key that is not in the schema.

@@ -134,7 +134,7 @@ fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Metad
     cursor.field(&fields, "labels", |cursor, node| {
         let entries = cursor.map(node)?;
         cursor.within(node.at, entries.len(), ("LABELS_PER_OBJECT_MAX", LABELS_PER_OBJECT_MAX));
-        for entry in entries {
+        for entry in entries.iter().filter(|e| !e.is_refused()) {
             cursor.label_key(entry.at, &entry.key);
             cursor.entry(entry, Cursor::label_value);
         }
@@ -164,7 +164,7 @@ fn annotations<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<No
     let entries = cursor.map(node)?;
     cursor.within(node.at, entries.len(), ("LABELS_PER_OBJECT_MAX", LABELS_PER_OBJECT_MAX));
     let mut notes = Notes::default();
-    for entry in entries {
+    for entry in entries.iter().filter(|e| !e.is_refused()) {
         match &*entry.key {
             "pci-dss" => {
                 let text = cursor.entry(entry, |cursor, node| cursor.text(node).map(ToString::to_string));

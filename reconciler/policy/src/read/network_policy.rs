@@ -90,13 +90,13 @@ fn rule<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Directio
         Some(name)
     });
     let peers = match cursor.field(&fields, direction.peers(), peers::read) {
-        Got::Absent => Vec::new(),
-        Got::Broken => nothing(node.at).peers,
+        Got::Absent if fields.whole => Vec::new(),
+        Got::Absent | Got::Broken => nothing(node.at).peers,
         Got::Read(peers) => peers,
     };
     let ports = match cursor.field(&fields, "ports", |cursor, node| ports::read(cursor, node, direction, &peers)) {
-        Got::Absent => Vec::new(),
-        Got::Broken => [crate::model::PortItem { at: node.at, services: None }].into(),
+        Got::Absent if fields.whole => Vec::new(),
+        Got::Absent | Got::Broken => [crate::model::PortItem { at: node.at, services: None }].into(),
         Got::Read(ports) => ports,
     };
     Rule { at: node.at, name: name.read(), peers, ports, ports_at: fields.value_at("ports") }

@@ -158,6 +158,17 @@ fn a_broken_peer_is_never_everybody() {
         let rule = &set.policies[0].ingress.list[0];
         assert!(!rule.peers.is_empty() && rule.addresses(crate::net::Family::V4).is_empty(), "{from}");
     }
+    for typo in [
+        "form: [{ipBlock: {cidr: 10.0.0.0/8}}]",
+        "<<: {}",
+        "? from : []",
+        "from: [{ipBlock: {cidr: 10.0.0.0/8, exept: [10.1.0.0/16]}}]",
+    ] {
+        let set = reading(&spec(&format!("  ingress: [{{{typo}}}]"))).set;
+        assert!(set.policies[0].ingress.list[0].addresses(crate::net::Family::V4).is_empty(), "{typo}");
+    }
+    let set = reading(&ingress_ports("[{protocol: TCP, prot: 443}]")).set;
+    assert!(set.policies[0].ingress.list[0].services().is_empty());
     for ports in ["[{}]", "{}", "~", "[~]", "[{port: 0}]"] {
         let set = reading(&ingress_ports(ports)).set;
         let rule = &set.policies[0].ingress.list[0];

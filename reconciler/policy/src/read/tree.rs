@@ -43,6 +43,13 @@ pub(super) struct Entry<'a> {
     pub(super) value: Node<'a>,
 }
 
+impl Entry<'_> {
+    /// Whether the key itself was refused, and what is wrong with it has been told.
+    pub(super) fn is_refused(&self) -> bool {
+        self.key.is_empty() && matches!(self.value.value, Value::Broken)
+    }
+}
+
 /// Why the rest of a file is not read.
 struct Stop;
 

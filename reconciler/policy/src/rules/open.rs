@@ -227,14 +227,18 @@ fn finding(
 }
 
 fn message(group: &Group<'_>, top: &Source<'_>, blocks: usize, union: &AddressSet, service: Service) -> String {
-    let (reach, whom) = match top.here.direction {
-        Direction::Ingress => ("can be reached from", "is let in"),
-        Direction::Egress => ("can reach", "is let out to"),
+    let reach = match top.here.direction {
+        Direction::Ingress => "can be reached from",
+        Direction::Egress => "can reach",
     };
     let family = union.family().name();
     let amount = if union.is_all() { format!("all of {family}") } else { format!("so much of {family} that it counts as open") };
-    let together = if blocks > 1 { format!(", together with {} other blocks", blocks - 1) } else { String::new() };
-    format!("{} {reach} {amount} on {service}: {} {whom}{together}", group.selector, top.block.cidr)
+    let together = match blocks {
+        0 | 1 => String::new(),
+        2 => " and another block".into(),
+        more => format!(" and {} other blocks", more - 1),
+    };
+    format!("{} {reach} {amount} on {service}, by {}{together}", group.selector, top.block.cidr)
 }
 
 fn service_between(from: u32, to: u32) -> Service {

@@ -52,9 +52,9 @@ fn block<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Block> {
         })
     });
     let except = match except {
-        Got::Absent => Vec::new(),
+        Got::Absent if fields.whole => Vec::new(),
         // Without its exceptions the block would be wider than anybody wrote.
-        Got::Broken => return None,
+        Got::Absent | Got::Broken => return None,
         Got::Read(list) => list.into_iter().collect::<Option<Vec<Cidr>>>()?,
     };
     let block = Block { at: fields.value_at("cidr")?, cidr: cidr?, except };

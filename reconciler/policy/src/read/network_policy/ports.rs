@@ -39,12 +39,19 @@ fn item<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Directio
         cursor.problem(Code::BadPort, node.at, "an empty port names nothing; write a protocol and a port".to_string());
         return None;
     }
+    let whole = fields.whole;
     let protocol = match cursor.field(&fields, "protocol", |cursor, node| cursor.word(node, Code::BadPort, &PROTOCOLS)) {
         Got::Absent => TCP,
         Got::Broken => return None,
         Got::Read(protocol) => protocol,
     };
-    if matches!(protocol, ICMP | ICMPV6) { icmp(cursor, &fields, protocol) } else { ports(cursor, &fields, protocol, direction) }
+    let services = if matches!(protocol, ICMP | ICMPV6) {
+        icmp(cursor, &fields, protocol)
+    } else {
+        ports(cursor, &fields, protocol, direction)
+    };
+    // Under a misspelt key the port would be missing, and every port meant.
+    services.filter(|_| whole)
 }
 
 /// `port`, and `endPort` where it is a range (S24 to S26).

@@ -23,16 +23,17 @@ pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Optio
     let mut terms: Vec<Term> = labels.read().unwrap_or_default();
     terms.extend(expressions.read().unwrap_or_default());
     cursor.within(node.at, terms.len(), max);
-    // Every known key was read; an unknown one makes the selector mean something else than it says.
-    let known = ["matchLabels", "matchExpressions"].into_iter().filter(|key| fields.entry(key).is_some()).count();
-    let all = cursor.map(node).is_some_and(|entries| entries.len() == known);
-    (all && terms.len() <= TERMS_PER_SELECTOR_MAX).then(|| Selector::new(terms))
+    // A condition under a misspelt key would be missing.
+    (fields.whole && terms.len() <= TERMS_PER_SELECTOR_MAX).then(|| Selector::new(terms))
 }
 
 fn match_labels<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Vec<Term>> {
     let entries = cursor.map(node)?;
     cursor.within(node.at, entries.len(), ("TERMS_PER_SELECTOR_MAX", TERMS_PER_SELECTOR_MAX));
     let terms = entries.iter().map(|entry| {
+        if entry.is_refused() {
+            return None;
+        }
         let key = cursor.label_key(entry.at, &entry.key);
         let value = cursor.entry(entry, Cursor::label_value).read();
         Some(Term::In(key?, [value?].into()))

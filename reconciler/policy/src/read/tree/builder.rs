@@ -35,7 +35,7 @@ enum Inside<'a> {
 enum Key<'a> {
     Wanted,
     Read(Cow<'a, str>, Spot),
-    /// The key was refused; so its value goes too.
+    /// The key was refused; its value goes too.
     Refused,
 }
 
@@ -105,7 +105,10 @@ impl<'a> Builder<'a> {
             Some(Inside::Map(entries, key)) => match core::mem::replace(key, Key::Wanted) {
                 Key::Wanted => *key = Key::Refused,
                 Key::Read(text, at) => entries.push(Entry { key: text, at, value: node }),
-                Key::Refused => {}
+                // A mapping that lost a key must not look as if it never had it.
+                Key::Refused => {
+                    entries.push(Entry { key: Cow::Borrowed(""), at: node.at, value: Node { at: node.at, value: Value::Broken } });
+                }
             },
         }
     }
@@ -152,7 +155,7 @@ fn scalar_is_good(text: &str, plain: bool, at: Spot, problems: &mut Problems) ->
 
 /// Reports keys that stand twice; neither value is used.
 fn refuse_duplicates(entries: &mut [Entry<'_>], problems: &mut Problems) {
-    let mut order: Vec<usize> = (0..entries.len()).collect();
+    let mut order: Vec<usize> = (0..entries.len()).filter(|i| entries.get(*i).is_some_and(|e| !e.is_refused())).collect();
     let key = |i: &usize| entries.get(*i).map(|e| (&e.key, e.at));
     order.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
     let mut refused = Vec::new();
