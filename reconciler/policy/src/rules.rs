@@ -34,7 +34,7 @@ pub use catalogue::{Item, catalogue};
 
 use catalogue::{Check, LATER, item};
 use facts::Facts;
-use found::Found;
+use found::{Found, More};
 
 /// A problem of the text as a finding: an error that no Waiver covers (PCI DSS v4.0.1 1.2.8).
 #[must_use]
@@ -63,7 +63,7 @@ pub fn from_unsupported(unsupported: &Unsupported) -> Finding {
 }
 
 /// Runs every rule that can run; at each place one of them is listed. Beyond a limit findings are only counted.
-pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumstances) -> (Vec<Finding>, usize) {
+pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumstances) -> (Vec<Finding>, More) {
     let facts = Facts::new(set, profile, circumstances);
     let mut found = Found::default();
     for item in catalogue() {
@@ -92,7 +92,7 @@ pub(crate) fn sort(findings: &mut [Finding]) {
 }
 
 /// The rules that were not asked, and what they lack.
-pub(crate) fn not_run(_: Profile) -> Vec<NotRun> {
+pub(crate) fn not_run() -> Vec<NotRun> {
     let mut rules: Vec<NotRun> = LATER.iter().map(|(rule_id, needs)| NotRun { rule_id, needs }).collect();
     rules
         .extend(catalogue().filter(|i| matches!(i.check, Check::Backends)).map(|i| NotRun { rule_id: i.id, needs: &["backends"] }));

@@ -15,7 +15,7 @@ use super::document::{Document, Metadata};
 use super::limits::RULES_PER_DIRECTION_MAX;
 use super::problem::Code;
 use super::tree::Node;
-use crate::model::{NetworkPolicy, Rule, Rules, Spot, Types};
+use crate::model::{NetworkPolicy, Peer, PortItem, Rule, Rules, Spot, Types};
 use crate::net::Direction;
 
 /// Reads `spec`. A policy whose selector cannot be read is left out: nobody knows whom it means.
@@ -77,7 +77,7 @@ fn rules<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>, direction: Direct
 
 /// A rule in place of one that could not be read. It keeps the numbers of the others and matches nothing.
 fn nothing(at: Spot) -> Rule {
-    Rule { at, name: None, peers: [crate::model::Peer::Nobody { at }].into(), ports: Vec::new(), ports_at: None }
+    Rule { at, name: None, peers: [Peer::Nobody { at }].into(), ports: Vec::new(), ports_at: None }
 }
 
 fn rule<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Direction, names: &mut Names) -> Rule {
@@ -96,7 +96,7 @@ fn rule<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Directio
     };
     let ports = match cursor.field(&fields, "ports", |cursor, node| ports::read(cursor, node, direction, &peers)) {
         Got::Absent if fields.whole => Vec::new(),
-        Got::Absent | Got::Broken => [crate::model::PortItem { at: node.at, services: None }].into(),
+        Got::Absent | Got::Broken => [PortItem { at: node.at, services: None }].into(),
         Got::Read(ports) => ports,
     };
     Rule { at: node.at, name: name.read(), peers, ports, ports_at: fields.value_at("ports") }

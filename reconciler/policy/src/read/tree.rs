@@ -112,26 +112,26 @@ impl<'a> File<'a, '_> {
             Event::DocumentEnd => Ok(builder.finish()),
             Event::Alias(_) => {
                 self.feature(at, "aliases are not part of pci-segment/v1; write the value out");
-                self.count(at, builder)?;
-                builder.value(Node { at, value: Value::Broken }, self.problems);
+                self.count(at)?;
+                builder.value(Node { at, value: Value::Broken });
                 Ok(None)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.marks(at, anchor, tag.is_some());
-                self.count(at, builder)?;
+                self.count(at)?;
                 let explicit = builder.wants_key() && self.is_explicit(start);
                 builder.scalar(text, style == ScalarStyle::Plain, at, explicit, self.problems);
                 Ok(None)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.marks(at, anchor, tag.is_some());
-                self.count(at, builder)?;
+                self.count(at)?;
                 builder.open(at, false, self.problems);
                 self.depth(at, builder)
             }
             Event::MappingStart(anchor, tag) => {
                 self.marks(at, anchor, tag.is_some());
-                self.count(at, builder)?;
+                self.count(at)?;
                 builder.open(at, true, self.problems);
                 self.depth(at, builder)
             }
@@ -150,7 +150,7 @@ impl<'a> File<'a, '_> {
         self.limit(at, format!("document {} of the file; DOCUMENTS_PER_FILE_MAX is {DOCUMENTS_PER_FILE_MAX}", self.begun))
     }
 
-    fn count(&mut self, at: Spot, _: &Builder<'_>) -> Result<(), Stop> {
+    fn count(&mut self, at: Spot) -> Result<(), Stop> {
         self.nodes += 1;
         if self.nodes <= NODES_PER_FILE_MAX {
             return Ok(());

@@ -9,6 +9,7 @@ use super::guess::nearest;
 use super::problem::Code;
 use super::scalar::{needs_quotes, shown};
 use super::tree::Node;
+use crate::model::Spot;
 use crate::net::Cidr;
 
 const NAME_BYTES_MAX: usize = 253;
@@ -61,7 +62,7 @@ impl<'n> Cursor<'n, '_> {
     }
 
     /// A label's key: an optional `subdomain/`, then up to 63 of `A-Za-z0-9-_.`.
-    pub(super) fn label_key(&mut self, node_at: crate::model::Spot, text: &str) -> Option<String> {
+    pub(super) fn label_key(&mut self, at: Spot, text: &str) -> Option<String> {
         let name = match text.split_once('/') {
             Some((prefix, name)) if is_subdomain(prefix) => name,
             Some(_) => "",
@@ -73,7 +74,7 @@ impl<'n> Cursor<'n, '_> {
                 "{} is not a label key: letters, digits, '-', '_', '.', alphanumeric at both ends, at most 63",
                 shown(text)
             );
-            self.problem(Code::BadName, node_at, message);
+            self.problem(Code::BadName, at, message);
         }
         good.then(|| text.to_owned())
     }

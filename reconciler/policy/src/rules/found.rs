@@ -12,29 +12,42 @@ use crate::model::{Mode, NetworkPolicy, Peer, Place, Rule, Spot};
 use crate::net::service::{SERVICE_MAX, TCP, UDP};
 use crate::net::{Direction, Service, ServiceRange};
 
-/// Findings listed; the rest is counted. Nobody reads ten thousand, and a set can break a rule a million times.
+/// Errors listed, and as many others; the rest is counted. Nobody reads ten thousand, and a set can break a rule a million times.
 const FINDINGS_MAX: usize = 10_000;
 
 /// Findings of one run: a rule at one place once.
 #[derive(Default)]
 pub(super) struct Found {
-    list: Vec<Finding>,
+    errors: Vec<Finding>,
+    others: Vec<Finding>,
     seen: BTreeSet<(&'static str, Place)>,
-    more: usize,
+    more: More,
+}
+
+/// Findings that were counted and not listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct More {
+    pub(crate) errors: usize,
+    pub(crate) others: usize,
 }
 
 impl Found {
     pub(super) fn add(&mut self, finding: Finding) {
-        if self.list.len() >= FINDINGS_MAX {
-            self.more += 1;
+        let (list, more) = match finding.severity {
+            Severity::Error => (&mut self.errors, &mut self.more.errors),
+            Severity::Warning | Severity::Info => (&mut self.others, &mut self.more.others),
+        };
+        if list.len() >= FINDINGS_MAX {
+            *more += 1;
         } else if self.seen.insert((finding.rule_id, finding.place.clone())) {
-            self.list.push(finding);
+            list.push(finding);
         }
     }
 
     /// What was found, and how much more there was.
-    pub(super) fn finish(self) -> (Vec<Finding>, usize) {
-        (self.list, self.more)
+    pub(super) fn finish(mut self) -> (Vec<Finding>, More) {
+        self.errors.append(&mut self.others);
+        (self.errors, self.more)
     }
 }
 

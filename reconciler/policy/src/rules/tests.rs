@@ -200,7 +200,7 @@ fn an_empty_set_is_never_compliant() {
 
 #[test]
 fn rules_that_did_not_run_are_listed() {
-    let listed = not_run(Profile::Baseline);
+    let listed = not_run();
     let asked = catalogue().filter(|i| !matches!(i.check, Check::Backends)).count();
     // 60 rules and FLOWTEST-001.
     assert_eq!(listed.len() + asked, 61);
@@ -218,4 +218,20 @@ fn the_output_has_the_promised_fields() {
     }
     assert_eq!(finding["witness"]["destination"], "pci-env=cde");
     assert_eq!((&finding["witness"]["protocol"], &finding["witness"]["port"]), (&"TCP".into(), &443.into()));
+}
+
+#[test]
+fn information_without_end_is_counted_and_refuses_nothing() {
+    use alloc::collections::BTreeMap;
+    let document = |i: usize| {
+        alloc::format!(
+            "{{apiVersion: pci-segment/v1, kind: NetworkPolicy, metadata: {{name: p{i}}}, spec: {{podSelector: {{matchLabels: {{app: a{i}}}}}}}}}\n"
+        )
+    };
+    let file = |f: usize| (0..1_000).map(|i| document(f * 1_000 + i)).collect::<Vec<_>>().join("---\n").into_bytes();
+    let entries: BTreeMap<String, Entry> = (0..6).map(|f| (alloc::format!("{f}.yaml"), Entry::File(file(f)))).collect();
+    // 6,000 policies without annotation, each closed where Kubernetes would be open.
+    let judged = admit(read(&Snapshot { entries }), &circumstances());
+    assert_eq!((judged.counts().error, judged.findings.len(), judged.more_findings), (0, 10_000, 2_000));
+    assert!(judged.compliant());
 }

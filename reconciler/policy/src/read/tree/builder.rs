@@ -61,7 +61,7 @@ impl<'a> Builder<'a> {
             return;
         }
         let value = if scalar_is_good(&text, plain, at, problems) { Value::Scalar { text, plain } } else { Value::Broken };
-        self.value(Node { at, value }, problems);
+        self.value(Node { at, value });
     }
 
     pub(super) fn open(&mut self, at: Spot, map: bool, problems: &mut Problems) {
@@ -87,7 +87,7 @@ impl<'a> Builder<'a> {
         if as_key {
             self.set_key(Key::Refused);
         } else {
-            self.value(Node { at, value }, problems);
+            self.value(Node { at, value });
         }
     }
 
@@ -98,7 +98,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts a value where it belongs. An alias may stand for a key: then the key is refused.
-    pub(super) fn value(&mut self, node: Node<'a>, _: &mut Problems) {
+    pub(super) fn value(&mut self, node: Node<'a>) {
         match self.open.last_mut().map(|open| &mut open.inside) {
             None => self.root = Some(node),
             Some(Inside::List(items)) => items.push(node),
