@@ -4,8 +4,8 @@
 //! collected, so that people fix a pull request once; only a YAML syntax error, or a limit that guards the reader itself, ends the
 //! reading of its file.
 //!
-//! Bytes become [`text`] (encoding, control characters), text becomes a [`tree`] of nodes with places (what YAML there is), and a
-//! [`cursor`] reads each [`document`] field by field. A kind of document is one file.
+//! Bytes become `text` (encoding, control characters), text becomes a `tree` of nodes with places (what YAML there is), and a
+//! `cursor` reads each `document` field by field. A kind of document is one file.
 
 mod cursor;
 mod document;

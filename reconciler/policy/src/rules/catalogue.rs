@@ -1,7 +1,7 @@
 //! The catalogue, version 1.0. Numbers are those of PCI DSS v4.0.1.
 //!
 //! Every item carries an example that breaks it and a twin with the smallest repair; a test runs both. Rules that need other kinds of
-//! documents, or a later version, stand in [`LATER`] and are listed under "not run".
+//! documents, or a later version, stand in `LATER` and are listed under "not run".
 
 mod inbound;
 mod outbound;
