@@ -1,8 +1,5 @@
 //! Reading and judging a thousand files, and flattening a hundred thousand prefixes.
-#![expect(
-    clippy::expect_used,
-    reason = "a bench that cannot set itself up has nothing to measure"
-)]
+#![expect(clippy::expect_used, reason = "a bench that cannot set itself up has nothing to measure")]
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -24,30 +21,17 @@ fn file(i: usize) -> String {
     for rule in 0..4 {
         let _ = write!(text, "    - name: in-{rule}\n      from:\n");
         for peer in 0..3 {
-            let _ = writeln!(
-                text,
-                "        - ipBlock:\n            cidr: 10.{}.{}.{}/28",
-                i % 250,
-                rule * 10 + peer,
-                (i / 250) * 16
-            );
+            let _ =
+                writeln!(text, "        - ipBlock:\n            cidr: 10.{}.{}.{}/28", i % 250, rule * 10 + peer, (i / 250) * 16);
         }
-        let _ = write!(
-            text,
-            "      ports:\n        - protocol: TCP\n          port: {}\n",
-            8000 + rule
-        );
+        let _ = write!(text, "      ports:\n        - protocol: TCP\n          port: {}\n", 8000 + rule);
     }
     text.push_str("  egress:\n    - to: [{ipBlock: {cidr: 10.9.9.0/24}}]\n      ports: [{protocol: TCP, port: 443}]\n");
     text
 }
 
 fn circumstances() -> Circumstances {
-    Circumstances {
-        today: Date::new(2026, 2, 1).expect("a day"),
-        pinned_profile: None,
-        commit: None,
-    }
+    Circumstances { today: Date::new(2026, 2, 1).expect("a day"), pinned_profile: None, commit: None }
 }
 
 fn ruleset(snapshot: &Snapshot) -> Ruleset {
@@ -65,41 +49,24 @@ fn many_prefixes() -> Snapshot {
             text.push_str("    - from:\n");
             for peer in 0..100 {
                 let n = f * 1000 + rule * 100 + peer;
-                let _ = writeln!(
-                    text,
-                    "        - ipBlock: {{cidr: 10.{}.{}.{}/32}}",
-                    n >> 14,
-                    (n >> 6) & 255,
-                    (n & 63) << 2
-                );
+                let _ = writeln!(text, "        - ipBlock: {{cidr: 10.{}.{}.{}/32}}", n >> 14, (n >> 6) & 255, (n & 63) << 2);
             }
             let _ = writeln!(text, "      ports: [{{port: {}}}]", 1000 + rule);
         }
         text
     };
-    Snapshot {
-        entries: (0..100)
-            .map(|f| (format!("{f}.yaml"), Entry::File(file(f).into_bytes())))
-            .collect(),
-    }
+    Snapshot { entries: (0..100).map(|f| (format!("{f}.yaml"), Entry::File(file(f).into_bytes()))).collect() }
 }
 
 fn validate(c: &mut Criterion) {
-    let entries = (0..1000).map(|i| {
-        (
-            format!("policies/app-{i}.yaml"),
-            Entry::File(file(i).into_bytes()),
-        )
-    });
-    let snapshot = Snapshot {
-        entries: entries.collect(),
-    };
+    let entries = (0..1000).map(|i| (format!("policies/app-{i}.yaml"), Entry::File(file(i).into_bytes())));
+    let snapshot = Snapshot { entries: entries.collect() };
     assert!(admit(read(&snapshot), &circumstances()).compliant());
     c.bench_function("validate/1000 files", |b| {
-        b.iter(|| admit(read(black_box(&snapshot)), &circumstances()))
+        b.iter(|| admit(read(black_box(&snapshot)), &circumstances()));
     });
     c.bench_function("validate/read 1000 files", |b| {
-        b.iter(|| read(black_box(&snapshot)))
+        b.iter(|| read(black_box(&snapshot)));
     });
 }
 
@@ -108,11 +75,7 @@ fn flatten(c: &mut Criterion) {
     let ids = RuleIds::assign(&RuleIds::default(), &ruleset);
     let endpoint = Endpoint::host([("pci-env".to_string(), "cde".to_string())].into());
     c.bench_function("lower/100000 prefixes", |b| {
-        b.iter_batched(
-            || (),
-            |()| lower(&ruleset, &endpoint, &ids),
-            BatchSize::LargeInput,
-        )
+        b.iter_batched(|| (), |()| lower(&ruleset, &endpoint, &ids), BatchSize::LargeInput);
     });
 }
 

@@ -74,8 +74,10 @@ pub struct Counts {
 pub struct Judgement {
     /// All findings, sorted by file, line, column, rule, code.
     pub findings: Vec<Finding>,
-    /// Problems beyond the limit that were counted and not listed.
+    /// Problems and errors beyond the limits, counted and not listed. One is enough to refuse the set.
     pub more_problems: usize,
+    /// Warnings and information beyond the limit, counted and not listed.
+    pub more_findings: usize,
     /// Files read.
     pub files: usize,
     /// Files skipped because of their name.
@@ -106,12 +108,7 @@ impl Judgement {
     /// Findings by severity.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let of = |severity| {
-            self.findings
-                .iter()
-                .filter(|f| f.severity == severity)
-                .count()
-        };
+        let of = |severity| self.findings.iter().filter(|f| f.severity == severity).count();
         Counts {
             error: of(Severity::Error) + self.more_problems,
             warning: of(Severity::Warning),
@@ -126,23 +123,24 @@ impl Judgement {
 pub fn admit(reading: Reading, circumstances: &Circumstances) -> Judgement {
     let profile = Profile::Baseline;
     let mut findings: Vec<Finding> = reading.problems.iter().map(rules::from_problem).collect();
-    findings.extend(rules::judge(&reading.set, profile, circumstances));
+    let (broken, more) = rules::judge(&reading.set, profile, circumstances);
+    findings.extend(broken);
+    let more_problems = reading.more_problems + more.errors;
     rules::sort(&mut findings);
-    let refused =
-        reading.more_problems > 0 || findings.iter().any(|f| f.severity == Severity::Error);
+    let refused = more_problems > 0 || findings.iter().any(|f| f.severity == Severity::Error);
     Judgement {
         findings,
-        more_problems: reading.more_problems,
+        more_problems,
+        more_findings: more.others,
         files: reading.files,
         skipped: reading.skipped,
         policies: reading.set.policies.len(),
         profile,
-        not_run: rules::not_run(profile),
+        not_run: rules::not_run(),
         date: circumstances.today,
         commit: circumstances.commit,
         inputs: reading.digest,
-        admitted: (!refused && !reading.set.policies.is_empty())
-            .then_some(Admitted { set: reading.set }),
+        admitted: (!refused && !reading.set.policies.is_empty()).then_some(Admitted { set: reading.set }),
     }
 }
 
@@ -155,7 +153,7 @@ struct Inputs {
 
 impl Serialize for Judgement {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Judgement", 13)?;
+        let mut out = serializer.serialize_struct("Judgement", 14)?;
         out.serialize_field("compliant", &self.compliant())?;
         out.serialize_field("files", &self.files)?;
         out.serialize_field("skipped", &self.skipped)?;
@@ -165,16 +163,10 @@ impl Serialize for Judgement {
         out.serialize_field("catalogue", CATALOGUE)?;
         out.serialize_field("date", &self.date)?;
         let commit = self.commit.map(|c| c.to_string());
-        out.serialize_field(
-            "inputs",
-            &Inputs {
-                commit,
-                set: self.inputs,
-                standard_version: None,
-            },
-        )?;
+        out.serialize_field("inputs", &Inputs { commit, set: self.inputs, standard_version: None })?;
         out.serialize_field("counts", &self.counts())?;
         out.serialize_field("more_problems", &self.more_problems)?;
+        out.serialize_field("more_findings", &self.more_findings)?;
         out.serialize_field("not_run", &self.not_run)?;
         out.serialize_field("findings", &self.findings)?;
         out.end()

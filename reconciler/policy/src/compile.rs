@@ -30,10 +30,7 @@ impl Endpoint {
     /// This host with the labels of its configuration, in namespace `default`.
     #[must_use]
     pub fn host(labels: Labels) -> Self {
-        Self {
-            labels,
-            namespace: String::from("default"),
-        }
+        Self { labels, namespace: String::from("default") }
     }
 }
 
@@ -94,9 +91,7 @@ pub fn compile(admitted: &Admitted) -> Ruleset {
 impl Ruleset {
     /// The meaning of any set, for those who only ask questions about it.
     pub(crate) fn of(set: &PolicySet) -> Self {
-        Self {
-            policies: set.policies.clone(),
-        }
+        Self { policies: set.policies.clone() }
     }
 
     /// All policies, audited ones included, in order of file and place.
@@ -106,22 +101,14 @@ impl Ruleset {
     }
 
     /// The policies that select an endpoint (S2, S3, S20).
-    pub fn selecting<'a>(
-        &'a self,
-        endpoint: &'a Endpoint,
-    ) -> impl Iterator<Item = &'a NetworkPolicy> {
-        self.policies
-            .iter()
-            .filter(|p| *p.namespace == *endpoint.namespace && p.selector.matches(&endpoint.labels))
+    pub fn selecting<'a>(&'a self, endpoint: &'a Endpoint) -> impl Iterator<Item = &'a NetworkPolicy> {
+        self.policies.iter().filter(|p| *p.namespace == *endpoint.namespace && p.selector.matches(&endpoint.labels))
     }
 
     /// Whether a flow passes.
     #[must_use]
     pub fn verdict(&self, flow: &Flow) -> Verdict {
-        let enforced = || {
-            self.selecting(&flow.endpoint)
-                .filter(|p| p.mode == Mode::Enforce && p.isolates(flow.direction))
-        };
+        let enforced = || self.selecting(&flow.endpoint).filter(|p| p.mode == Mode::Enforce && p.isolates(flow.direction));
         let answer = |allow, policy: Option<&NetworkPolicy>, rule| Verdict {
             allow,
             isolated: policy.is_some(),
@@ -132,11 +119,7 @@ impl Ruleset {
         for policy in enforced() {
             for (i, rule) in policy.live_rules(flow.direction).iter().enumerate() {
                 if rule_matches(rule, flow) {
-                    return answer(
-                        true,
-                        Some(policy),
-                        Some(format!("/spec/{}/{i}", flow.direction.name())),
-                    );
+                    return answer(true, Some(policy), Some(format!("/spec/{}/{i}", flow.direction.name())));
                 }
             }
         }
@@ -148,19 +131,13 @@ impl Ruleset {
 /// Any of the peers and any of the ports (S14); no peers is every peer (S12), no ports every protocol and port (S13).
 fn rule_matches(rule: &Rule, flow: &Flow) -> bool {
     (rule.peers.is_empty() || rule.peers.iter().any(|p| peer_contains(p, flow.peer)))
-        && (rule.ports.is_empty()
-            || rule
-                .ports
-                .iter()
-                .any(|p| p.services.is_some_and(|s| s.contains(flow.service))))
+        && (rule.ports.is_empty() || rule.ports.iter().any(|p| p.services.is_some_and(|s| s.contains(flow.service))))
 }
 
 /// In the block and in none of its exceptions (S15, S16).
 fn peer_contains(peer: &Peer, address: IpAddr) -> bool {
     match peer {
-        Peer::Block(block) => {
-            block.cidr.contains(address) && !block.except.iter().any(|e| e.contains(address))
-        }
+        Peer::Block(block) => block.cidr.contains(address) && !block.except.iter().any(|e| e.contains(address)),
         Peer::Nobody { .. } => false,
     }
 }

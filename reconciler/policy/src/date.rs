@@ -26,17 +26,9 @@ impl Date {
         let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text.as_bytes() else {
             return None;
         };
-        let number = |digits: &[u8]| {
-            digits.iter().try_fold(0_u16, |n, d| {
-                d.is_ascii_digit().then(|| n * 10 + u16::from(d - b'0'))
-            })
-        };
+        let number = |digits: &[u8]| digits.iter().try_fold(0_u16, |n, d| d.is_ascii_digit().then(|| n * 10 + u16::from(d - b'0')));
         let small = |digits: &[u8]| number(digits).and_then(|n| u8::try_from(n).ok());
-        Self::new(
-            number(&[y1, y2, y3, y4])?,
-            small(&[m1, m2])?,
-            small(&[d1, d2])?,
-        )
+        Self::new(number(&[y1, y2, y3, y4])?, small(&[m1, m2])?, small(&[d1, d2])?)
     }
 }
 
@@ -70,17 +62,9 @@ mod tests {
     #[test]
     fn only_days_that_exist_are_read() {
         assert_eq!(Date::parse("2024-02-29").unwrap().to_string(), "2024-02-29");
-        for text in [
-            "2023-02-29",
-            "1900-02-29",
-            "2026-13-01",
-            "2026-1-01",
-            "2026-00-10",
-            "2026-01-00",
-            "x026-01-01",
-            "2026-01-011",
-            "",
-        ] {
+        for text in
+            ["2023-02-29", "1900-02-29", "2026-13-01", "2026-1-01", "2026-00-10", "2026-01-00", "x026-01-01", "2026-01-011", ""]
+        {
             assert_eq!(Date::parse(text), None, "{text}");
         }
     }

@@ -54,10 +54,7 @@ pub struct Diff<K, R> {
 
 /// What must happen to `observed` for it to become `desired`.
 #[must_use]
-pub fn diff<K: Ord + Clone, R: Eq + Clone>(
-    observed: &BTreeMap<K, R>,
-    desired: &BTreeMap<K, R>,
-) -> Diff<K, R> {
+pub fn diff<K: Ord + Clone, R: Eq + Clone>(observed: &BTreeMap<K, R>, desired: &BTreeMap<K, R>) -> Diff<K, R> {
     let mut changes = Vec::new();
     let mut unchanged = 0;
     let (mut olds, mut news) = (observed.iter().peekable(), desired.iter().peekable());
@@ -72,19 +69,11 @@ pub fn diff<K: Ord + Clone, R: Eq + Clone>(
         let new = if order.is_ge() { news.next() } else { None };
         match (old, new) {
             (Some((_, old)), Some((_, new))) if old == new => unchanged += 1,
-            (Some((key, old)), Some((_, new))) => changes.push(Change::Replace {
-                key: key.clone(),
-                old: old.clone(),
-                new: new.clone(),
-            }),
-            (Some((key, rule)), None) => changes.push(Change::Delete {
-                key: key.clone(),
-                rule: rule.clone(),
-            }),
-            (None, Some((key, rule))) => changes.push(Change::Create {
-                key: key.clone(),
-                rule: rule.clone(),
-            }),
+            (Some((key, old)), Some((_, new))) => {
+                changes.push(Change::Replace { key: key.clone(), old: old.clone(), new: new.clone() });
+            }
+            (Some((key, rule)), None) => changes.push(Change::Delete { key: key.clone(), rule: rule.clone() }),
+            (None, Some((key, rule))) => changes.push(Change::Create { key: key.clone(), rule: rule.clone() }),
             (None, None) => {}
         }
     }

@@ -52,10 +52,7 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(64);
-        self.0
-            .iter()
-            .take(digits.div_ceil(2))
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.iter().take(digits.div_ceil(2)).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

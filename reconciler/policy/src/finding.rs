@@ -124,10 +124,7 @@ impl Finding {
         let mut out = Vec::with_capacity(128);
         let policy = self.policy.as_deref().unwrap_or("");
         let path = self.path.as_deref().unwrap_or("");
-        let path = self
-            .rule
-            .as_deref()
-            .map_or_else(|| path.to_string(), |name| named_path(path, name));
+        let path = self.rule.as_deref().map_or_else(|| path.to_string(), |name| named_path(path, name));
         for part in [self.rule_id, self.code.unwrap_or(""), policy, &path] {
             crate::digest::text(&mut out, part);
         }

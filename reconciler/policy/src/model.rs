@@ -30,10 +30,7 @@ impl Spot {
     #[must_use]
     pub fn new(line: usize, column: usize) -> Self {
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Self {
-            line: short(line),
-            column: short(column),
-        }
+        Self { line: short(line), column: short(column) }
     }
 }
 
@@ -149,20 +146,13 @@ impl NetworkPolicy {
     /// The rules that mean something: those of a direction it speaks of (S9).
     #[must_use]
     pub fn live_rules(&self, direction: Direction) -> &[Rule] {
-        if self.speaks_of(direction) {
-            &self.rules(direction).list
-        } else {
-            &[]
-        }
+        if self.speaks_of(direction) { &self.rules(direction).list } else { &[] }
     }
 
     /// A place in this policy's file.
     #[must_use]
     pub fn place(&self, spot: Spot) -> Place {
-        Place {
-            file: self.file.clone(),
-            spot,
-        }
+        Place { file: self.file.clone(), spot }
     }
 }
 
@@ -208,12 +198,7 @@ impl Rule {
         if self.peers.is_empty() {
             return AddressSet::all(family);
         }
-        let blocks: Vec<AddressSet> = self
-            .peers
-            .iter()
-            .filter_map(Peer::block)
-            .map(|b| b.addresses(family))
-            .collect();
+        let blocks: Vec<AddressSet> = self.peers.iter().filter_map(Peer::block).map(|b| b.addresses(family)).collect();
         AddressSet::union(family, &blocks)
     }
 
@@ -266,11 +251,7 @@ impl Block {
     #[must_use]
     pub fn addresses(&self, family: Family) -> AddressSet {
         let whole = AddressSet::of(family, [self.cidr]);
-        if self.except.is_empty() {
-            whole
-        } else {
-            whole.minus(&AddressSet::of(family, self.except.iter().copied()))
-        }
+        if self.except.is_empty() { whole } else { whole.minus(&AddressSet::of(family, self.except.iter().copied())) }
     }
 }
 

@@ -34,11 +34,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            change_percent: CHANGE_PERCENT_MAX,
-            changes: CHANGES_MAX,
-            empty_state: EmptyState::Hold,
-        }
+        Self { change_percent: CHANGE_PERCENT_MAX, changes: CHANGES_MAX, empty_state: EmptyState::Hold }
     }
 }
 
@@ -82,20 +78,10 @@ impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EmptyState { owned } => write!(f, "all {owned} rules would be removed"),
-            Self::Share {
-                changed,
-                owned,
-                percent_max,
-            } => {
-                write!(
-                    f,
-                    "{changed} of {owned} rules would be removed or changed; the limit is {percent_max} %"
-                )
+            Self::Share { changed, owned, percent_max } => {
+                write!(f, "{changed} of {owned} rules would be removed or changed; the limit is {percent_max} %")
             }
-            Self::Count { changed, max } => write!(
-                f,
-                "{changed} rules would be removed or changed; the limit is {max}"
-            ),
+            Self::Count { changed, max } => write!(f, "{changed} rules would be removed or changed; the limit is {max}"),
         }
     }
 }
@@ -143,10 +129,7 @@ impl<K, R> Plan<K, R> {
     #[must_use]
     pub fn hash(&self) -> Digest {
         let mut both = [0; 64];
-        for (to, from) in both
-            .iter_mut()
-            .zip(self.observed_hash.0.iter().chain(&self.desired_hash.0))
-        {
+        for (to, from) in both.iter_mut().zip(self.observed_hash.0.iter().chain(&self.desired_hash.0)) {
             *to = *from;
         }
         Digest::of(&both)
@@ -155,10 +138,7 @@ impl<K, R> Plan<K, R> {
     /// How many rules that are there would be removed or changed.
     #[must_use]
     pub fn disturbed(&self) -> usize {
-        self.changes
-            .iter()
-            .filter(|c| !matches!(c, Change::Create { .. }))
-            .count()
+        self.changes.iter().filter(|c| !matches!(c, Change::Create { .. })).count()
     }
 
     /// The first limit that the plan passes, if any.
@@ -169,24 +149,14 @@ impl<K, R> Plan<K, R> {
             return Some(Excess::EmptyState { owned });
         }
         if owned < SMALL_TARGET_RULES && changed > SMALL_TARGET_CHANGES_MAX {
-            return Some(Excess::Count {
-                changed,
-                max: SMALL_TARGET_CHANGES_MAX,
-            });
+            return Some(Excess::Count { changed, max: SMALL_TARGET_CHANGES_MAX });
         }
         let percent_max = limits.change_percent;
         let allowed = owned.saturating_mul(usize::try_from(percent_max).unwrap_or(usize::MAX));
         if owned >= SMALL_TARGET_RULES && changed.saturating_mul(100) > allowed {
-            return Some(Excess::Share {
-                changed,
-                owned,
-                percent_max,
-            });
+            return Some(Excess::Share { changed, owned, percent_max });
         }
-        (changed > limits.changes).then_some(Excess::Count {
-            changed,
-            max: limits.changes,
-        })
+        (changed > limits.changes).then_some(Excess::Count { changed, max: limits.changes })
     }
 }
 
@@ -219,59 +189,31 @@ mod tests {
     #[test]
     fn thirty_percent_pass_and_one_more_is_held() {
         assert_eq!(excess(&table(0..10, 1), &table(3..10, 1)), None);
-        assert_eq!(
-            excess(&table(0..10, 1), &table(4..10, 1)),
-            Some(Excess::Share {
-                changed: 4,
-                owned: 10,
-                percent_max: 30
-            })
-        );
+        assert_eq!(excess(&table(0..10, 1), &table(4..10, 1)), Some(Excess::Share { changed: 4, owned: 10, percent_max: 30 }));
     }
 
     #[test]
     fn below_ten_rules_five_may_change() {
         assert_eq!(excess(&table(0..9, 1), &table(5..9, 1)), None);
-        assert_eq!(
-            excess(&table(0..9, 1), &table(6..9, 1)),
-            Some(Excess::Count { changed: 6, max: 5 })
-        );
+        assert_eq!(excess(&table(0..9, 1), &table(6..9, 1)), Some(Excess::Count { changed: 6, max: 5 }));
     }
 
     #[test]
     fn two_hundred_changes_pass_and_one_more_is_held() {
         assert_eq!(excess(&table(0..1000, 1), &table(200..1000, 1)), None);
-        assert_eq!(
-            excess(&table(0..1000, 1), &table(201..1000, 1)),
-            Some(Excess::Count {
-                changed: 201,
-                max: 200
-            })
-        );
+        assert_eq!(excess(&table(0..1000, 1), &table(201..1000, 1)), Some(Excess::Count { changed: 201, max: 200 }));
     }
 
     #[test]
     fn the_last_rule_is_never_removed_without_asking() {
-        assert_eq!(
-            excess(&table(0..1, 1), &table(0..0, 1)),
-            Some(Excess::EmptyState { owned: 1 })
-        );
-        let allow = Limits {
-            empty_state: EmptyState::Allow,
-            ..Limits::default()
-        };
-        assert_eq!(
-            Plan::new(&table(0..1, 1), &table(0..0, 1)).excess(&allow),
-            None
-        );
+        assert_eq!(excess(&table(0..1, 1), &table(0..0, 1)), Some(Excess::EmptyState { owned: 1 }));
+        let allow = Limits { empty_state: EmptyState::Allow, ..Limits::default() };
+        assert_eq!(Plan::new(&table(0..1, 1), &table(0..0, 1)).excess(&allow), None);
     }
 
     #[test]
     fn hashes_follow_content_and_nothing_else() {
-        let (a, b) = (
-            Plan::new(&table(0..3, 1), &table(0..3, 2)),
-            Plan::new(&table(0..3, 1), &table(0..3, 2)),
-        );
+        let (a, b) = (Plan::new(&table(0..3, 1), &table(0..3, 2)), Plan::new(&table(0..3, 1), &table(0..3, 2)));
         assert_eq!((a.hash(), a.desired_hash), (b.hash(), b.desired_hash));
         assert_ne!(a.desired_hash, a.observed_hash);
         assert_ne!(a.hash(), Plan::new(&table(0..3, 2), &table(0..3, 1)).hash());

@@ -4,8 +4,8 @@
 //! collected, so that people fix a pull request once; only a YAML syntax error, or a limit that guards the reader itself, ends the
 //! reading of its file.
 //!
-//! Bytes become [`text`] (encoding, control characters), text becomes a [`tree`] of nodes with places (what YAML there is), and a
-//! [`cursor`] reads each [`document`] field by field. A kind of document is one file.
+//! Bytes become `text` (encoding, control characters), text becomes a `tree` of nodes with places (what YAML there is), and a
+//! `cursor` reads each `document` field by field. A kind of document is one file.
 
 mod cursor;
 mod document;
@@ -60,25 +60,14 @@ pub struct Reading {
 pub fn read(snapshot: &Snapshot) -> Reading {
     let hidden = |path: &str| path.split('/').any(|name| name.starts_with('.'));
     let skipped = snapshot.entries.keys().filter(|path| hidden(path)).count();
-    let wanted = snapshot
-        .entries
-        .iter()
-        .filter(|(path, _)| !hidden(path) && (path.ends_with(".yaml") || path.ends_with(".yml")));
-    Reading {
-        skipped,
-        ..read_entries(wanted.map(|(path, entry)| (path.as_str(), entry)))
-    }
+    let wanted = snapshot.entries.iter().filter(|(path, _)| !hidden(path) && (path.ends_with(".yaml") || path.ends_with(".yml")));
+    Reading { skipped, ..read_entries(wanted.map(|(path, entry)| (path.as_str(), entry))) }
 }
 
 /// Reads every file of a snapshot whatever its name: those that somebody named one by one.
 #[must_use]
 pub fn read_named(snapshot: &Snapshot) -> Reading {
-    read_entries(
-        snapshot
-            .entries
-            .iter()
-            .map(|(path, entry)| (path.as_str(), entry)),
-    )
+    read_entries(snapshot.entries.iter().map(|(path, entry)| (path.as_str(), entry)))
 }
 
 fn read_entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)>) -> Reading {
@@ -90,11 +79,7 @@ fn read_entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)>) -> Read
         files += 1;
         problems.begin(path.into());
         if files > FILES_MAX {
-            problems.add(
-                Code::Limit,
-                Spot::START,
-                format!("this is file {files}; FILES_MAX is {FILES_MAX}"),
-            );
+            problems.add(Code::Limit, Spot::START, format!("this is file {files}; FILES_MAX is {FILES_MAX}"));
             break;
         }
         let Some(content) = regular(path, entry, &mut problems) else {
@@ -102,7 +87,11 @@ fn read_entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)>) -> Read
         };
         bytes = bytes.saturating_add(content.len());
         if bytes > SET_BYTES_MAX {
-            problems.add(Code::Limit, Spot::START, format!("the set has {bytes} bytes up to here; SET_BYTES_MAX is 64 MiB ({SET_BYTES_MAX})"));
+            problems.add(
+                Code::Limit,
+                Spot::START,
+                format!("the set has {bytes} bytes up to here; SET_BYTES_MAX is 64 MiB ({SET_BYTES_MAX})"),
+            );
             break;
         }
         hash(&mut hasher, path, content);
@@ -110,14 +99,7 @@ fn read_entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)>) -> Read
     }
     check_set(&set, &mut problems);
     let (problems, more_problems) = problems.finish();
-    Reading {
-        set,
-        problems,
-        more_problems,
-        files,
-        skipped: 0,
-        digest: Digest(hasher.finalize().into()),
-    }
+    Reading { set, problems, more_problems, files, skipped: 0, digest: Digest(hasher.finalize().into()) }
 }
 
 fn hash(hasher: &mut Sha256, path: &str, content: &[u8]) {
@@ -148,10 +130,7 @@ fn regular<'a>(path: &str, entry: &'a Entry, problems: &mut Problems) -> Option<
             return None;
         }
     };
-    let message = format!(
-        "{} is {what}; only regular files are read",
-        scalar::shown(path)
-    );
+    let message = format!("{} is {what}; only regular files are read", scalar::shown(path));
     problems.add(Code::NotAFile, Spot::START, message);
     None
 }
@@ -173,11 +152,7 @@ fn check_set(set: &PolicySet, problems: &mut Problems) {
     if let Some(policy) = set.policies.get(POLICIES_MAX) {
         problems.begin(policy.file.clone());
         let count = set.policies.len();
-        problems.add(
-            Code::Limit,
-            policy.at,
-            format!("{count} policies; POLICIES_MAX is {POLICIES_MAX}"),
-        );
+        problems.add(Code::Limit, policy.at, format!("{count} policies; POLICIES_MAX is {POLICIES_MAX}"));
     }
     let mut first: BTreeMap<&Arc<str>, &NetworkPolicy> = BTreeMap::new();
     for policy in &set.policies {
@@ -195,13 +170,7 @@ fn same_name(policy: &NetworkPolicy, first: Place) -> Problem {
         place: policy.place(policy.at),
         path: Some("/metadata/name".to_string()),
         policy: Some(policy.name.clone()),
-        message: format!(
-            "{} is also defined at {}:{}:{}",
-            policy.name,
-            scalar::shown(&first.file),
-            spot.line,
-            spot.column
-        ),
+        message: format!("{} is also defined at {}:{}:{}", policy.name, scalar::shown(&first.file), spot.line, spot.column),
         did_you_mean: None,
         related: [first].into(),
     }

@@ -1,8 +1,8 @@
 //! The rules: what PCI DSS v4.0.1, and the house, allow.
 //!
 //! Each rule is one item of the [`catalogue`]: number, requirement, severity, basis, condition, remediation, an example that breaks
-//! it and the same example mended, and the function that finds it. The functions share [`facts`]: which policies are about the CDE
-//! and which cover which. At one place one rule wins and the others stand beside it ([`one_place`]).
+//! it and the same example mended, and the function that finds it. The functions share `facts`: which policies are about the CDE
+//! and which cover which. At one place one rule wins and the others stand beside it (`one_place`).
 //!
 //! Deliberately absent: the text of the standard. Numbers and our own words only.
 
@@ -34,7 +34,7 @@ pub use catalogue::{Item, catalogue};
 
 use catalogue::{Check, LATER, item};
 use facts::Facts;
-use found::Found;
+use found::{Found, More};
 
 /// A problem of the text as a finding: an error that no Waiver covers (PCI DSS v4.0.1 1.2.8).
 #[must_use]
@@ -53,10 +53,7 @@ pub fn from_problem(problem: &Problem) -> Finding {
 /// What a backend cannot say, as a finding (PCI-1.2.8-008).
 #[must_use]
 pub fn from_unsupported(unsupported: &Unsupported) -> Finding {
-    let place = unsupported.place.clone().unwrap_or(Place {
-        file: ".".into(),
-        spot: Spot::START,
-    });
+    let place = unsupported.place.clone().unwrap_or(Place { file: ".".into(), spot: Spot::START });
     let message = alloc::format!("{}: {}", unsupported.backend, unsupported.message);
     Finding {
         policy: unsupported.policy.clone(),
@@ -65,12 +62,8 @@ pub fn from_unsupported(unsupported: &Unsupported) -> Finding {
     }
 }
 
-/// Runs every rule that can run; at each place one of them is listed.
-pub(crate) fn judge(
-    set: &PolicySet,
-    profile: Profile,
-    circumstances: &Circumstances,
-) -> Vec<Finding> {
+/// Runs every rule that can run; at each place one of them is listed. Beyond a limit findings are only counted.
+pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumstances) -> (Vec<Finding>, More) {
     let facts = Facts::new(set, profile, circumstances);
     let mut found = Found::default();
     for item in catalogue() {
@@ -78,30 +71,31 @@ pub(crate) fn judge(
             check(item, &facts, &mut found);
         }
     }
-    one_place::winners(found.into_list())
+    if facts.overfull {
+        found.add(overfull(set));
+    }
+    let (list, more) = found.finish();
+    (one_place::winners(list), more)
+}
+
+/// More policies cover one another than are ever looked at: nothing is said of the rest, so nothing is admitted.
+fn overfull(set: &PolicySet) -> Finding {
+    let place = set.policies.first().map(|policy| policy.place(policy.at));
+    let place = place.unwrap_or(Place { file: ".".into(), spot: Spot::START });
+    let message = "too many policies select the same endpoints; not all of them were judged";
+    item("PCI-1.2.8-001").finding(place, message.to_string())
 }
 
 /// By file, line, column, rule, code.
 pub(crate) fn sort(findings: &mut [Finding]) {
-    findings.sort_by(|a, b| {
-        (&a.place, a.rule_id, a.code, &a.path).cmp(&(&b.place, b.rule_id, b.code, &b.path))
-    });
+    findings.sort_by(|a, b| (&a.place, a.rule_id, a.code, &a.path).cmp(&(&b.place, b.rule_id, b.code, &b.path)));
 }
 
 /// The rules that were not asked, and what they lack.
-pub(crate) fn not_run(_: Profile) -> Vec<NotRun> {
-    let mut rules: Vec<NotRun> = LATER
-        .iter()
-        .map(|(rule_id, needs)| NotRun { rule_id, needs })
-        .collect();
-    rules.extend(
-        catalogue()
-            .filter(|i| matches!(i.check, Check::Backends))
-            .map(|i| NotRun {
-                rule_id: i.id,
-                needs: &["backends"],
-            }),
-    );
+pub(crate) fn not_run() -> Vec<NotRun> {
+    let mut rules: Vec<NotRun> = LATER.iter().map(|(rule_id, needs)| NotRun { rule_id, needs }).collect();
+    rules
+        .extend(catalogue().filter(|i| matches!(i.check, Check::Backends)).map(|i| NotRun { rule_id: i.id, needs: &["backends"] }));
     rules.sort_by_key(|rule| rule.rule_id);
     rules
 }

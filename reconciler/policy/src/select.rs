@@ -28,10 +28,7 @@ impl Term {
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
-            Self::In(key, _)
-            | Self::NotIn(key, _)
-            | Self::Exists(key)
-            | Self::DoesNotExist(key) => key,
+            Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => key,
         }
     }
 
@@ -67,22 +64,10 @@ impl Values {
     fn of(term: &Term) -> Self {
         let some = |values: &[String]| values.iter().cloned().map(Some).collect();
         match term {
-            Term::In(_, values) => Self {
-                listed: some(values),
-                others: false,
-            },
-            Term::NotIn(_, values) => Self {
-                listed: some(values),
-                others: true,
-            },
-            Term::Exists(_) => Self {
-                listed: [None].into(),
-                others: true,
-            },
-            Term::DoesNotExist(_) => Self {
-                listed: [None].into(),
-                others: false,
-            },
+            Term::In(_, values) => Self { listed: some(values), others: false },
+            Term::NotIn(_, values) => Self { listed: some(values), others: true },
+            Term::Exists(_) => Self { listed: [None].into(), others: true },
+            Term::DoesNotExist(_) => Self { listed: [None].into(), others: false },
         }
     }
 
@@ -93,22 +78,10 @@ impl Values {
 
     fn and(&self, other: &Self) -> Self {
         match (self.others, other.others) {
-            (true, true) => Self {
-                listed: &self.listed | &other.listed,
-                others: true,
-            },
-            (true, false) => Self {
-                listed: &other.listed - &self.listed,
-                others: false,
-            },
-            (false, true) => Self {
-                listed: &self.listed - &other.listed,
-                others: false,
-            },
-            (false, false) => Self {
-                listed: &self.listed & &other.listed,
-                others: false,
-            },
+            (true, true) => Self { listed: &self.listed | &other.listed, others: true },
+            (true, false) => Self { listed: &other.listed - &self.listed, others: false },
+            (false, true) => Self { listed: &self.listed - &other.listed, others: false },
+            (false, false) => Self { listed: &self.listed & &other.listed, others: false },
         }
     }
 
@@ -134,9 +107,7 @@ impl Values {
         if !self.others {
             return self.listed.first().cloned();
         }
-        (0..=self.listed.len())
-            .map(|n| Some(alloc::format!("x{n}")))
-            .find(|v| !self.listed.contains(v))
+        (0..=self.listed.len()).map(|n| Some(alloc::format!("x{n}"))).find(|v| !self.listed.contains(v))
     }
 }
 
@@ -183,39 +154,34 @@ impl Selector {
         self.keys.contains_key(key)
     }
 
+    /// The labels for which exactly one value is admitted.
+    pub(crate) fn singles(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.keys
+            .iter()
+            .filter(|(_, values)| !values.others && values.listed.len() == 1)
+            .filter_map(|(key, values)| values.listed.first()?.as_deref().map(|value| (key.as_str(), value)))
+    }
+
     /// Whether something with this label can satisfy it.
     #[must_use]
     pub fn can_match(&self, key: &str, value: &str) -> bool {
-        !self.is_impossible()
-            && self
-                .keys
-                .get(key)
-                .is_none_or(|values| values.holds(Some(value)))
+        !self.is_impossible() && self.keys.get(key).is_none_or(|values| values.holds(Some(value)))
     }
 
     /// Whether something whose label is not among these values, or absent, can satisfy it.
     #[must_use]
     pub fn can_match_other(&self, key: &str, values: &[&str]) -> bool {
-        let others = Values {
-            listed: values.iter().map(|v| Some((*v).to_string())).collect(),
-            others: true,
-        };
-        !self.is_impossible()
-            && self
-                .keys
-                .get(key)
-                .is_none_or(|admitted| !admitted.and(&others).is_empty())
+        let others = Values { listed: values.iter().map(|v| Some((*v).to_string())).collect(), others: true };
+        !self.is_impossible() && self.keys.get(key).is_none_or(|admitted| !admitted.and(&others).is_empty())
     }
 
     /// Whether it selects whatever the other selects.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        self.keys
-            .iter()
-            .all(|(key, values)| match other.keys.get(key) {
-                Some(theirs) => values.contains(theirs),
-                None => values.others && values.listed.is_empty(),
-            })
+        self.keys.iter().all(|(key, values)| match other.keys.get(key) {
+            Some(theirs) => values.contains(theirs),
+            None => values.others && values.listed.is_empty(),
+        })
     }
 
     /// Labels that satisfy it and carry `key: value`, if there are any.
@@ -271,19 +237,14 @@ mod tests {
     #[test]
     fn s5_a_selector_that_nothing_can_satisfy_is_known() {
         assert!(Selector::new([is("tier", "a"), not("tier", "a")].to_vec()).is_impossible());
-        assert!(
-            Selector::new([Term::Exists("t".into()), Term::DoesNotExist("t".into())].to_vec())
-                .is_impossible()
-        );
+        assert!(Selector::new([Term::Exists("t".into()), Term::DoesNotExist("t".into())].to_vec()).is_impossible());
         assert!(!Selector::new([is("tier", "a"), not("tier", "b")].to_vec()).is_impossible());
     }
 
     #[test]
     fn a_wider_selector_covers_a_narrower_one_and_not_the_reverse() {
-        let (zone, both) = (
-            Selector::new([is("env", "cde")].to_vec()),
-            Selector::new([is("env", "cde"), is("tier", "db")].to_vec()),
-        );
+        let (zone, both) =
+            (Selector::new([is("env", "cde")].to_vec()), Selector::new([is("env", "cde"), is("tier", "db")].to_vec()));
         assert!(zone.covers(&both) && !both.covers(&zone));
         assert!(Selector::default().covers(&zone) && !zone.covers(&Selector::default()));
         assert!(Selector::new([not("env", "dmz")].to_vec()).covers(&zone));
@@ -292,14 +253,7 @@ mod tests {
 
     #[test]
     fn an_example_satisfies_its_selector() {
-        let selector = Selector::new(
-            [
-                not("tier", "x0"),
-                Term::Exists("tier".into()),
-                not("env", "dmz"),
-            ]
-            .to_vec(),
-        );
+        let selector = Selector::new([not("tier", "x0"), Term::Exists("tier".into()), not("env", "dmz")].to_vec());
         assert!(selector.matches(&selector.example("env", "cde").unwrap()));
         assert_eq!(selector.example("env", "dmz"), None);
     }

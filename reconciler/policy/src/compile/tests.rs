@@ -13,16 +13,11 @@ use crate::read::read;
 use crate::rules::tests::snapshot;
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs
-        .iter()
-        .map(|(k, v)| (k.to_string(), v.to_string()))
-        .collect()
+    pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
 }
 
 fn policy(name: &str, spec: &str) -> String {
-    format!(
-        "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n---\n"
-    )
+    format!("apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n---\n")
 }
 
 fn ruleset(documents: &str) -> Ruleset {
@@ -31,17 +26,6 @@ fn ruleset(documents: &str) -> Ruleset {
     Ruleset::of(&reading.set)
 }
 
-fn ask(
-    rules: &Ruleset,
-    own: &[(&str, &str)],
-    direction: Direction,
-    peer: &str,
-    service: Service,
-) -> Verdict {
-    rules.verdict(&Flow {
-        endpoint: Endpoint::host(labels(own)),
-        direction,
-        peer: peer.parse().unwrap(),
-        service,
-    })
+fn ask(rules: &Ruleset, own: &[(&str, &str)], direction: Direction, peer: &str, service: Service) -> Verdict {
+    rules.verdict(&Flow { endpoint: Endpoint::host(labels(own)), direction, peer: peer.parse().unwrap(), service })
 }

@@ -81,11 +81,7 @@ pub type Table = BTreeMap<Key, Rule>;
 ///
 /// # Errors
 /// The limits that the table would pass, with the counts.
-pub fn lower(
-    ruleset: &Ruleset,
-    endpoint: &Endpoint,
-    ids: &RuleIds,
-) -> Result<Table, Vec<Unsupported>> {
+pub fn lower(ruleset: &Ruleset, endpoint: &Endpoint, ids: &RuleIds) -> Result<Table, Vec<Unsupported>> {
     flatten::table(ruleset, endpoint, ids)
 }
 
@@ -94,14 +90,8 @@ impl Canonical for Key {
         let direction = |d: Direction| u8::from(d == Direction::Egress);
         match *self {
             Self::Isolation { direction: d } => out.extend_from_slice(&[0, direction(d)]),
-            Self::Any {
-                direction: d,
-                family,
-            } => out.extend_from_slice(&[1, direction(d), family.bits()]),
-            Self::Prefix {
-                direction: d,
-                prefix,
-            } => {
+            Self::Any { direction: d, family } => out.extend_from_slice(&[1, direction(d), family.bits()]),
+            Self::Prefix { direction: d, prefix } => {
                 out.extend_from_slice(&[2, direction(d), prefix.family().bits(), prefix.length()]);
                 out.extend_from_slice(&prefix.bounds().0.to_be_bytes());
             }

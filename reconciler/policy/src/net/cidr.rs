@@ -41,11 +41,7 @@ impl Family {
     /// The family of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() {
-            Self::V4
-        } else {
-            Self::V6
-        }
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
     /// `IPv4` or `IPv6`.
@@ -61,9 +57,7 @@ impl Family {
     #[must_use]
     pub fn address(self, number: u128) -> IpAddr {
         match self {
-            Self::V4 => IpAddr::V4(Ipv4Addr::from(
-                u32::try_from(number & u128::from(u32::MAX)).unwrap_or(u32::MAX),
-            )),
+            Self::V4 => IpAddr::V4(Ipv4Addr::from(u32::try_from(number & u128::from(u32::MAX)).unwrap_or(u32::MAX))),
             Self::V6 => IpAddr::V6(Ipv6Addr::from(number)),
         }
     }
@@ -100,21 +94,13 @@ impl Cidr {
     #[must_use]
     pub fn new(address: IpAddr, length: u8) -> Option<Self> {
         let family = Family::of(address);
-        (length <= family.bits()).then(|| Self {
-            family,
-            address: number(address) & mask(family, length),
-            length,
-        })
+        (length <= family.bits()).then(|| Self { family, address: number(address) & mask(family, length), length })
     }
 
     /// All of one family.
     #[must_use]
     pub const fn all(family: Family) -> Self {
-        Self {
-            family,
-            address: 0,
-            length: 0,
-        }
+        Self { family, address: 0, length: 0 }
     }
 
     /// Reads the canonical form only: no host bits, no leading zeros, IPv6 as in RFC 5952, no IPv4-mapped IPv6, length always
@@ -123,25 +109,12 @@ impl Cidr {
     /// # Errors
     /// Any other text, with the repaired prefix where there is exactly one reading.
     pub fn parse(text: &str) -> Result<Self, NotACidr> {
-        let never = |why: &str| NotACidr {
-            why: why.to_string(),
-            repaired: None,
-        };
+        let never = |why: &str| NotACidr { why: why.to_string(), repaired: None };
         let Some((address_text, length_text)) = text.split_once('/') else {
-            return Err(
-                match text
-                    .parse()
-                    .ok()
-                    .filter(not_mapped)
-                    .and_then(|a| Self::new(a, Family::of(a).bits()))
-                {
-                    Some(host) => NotACidr {
-                        why: "the prefix length is missing".to_string(),
-                        repaired: Some(host),
-                    },
-                    None => never("not an address and prefix length"),
-                },
-            );
+            return Err(match text.parse().ok().filter(not_mapped).and_then(|a| Self::new(a, Family::of(a).bits())) {
+                Some(host) => NotACidr { why: "the prefix length is missing".to_string(), repaired: Some(host) },
+                None => never("not an address and prefix length"),
+            });
         };
         let Ok(address) = address_text.parse::<IpAddr>() else {
             return Err(never(if leading_zero(address_text) {
@@ -154,31 +127,15 @@ impl Cidr {
             return Err(never("an IPv4 address inside IPv6; write it as IPv4"));
         }
         let bits = Family::of(address).bits();
-        let digits = !length_text.is_empty()
-            && length_text.len() <= 3
-            && length_text.bytes().all(|b| b.is_ascii_digit());
-        let Some(cidr) = digits
-            .then(|| length_text.parse().ok())
-            .flatten()
-            .and_then(|length| Self::new(address, length))
-        else {
-            return Err(never(if bits == 32 {
-                "the prefix length is 0 to 32"
-            } else {
-                "the prefix length is 0 to 128"
-            }));
+        let digits = !length_text.is_empty() && length_text.len() <= 3 && length_text.bytes().all(|b| b.is_ascii_digit());
+        let Some(cidr) = digits.then(|| length_text.parse().ok()).flatten().and_then(|length| Self::new(address, length)) else {
+            return Err(never(if bits == 32 { "the prefix length is 0 to 32" } else { "the prefix length is 0 to 128" }));
         };
-        let wrong = |why: &str| {
-            Err(NotACidr {
-                why: why.to_string(),
-                repaired: Some(cidr),
-            })
-        };
+        let wrong = |why: &str| Err(NotACidr { why: why.to_string(), repaired: Some(cidr) });
         if cidr.first() != address {
             return wrong(&alloc::format!("{text} has host bits set"));
         }
-        if address.to_string() != address_text || length_text.len() != cidr.length.to_string().len()
-        {
+        if address.to_string() != address_text || length_text.len() != cidr.length.to_string().len() {
             return wrong("the same prefix in its canonical form (RFC 5952)");
         }
         Ok(cidr)
@@ -211,17 +168,13 @@ impl Cidr {
     /// Its lowest and highest address as numbers.
     #[must_use]
     pub fn bounds(self) -> (u128, u128) {
-        (
-            self.address,
-            self.address | (self.family.last() & !mask(self.family, self.length)),
-        )
+        (self.address, self.address | (self.family.last() & !mask(self.family, self.length)))
     }
 
     /// Whether the address is in it.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
-        Family::of(address) == self.family
-            && number(address) & mask(self.family, self.length) == self.address
+        Family::of(address) == self.family && number(address) & mask(self.family, self.length) == self.address
     }
 
     /// Whether the other prefix lies in it, or is the same.
@@ -241,9 +194,7 @@ fn not_mapped(address: &IpAddr) -> bool {
 }
 
 fn leading_zero(text: &str) -> bool {
-    let octets = text
-        .split('.')
-        .filter(|o| o.len() > 1 && o.starts_with('0') && o.bytes().all(|b| b.is_ascii_digit()));
+    let octets = text.split('.').filter(|o| o.len() > 1 && o.starts_with('0') && o.bytes().all(|b| b.is_ascii_digit()));
     text.split('.').count() == 4 && octets.count() > 0
 }
 
@@ -271,15 +222,7 @@ mod tests {
 
     #[test]
     fn only_the_canonical_text_is_a_prefix() {
-        for text in [
-            "0.0.0.0/0",
-            "10.1.0.0/16",
-            "10.1.2.3/32",
-            "::/0",
-            "2001:db8::/32",
-            "fd00:30::11/128",
-            "2001:db8:0:1::/64",
-        ] {
+        for text in ["0.0.0.0/0", "10.1.0.0/16", "10.1.2.3/32", "::/0", "2001:db8::/32", "fd00:30::11/128", "2001:db8:0:1::/64"] {
             assert_eq!(Cidr::parse(text).unwrap().to_string(), text);
         }
     }
@@ -295,11 +238,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1/32"),
             ("10.0.0.0/08", "10.0.0.0/8"),
         ] {
-            assert_eq!(
-                Cidr::parse(text).unwrap_err().repaired,
-                Some(Cidr::parse(repaired).unwrap()),
-                "{text}"
-            );
+            assert_eq!(Cidr::parse(text).unwrap_err().repaired, Some(Cidr::parse(repaired).unwrap()), "{text}");
         }
     }
 
@@ -327,10 +266,7 @@ mod tests {
     fn bounds_reach_the_last_address() {
         let all = Cidr::all(Family::V6);
         assert_eq!(all.bounds(), (0, u128::MAX));
-        assert_eq!(
-            Cidr::parse("10.0.0.0/8").unwrap().last().to_string(),
-            "10.255.255.255"
-        );
+        assert_eq!(Cidr::parse("10.0.0.0/8").unwrap().last().to_string(), "10.255.255.255");
         assert!(!Cidr::all(Family::V4).contains("::1".parse().unwrap()));
     }
 }

@@ -140,47 +140,32 @@ pub struct ServiceRange {
 
 impl ServiceRange {
     /// Every protocol, every port.
-    pub const ALL: Self = Self {
-        lo: 0,
-        hi: SERVICE_MAX,
-    };
+    pub const ALL: Self = Self { lo: 0, hi: SERVICE_MAX };
 
     /// Every port (or type and code) of one protocol.
     #[must_use]
     pub fn protocol(protocol: u8) -> Self {
         let lo = u32::from(protocol) << 16;
-        Self {
-            lo,
-            hi: lo | 0xFFFF,
-        }
+        Self { lo, hi: lo | 0xFFFF }
     }
 
     /// Ports `first` to `last` of one protocol; swapped if given the wrong way round.
     #[must_use]
     pub fn ports(protocol: u8, first: u16, last: u16) -> Self {
         let base = u32::from(protocol) << 16;
-        Self {
-            lo: base | u32::from(first.min(last)),
-            hi: base | u32::from(first.max(last)),
-        }
+        Self { lo: base | u32::from(first.min(last)), hi: base | u32::from(first.max(last)) }
     }
 
     /// From one service to another, both included; swapped if given the wrong way round.
     #[must_use]
     pub fn between(a: Service, b: Service) -> Self {
-        Self {
-            lo: a.number().min(b.number()),
-            hi: a.number().max(b.number()),
-        }
+        Self { lo: a.number().min(b.number()), hi: a.number().max(b.number()) }
     }
 
     /// The smallest range that holds both.
     #[must_use]
     pub fn through(self, other: Self) -> Self {
-        Self {
-            lo: self.lo.min(other.lo),
-            hi: self.hi.max(other.hi),
-        }
+        Self { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi) }
     }
 
     /// The lowest service number in it.

@@ -18,32 +18,19 @@ impl AddressSet {
     /// The empty set.
     #[must_use]
     pub fn empty(family: Family) -> Self {
-        Self {
-            family,
-            spans: Vec::new(),
-        }
+        Self { family, spans: Vec::new() }
     }
 
     /// Every address of the family.
     #[must_use]
     pub fn all(family: Family) -> Self {
-        Self {
-            family,
-            spans: alloc::vec![(0, family.last())],
-        }
+        Self { family, spans: alloc::vec![(0, family.last())] }
     }
 
     /// The union of prefixes; those of the other family are left out.
     #[must_use]
     pub fn of(family: Family, cidrs: impl IntoIterator<Item = Cidr>) -> Self {
-        Self::merged(
-            family,
-            cidrs
-                .into_iter()
-                .filter(|c| c.family() == family)
-                .map(Cidr::bounds)
-                .collect(),
-        )
+        Self::merged(family, cidrs.into_iter().filter(|c| c.family() == family).map(Cidr::bounds).collect())
     }
 
     /// The union of several sets of this family.
@@ -62,10 +49,7 @@ impl AddressSet {
                 _ => merged.push((first, last)),
             }
         }
-        Self {
-            family,
-            spans: merged,
-        }
+        Self { family, spans: merged }
     }
 
     /// What is in both.
@@ -84,10 +68,7 @@ impl AddressSet {
                 theirs.next()
             };
         }
-        Self {
-            family: self.family,
-            spans,
-        }
+        Self { family: self.family, spans }
     }
 
     /// What is in this set and not in the other.
@@ -104,10 +85,7 @@ impl AddressSet {
         if let Some(from) = next.filter(|from| *from <= self.family.last()) {
             outside.push((from, self.family.last()));
         }
-        self.intersection(&Self {
-            family: other.family,
-            spans: outside,
-        })
+        self.intersection(&Self { family: other.family, spans: outside })
     }
 
     /// Its family.
@@ -131,28 +109,20 @@ impl AddressSet {
     /// The number of addresses, stuck at the highest number that fits.
     #[must_use]
     pub fn size(&self) -> u128 {
-        self.spans.iter().fold(0, |sum: u128, (first, last)| {
-            sum.saturating_add(last - first).saturating_add(1)
-        })
+        self.spans.iter().fold(0, |sum: u128, (first, last)| sum.saturating_add(last - first).saturating_add(1))
     }
 
     /// Its lowest address.
     #[must_use]
     pub fn lowest(&self) -> Option<IpAddr> {
-        self.spans
-            .first()
-            .map(|(first, _)| self.family.address(*first))
+        self.spans.first().map(|(first, _)| self.family.address(*first))
     }
 
     /// Whether the address is in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let number = super::cidr::number(address);
-        Family::of(address) == self.family
-            && self
-                .spans
-                .iter()
-                .any(|(first, last)| *first <= number && number <= *last)
+        Family::of(address) == self.family && self.spans.iter().any(|(first, last)| *first <= number && number <= *last)
     }
 }
 
@@ -175,15 +145,8 @@ mod tests {
     fn what_is_taken_out_is_out_and_nothing_else() {
         let left = set(&["10.0.0.0/8"]).minus(&set(&["10.1.0.0/16", "10.255.0.0/16"]));
         assert_eq!(left.size(), (1 << 24) - (2 << 16));
-        assert!(
-            !left.contains("10.1.2.3".parse().unwrap())
-                && left.contains("10.2.0.0".parse().unwrap())
-        );
+        assert!(!left.contains("10.1.2.3".parse().unwrap()) && left.contains("10.2.0.0".parse().unwrap()));
         assert!(set(&["10.0.0.0/8"]).minus(&set(&["0.0.0.0/0"])).is_empty());
-        assert!(
-            AddressSet::all(Family::V6)
-                .minus(&AddressSet::all(Family::V6))
-                .is_empty()
-        );
+        assert!(AddressSet::all(Family::V6).minus(&AddressSet::all(Family::V6)).is_empty());
     }
 }

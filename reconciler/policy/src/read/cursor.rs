@@ -33,6 +33,8 @@ pub(super) struct Cursor<'n, 'p> {
 pub(super) struct Fields<'n> {
     pub(super) at: Spot,
     entries: &'n [Entry<'n>],
+    /// Every key was understood. If not, a field that seems absent may only be misspelt.
+    pub(super) whole: bool,
 }
 
 /// What came of a field.
@@ -70,11 +72,7 @@ impl<'n> Fields<'n> {
 
 impl<'n, 'p> Cursor<'n, 'p> {
     pub(super) fn new(problems: &'p mut Problems) -> Self {
-        Self {
-            problems,
-            policy: None,
-            path: Vec::new(),
-        }
+        Self { problems, policy: None, path: Vec::new() }
     }
 
     pub(super) fn file(&self) -> Arc<str> {
@@ -95,18 +93,8 @@ impl<'n, 'p> Cursor<'n, 'p> {
     }
 
     /// A problem with a second place in the same file.
-    pub(super) fn relate(
-        &mut self,
-        code: Code,
-        at: Spot,
-        message: String,
-        did_you_mean: Option<String>,
-        other: Option<Spot>,
-    ) {
-        let place = |spot| Place {
-            file: self.problems.file(),
-            spot,
-        };
+    pub(super) fn relate(&mut self, code: Code, at: Spot, message: String, did_you_mean: Option<String>, other: Option<Spot>) {
+        let place = |spot| Place { file: self.problems.file(), spot };
         let problem = Problem {
             code,
             place: place(at),
@@ -135,22 +123,21 @@ impl<'n, 'p> Cursor<'n, 'p> {
     pub(super) fn map(&mut self, node: &'n Node<'n>) -> Option<&'n [Entry<'n>]> {
         match &node.value {
             Value::Map(entries) => Some(entries),
-            other @ (Value::Scalar { .. } | Value::List(_) | Value::Broken) => {
-                self.wrong_type(node.at, "a mapping", other)
-            }
+            other @ (Value::Scalar { .. } | Value::List(_) | Value::Broken) => self.wrong_type(node.at, "a mapping", other),
         }
     }
 
     /// A mapping with these fields and no others.
     pub(super) fn fields(&mut self, node: &'n Node<'n>, known: &[&str]) -> Option<Fields<'n>> {
         let entries = self.map(node)?;
+        let mut whole = true;
         for entry in entries.iter().filter(|e| !known.contains(&&*e.key)) {
-            self.unknown(entry, known);
+            whole = false;
+            if !entry.is_refused() {
+                self.unknown(entry, known);
+            }
         }
-        Some(Fields {
-            at: node.at,
-            entries,
-        })
+        Some(Fields { at: node.at, entries, whole })
     }
 
     /// A key that is not in the schema.
@@ -170,12 +157,7 @@ impl<'n, 'p> Cursor<'n, 'p> {
         };
         self.path.push(Step::Field(&entry.key));
         let message = format!("field {} is not known here. {hint}", shown(&entry.key));
-        self.suggest(
-            Code::UnknownField,
-            entry.at,
-            message,
-            meant.map(ToString::to_string),
-        );
+        self.suggest(Code::UnknownField, entry.at, message, meant.map(ToString::to_string));
         self.path.pop();
     }
 
@@ -186,23 +168,13 @@ impl<'n, 'p> Cursor<'n, 'p> {
         key: &'static str,
         read: impl FnOnce(&mut Self, &'n Node<'n>) -> Option<T>,
     ) -> Got<T> {
-        fields
-            .entry(key)
-            .map_or(Got::Absent, |entry| self.entry(entry, read))
+        fields.entry(key).map_or(Got::Absent, |entry| self.entry(entry, read))
     }
 
     /// Reads the value of an entry.
-    pub(super) fn entry<T>(
-        &mut self,
-        entry: &'n Entry<'n>,
-        read: impl FnOnce(&mut Self, &'n Node<'n>) -> Option<T>,
-    ) -> Got<T> {
+    pub(super) fn entry<T>(&mut self, entry: &'n Entry<'n>, read: impl FnOnce(&mut Self, &'n Node<'n>) -> Option<T>) -> Got<T> {
         self.path.push(Step::Field(&entry.key));
-        let value = if self.has_value(&entry.value, entry.at) {
-            read(self, &entry.value)
-        } else {
-            None
-        };
+        let value = if self.has_value(&entry.value, entry.at) { read(self, &entry.value) } else { None };
         self.path.pop();
         value.map_or(Got::Broken, Got::Read)
     }
@@ -215,16 +187,8 @@ impl<'n, 'p> Cursor<'n, 'p> {
         read: impl FnOnce(&mut Self, &'n Node<'n>) -> Option<T>,
     ) -> Option<T> {
         if fields.entry(key).is_none() {
-            let whose = if self.path.is_empty() {
-                "the document".to_string()
-            } else {
-                self.pointer()
-            };
-            self.problem(
-                Code::MissingField,
-                fields.at,
-                format!("{whose} needs the field {key}"),
-            );
+            let whose = if self.path.is_empty() { "the document".to_string() } else { self.pointer() };
+            self.problem(Code::MissingField, fields.at, format!("{whose} needs the field {key}"));
         }
         self.field(fields, key, read).read()
     }
@@ -246,11 +210,7 @@ impl<'n, 'p> Cursor<'n, 'p> {
         let mut values = Vec::with_capacity(items.len().min(max.1));
         for (index, item) in items.iter().take(max.1).enumerate() {
             self.path.push(Step::Item(index));
-            values.push(if self.has_value(item, item.at) {
-                read(self, item)
-            } else {
-                None
-            });
+            values.push(if self.has_value(item, item.at) { read(self, item) } else { None });
             self.path.pop();
         }
         Some(values)
@@ -267,9 +227,7 @@ impl<'n, 'p> Cursor<'n, 'p> {
     pub(super) fn scalar(&mut self, node: &'n Node<'n>, expected: &str) -> Option<(&'n str, bool)> {
         match &node.value {
             Value::Scalar { text, plain } => Some((text, *plain)),
-            other @ (Value::List(_) | Value::Map(_) | Value::Broken) => {
-                self.wrong_type(node.at, expected, other)
-            }
+            other @ (Value::List(_) | Value::Map(_) | Value::Broken) => self.wrong_type(node.at, expected, other),
         }
     }
 
@@ -280,11 +238,7 @@ impl<'n, 'p> Cursor<'n, 'p> {
                     Some(Step::Field(key)) => shown(key),
                     Some(Step::Item(_)) | None => "the item".to_string(),
                 };
-                self.problem(
-                    Code::NullValue,
-                    at,
-                    format!("{what} has no value; leave the key out, or write [] or {{}}"),
-                );
+                self.problem(Code::NullValue, at, format!("{what} has no value; leave the key out, or write [] or {{}}"));
                 false
             }
             Value::Broken => false,
@@ -299,11 +253,7 @@ impl<'n, 'p> Cursor<'n, 'p> {
             Value::Map(_) => "a mapping",
             Value::Broken => return None,
         };
-        self.problem(
-            Code::WrongType,
-            at,
-            format!("expected {expected}, found {found}"),
-        );
+        self.problem(Code::WrongType, at, format!("expected {expected}, found {found}"));
         None
     }
 }

@@ -52,11 +52,7 @@ pub(super) fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Document>
     if let Value::Scalar { text, plain: true } = &node.value
         && text.is_empty()
     {
-        cursor.problem(
-            Code::EmptyDocument,
-            node.at,
-            "no document here; remove the separator or the file".to_string(),
-        );
+        cursor.problem(Code::EmptyDocument, node.at, "no document here; remove the separator or the file".to_string());
         return None;
     }
     let entries = cursor.map(node)?;
@@ -86,10 +82,7 @@ fn kind<'n>(cursor: &mut Cursor<'n, '_>, at: Spot, entries: &'n [Entry<'n>]) -> 
         return None;
     };
     if text(version) != API_VERSION {
-        let message = format!(
-            "apiVersion is {}; below the policy root there is only {API_VERSION}",
-            shown(text(version))
-        );
+        let message = format!("apiVersion is {}; below the policy root there is only {API_VERSION}", shown(text(version)));
         cursor.suggest(
             Code::UnknownDocument,
             version.value.at,
@@ -99,90 +92,55 @@ fn kind<'n>(cursor: &mut Cursor<'n, '_>, at: Spot, entries: &'n [Entry<'n>]) -> 
         return None;
     }
     let Some(entry) = find("kind") else {
-        cursor.problem(
-            Code::UnknownDocument,
-            at,
-            "kind is missing; write kind: NetworkPolicy".to_string(),
-        );
+        cursor.problem(Code::UnknownDocument, at, "kind is missing; write kind: NetworkPolicy".to_string());
         return None;
     };
     let found = text(entry);
     match KINDS.iter().find(|(kind, _)| *kind == found) {
         Some((_, Some(read))) => return Some(*read),
         Some((_, None)) => {
-            let message = format!(
-                "this version does not read the kind {found} yet; it reads {}",
-                kinds_read()
-            );
+            let message = format!("this version does not read the kind {found} yet; it reads {}", kinds_read());
             cursor.problem(Code::UnknownDocument, entry.value.at, message);
         }
         None => {
             let meant = nearest(found, &KINDS.map(|(kind, _)| kind));
-            let hint = meant.map_or_else(
-                || format!("This version reads {}.", kinds_read()),
-                |kind| format!("Did you mean {kind}?"),
-            );
+            let hint =
+                meant.map_or_else(|| format!("This version reads {}.", kinds_read()), |kind| format!("Did you mean {kind}?"));
             let message = format!("kind {} is not known. {hint}", shown(found));
-            cursor.suggest(
-                Code::UnknownDocument,
-                entry.value.at,
-                message,
-                meant.map(ToString::to_string),
-            );
+            cursor.suggest(Code::UnknownDocument, entry.value.at, message, meant.map(ToString::to_string));
         }
     }
     None
 }
 
 fn kinds_read() -> String {
-    let read: alloc::vec::Vec<&str> = KINDS
-        .iter()
-        .filter(|(_, read)| read.is_some())
-        .map(|(kind, _)| *kind)
-        .collect();
+    let read: alloc::vec::Vec<&str> = KINDS.iter().filter(|(_, read)| read.is_some()).map(|(kind, _)| *kind).collect();
     read.join(", ")
 }
 
 impl Metadata {
     fn unnamed(at: Spot) -> Self {
-        Self {
-            name: "".into(),
-            at,
-            namespace: None,
-            requirements: None,
-            mode: Mode::Enforce,
-        }
+        Self { name: "".into(), at, namespace: None, requirements: None, mode: Mode::Enforce }
     }
 }
 
 fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Metadata> {
     let fields = cursor.fields(node, &["name", "namespace", "labels", "annotations"])?;
-    let name = cursor.required(&fields, "name", |cursor, node| {
-        cursor.dns_name(node).map(Arc::<str>::from)
-    });
+    let name = cursor.required(&fields, "name", |cursor, node| cursor.dns_name(node).map(Arc::<str>::from));
     if let Some(name) = &name {
         cursor.name(name.clone());
     }
-    let namespace = cursor.field(&fields, "namespace", |cursor, node| {
-        cursor.dns_label(node).map(ToString::to_string)
-    });
+    let namespace = cursor.field(&fields, "namespace", |cursor, node| cursor.dns_label(node).map(ToString::to_string));
     cursor.field(&fields, "labels", |cursor, node| {
         let entries = cursor.map(node)?;
-        cursor.within(
-            node.at,
-            entries.len(),
-            ("LABELS_PER_OBJECT_MAX", LABELS_PER_OBJECT_MAX),
-        );
-        for entry in entries {
+        cursor.within(node.at, entries.len(), ("LABELS_PER_OBJECT_MAX", LABELS_PER_OBJECT_MAX));
+        for entry in entries.iter().filter(|e| !e.is_refused()) {
             cursor.label_key(entry.at, &entry.key);
             cursor.entry(entry, Cursor::label_value);
         }
         Some(())
     });
-    let notes = cursor
-        .field(&fields, "annotations", annotations)
-        .read()
-        .unwrap_or_default();
+    let notes = cursor.field(&fields, "annotations", annotations).read().unwrap_or_default();
     let broken_namespace = namespace == Got::Broken;
     let at = fields.value_at("name").unwrap_or(fields.at);
     name.filter(|_| !broken_namespace).map(|name| Metadata {
@@ -190,11 +148,7 @@ fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Metad
         at,
         namespace: namespace.read(),
         requirements: notes.requirements,
-        mode: if notes.audit {
-            Mode::Audit
-        } else {
-            Mode::Enforce
-        },
+        mode: if notes.audit { Mode::Audit } else { Mode::Enforce },
     })
 }
 
@@ -208,30 +162,20 @@ struct Notes {
 fn annotations<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Notes> {
     const KNOWN: [&str; 2] = ["pci-segment/intent", "pci-segment/mode"];
     let entries = cursor.map(node)?;
-    cursor.within(
-        node.at,
-        entries.len(),
-        ("LABELS_PER_OBJECT_MAX", LABELS_PER_OBJECT_MAX),
-    );
+    cursor.within(node.at, entries.len(), ("LABELS_PER_OBJECT_MAX", LABELS_PER_OBJECT_MAX));
     let mut notes = Notes::default();
-    for entry in entries {
+    for entry in entries.iter().filter(|e| !e.is_refused()) {
         match &*entry.key {
             "pci-dss" => {
-                let text = cursor.entry(entry, |cursor, node| {
-                    cursor.text(node).map(ToString::to_string)
-                });
+                let text = cursor.entry(entry, |cursor, node| cursor.text(node).map(ToString::to_string));
                 notes.requirements = text.read().map(|text| (text, entry.value.at));
             }
             "pci-segment/mode" => {
-                let audit = cursor.entry(entry, |cursor, node| {
-                    cursor.word(node, Code::BadValue, &[("audit", true)])
-                });
+                let audit = cursor.entry(entry, |cursor, node| cursor.word(node, Code::BadValue, &[("audit", true)]));
                 notes.audit = audit.read().unwrap_or(false);
             }
             "pci-segment/intent" => {
-                cursor.entry(entry, |cursor, node| {
-                    cursor.word(node, Code::BadValue, &[("deny", ())])
-                });
+                cursor.entry(entry, |cursor, node| cursor.word(node, Code::BadValue, &[("deny", ())]));
             }
             key if key.starts_with("pci-segment/") => cursor.unknown(entry, &KNOWN),
             key => {

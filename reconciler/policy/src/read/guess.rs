@@ -21,8 +21,7 @@ pub(super) fn nearest<'c>(found: &str, candidates: &[&'c str]) -> Option<&'c str
         let distance = distance(found, candidate);
         (distance <= DISTANCE_MAX && distance * 3 <= longer).then_some((distance, *candidate))
     });
-    near.min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
 /// Damerau–Levenshtein: insertions, deletions, replacements, and neighbours swapped.
@@ -37,9 +36,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut next = vec![i + 1];
         for (j, &y) in b.iter().enumerate() {
             let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 3);
-            let mut best = (at(&row, j) + usize::from(x != y))
-                .min(at(&row, j + 1) + 1)
-                .min(at(&next, j) + 1);
+            let mut best = (at(&row, j) + usize::from(x != y)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
             let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(&y) && b.get(j - 1) == Some(&x);
             if swapped {
                 best = best.min(at(&before, j - 1) + 1);

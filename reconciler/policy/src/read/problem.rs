@@ -121,19 +121,8 @@ impl Problems {
 
     /// A problem of the file as text.
     pub(super) fn add(&mut self, code: Code, spot: Spot, message: String) {
-        let place = Place {
-            file: self.file.clone(),
-            spot,
-        };
-        self.push(Problem {
-            code,
-            place,
-            path: None,
-            policy: None,
-            message,
-            did_you_mean: None,
-            related: Vec::new(),
-        });
+        let place = Place { file: self.file.clone(), spot };
+        self.push(Problem { code, place, path: None, policy: None, message, did_you_mean: None, related: Vec::new() });
     }
 
     /// Whether further problems are only counted.
@@ -156,8 +145,7 @@ impl Problems {
 
     /// Sorted by place, and how many more there were.
     pub(super) fn finish(mut self) -> (Vec<Problem>, usize) {
-        self.list
-            .sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
+        self.list.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
         (self.list, self.more)
     }
 }

@@ -18,11 +18,7 @@ pub(super) fn prepare<'a>(bytes: &'a [u8], problems: &mut Problems) -> Option<Co
         return None;
     }
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
-        problems.add(
-            Code::NotUtf8,
-            Spot::START,
-            "this is UTF-16 or UTF-32; write UTF-8".into(),
-        );
+        problems.add(Code::NotUtf8, Spot::START, "this is UTF-16 or UTF-32; write UTF-8".into());
         return None;
     }
     let text = match core::str::from_utf8(bytes) {
@@ -34,47 +30,25 @@ pub(super) fn prepare<'a>(bytes: &'a [u8], problems: &mut Problems) -> Option<Co
     };
     let text = match text.strip_prefix('\u{FEFF}') {
         Some(rest) => {
-            problems.add(
-                Code::ByteOrderMark,
-                Spot::START,
-                "remove the byte order mark".into(),
-            );
+            problems.add(Code::ByteOrderMark, Spot::START, "remove the byte order mark".into());
             rest
         }
         None => text,
     };
-    if text
-        .bytes()
-        .all(|b| b == b'\n' || (0x20..0x7F).contains(&b))
-    {
-        Some(Cow::Borrowed(text))
-    } else {
-        clean(text, problems)
-    }
+    if text.bytes().all(|b| b == b'\n' || (0x20..0x7F).contains(&b)) { Some(Cow::Borrowed(text)) } else { clean(text, problems) }
 }
 
 /// A file whose size alone forbids it.
 pub(super) fn too_large(bytes: u64, problems: &mut Problems) {
-    problems.add(
-        Code::Limit,
-        Spot::START,
-        format!("the file has {bytes} bytes; FILE_BYTES_MAX is 1 MiB ({FILE_BYTES_MAX})"),
-    );
+    problems.add(Code::Limit, Spot::START, format!("the file has {bytes} bytes; FILE_BYTES_MAX is 1 MiB ({FILE_BYTES_MAX})"));
 }
 
 fn not_utf8(bytes: &[u8], at: usize, problems: &mut Problems) {
-    let good = bytes
-        .get(..at)
-        .and_then(|b| core::str::from_utf8(b).ok())
-        .unwrap_or("");
+    let good = bytes.get(..at).and_then(|b| core::str::from_utf8(b).ok()).unwrap_or("");
     let line = 1 + good.matches('\n').count();
     let column = 1 + good.rsplit('\n').next().map_or(0, |l| l.chars().count());
     let byte = bytes.get(at).copied().unwrap_or(0);
-    problems.add(
-        Code::NotUtf8,
-        Spot::new(line, column),
-        format!("byte 0x{byte:02X} is not UTF-8"),
-    );
+    problems.add(Code::NotUtf8, Spot::new(line, column), format!("byte 0x{byte:02X} is not UTF-8"));
 }
 
 /// Whether a character shows nothing, turns text round, or breaks lines behind our back.
@@ -83,10 +57,7 @@ pub(super) fn is_forbidden(c: char) -> bool {
         '\n' | '\t' => false,
         '\0'..='\u{1F}' | '\u{7F}'..='\u{9F}' => true,
         '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{FEFF}' => true,
-        '\u{200B}'..='\u{200F}'
-        | '\u{2028}'..='\u{202E}'
-        | '\u{2060}'..='\u{206F}'
-        | '\u{FFF9}'..='\u{FFFB}' => true,
+        '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFB}' => true,
         '\u{E0000}'..='\u{E007F}' => true,
         _ => false,
     }
@@ -108,10 +79,7 @@ fn clean<'a>(text: &'a str, problems: &mut Problems) -> Option<Cow<'a, str>> {
                     problems.add(
                         Code::ControlCharacter,
                         spot(),
-                        format!(
-                            "U+{:04X} is not allowed, not even in a comment",
-                            u32::from(c)
-                        ),
+                        format!("U+{:04X} is not allowed, not even in a comment", u32::from(c)),
                     );
                 }
                 told = true;
@@ -133,10 +101,6 @@ fn clean<'a>(text: &'a str, problems: &mut Problems) -> Option<Cow<'a, str>> {
             cleaned.push_str("\r\n");
         }
     }
-    let text = if changed {
-        Cow::Owned(cleaned)
-    } else {
-        Cow::Borrowed(text)
-    };
+    let text = if changed { Cow::Owned(cleaned) } else { Cow::Borrowed(text) };
     readable.then_some(text)
 }

@@ -43,6 +43,13 @@ pub(super) struct Entry<'a> {
     pub(super) value: Node<'a>,
 }
 
+impl Entry<'_> {
+    /// Whether the key itself was refused, and what is wrong with it has been told.
+    pub(super) fn is_refused(&self) -> bool {
+        self.key.is_empty() && matches!(self.value.value, Value::Broken)
+    }
+}
+
 /// Why the rest of a file is not read.
 struct Stop;
 
@@ -50,18 +57,19 @@ struct Stop;
 pub(super) fn documents<'a>(text: &'a str, problems: &mut Problems) -> Vec<Node<'a>> {
     directives(text, problems);
     let mut documents = Vec::new();
+    // The parser holds all of a flow collection on one line in memory before it tells of the first value.
+    let separators = text.bytes().filter(|b| matches!(b, b',' | b'[' | b'{')).count();
+    if separators > NODES_PER_FILE_MAX {
+        problems.add(
+            Code::Limit,
+            Spot::START,
+            format!("the file has {separators} separators; NODES_PER_FILE_MAX is {NODES_PER_FILE_MAX}"),
+        );
+        return documents;
+    }
     let mut parser = Parser::new_from_str(text);
-    let before = text.contains('?').then_some(Before {
-        text,
-        chars: 0,
-        bytes: 0,
-    });
-    let mut file = File {
-        before,
-        problems,
-        nodes: 0,
-        begun: 0,
-    };
+    let before = text.contains('?').then_some(Before { text, chars: 0, bytes: 0 });
+    let mut file = File { before, problems, nodes: 0, begun: 0 };
     let mut builder = Builder::default();
     while let Some(event) = parser.next_event() {
         let (event, span) = match event {
@@ -82,8 +90,7 @@ pub(super) fn documents<'a>(text: &'a str, problems: &mut Problems) -> Vec<Node<
     }
     if file.begun == 0 {
         let message = "no document here; remove the separator or the file";
-        file.problems
-            .add(Code::EmptyDocument, Spot::START, message.to_string());
+        file.problems.add(Code::EmptyDocument, Spot::START, message.to_string());
     }
     documents
 }
@@ -97,54 +104,34 @@ struct File<'a, 'p> {
 
 impl<'a> File<'a, '_> {
     /// Adds an event; a finished document comes back.
-    fn take(
-        &mut self,
-        builder: &mut Builder<'a>,
-        event: Event<'a>,
-        start: &Marker,
-    ) -> Result<Option<Node<'a>>, Stop> {
+    fn take(&mut self, builder: &mut Builder<'a>, event: Event<'a>, start: &Marker) -> Result<Option<Node<'a>>, Stop> {
         let at = spot(start);
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd => Ok(None),
             Event::DocumentStart(_) => self.begin(at).map(|()| None),
             Event::DocumentEnd => Ok(builder.finish()),
             Event::Alias(_) => {
-                self.feature(
-                    at,
-                    "aliases are not part of pci-segment/v1; write the value out",
-                );
-                self.count(at, builder)?;
-                builder.value(
-                    Node {
-                        at,
-                        value: Value::Broken,
-                    },
-                    self.problems,
-                );
+                self.feature(at, "aliases are not part of pci-segment/v1; write the value out");
+                self.count(at)?;
+                builder.value(Node { at, value: Value::Broken });
                 Ok(None)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.marks(at, anchor, tag.is_some());
-                self.count(at, builder)?;
+                self.count(at)?;
                 let explicit = builder.wants_key() && self.is_explicit(start);
-                builder.scalar(
-                    text,
-                    style == ScalarStyle::Plain,
-                    at,
-                    explicit,
-                    self.problems,
-                );
+                builder.scalar(text, style == ScalarStyle::Plain, at, explicit, self.problems);
                 Ok(None)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.marks(at, anchor, tag.is_some());
-                self.count(at, builder)?;
+                self.count(at)?;
                 builder.open(at, false, self.problems);
                 self.depth(at, builder)
             }
             Event::MappingStart(anchor, tag) => {
                 self.marks(at, anchor, tag.is_some());
-                self.count(at, builder)?;
+                self.count(at)?;
                 builder.open(at, true, self.problems);
                 self.depth(at, builder)
             }
@@ -160,16 +147,10 @@ impl<'a> File<'a, '_> {
         if self.begun <= DOCUMENTS_PER_FILE_MAX {
             return Ok(());
         }
-        self.limit(
-            at,
-            format!(
-                "document {} of the file; DOCUMENTS_PER_FILE_MAX is {DOCUMENTS_PER_FILE_MAX}",
-                self.begun
-            ),
-        )
+        self.limit(at, format!("document {} of the file; DOCUMENTS_PER_FILE_MAX is {DOCUMENTS_PER_FILE_MAX}", self.begun))
     }
 
-    fn count(&mut self, at: Spot, _: &Builder<'_>) -> Result<(), Stop> {
+    fn count(&mut self, at: Spot) -> Result<(), Stop> {
         self.nodes += 1;
         if self.nodes <= NODES_PER_FILE_MAX {
             return Ok(());
@@ -182,11 +163,7 @@ impl<'a> File<'a, '_> {
         if depth <= DEPTH_MAX {
             return Ok(None);
         }
-        self.limit(
-            at,
-            format!("level {depth} of nesting; DEPTH_MAX is {DEPTH_MAX}"),
-        )
-        .map(|()| None)
+        self.limit(at, format!("level {depth} of nesting; DEPTH_MAX is {DEPTH_MAX}")).map(|()| None)
     }
 
     fn limit(&mut self, at: Spot, message: String) -> Result<(), Stop> {
@@ -196,29 +173,20 @@ impl<'a> File<'a, '_> {
 
     fn marks(&mut self, at: Spot, anchor: usize, tag: bool) {
         if anchor > 0 {
-            self.feature(
-                at,
-                "anchors are not part of pci-segment/v1; write the value out",
-            );
+            self.feature(at, "anchors are not part of pci-segment/v1; write the value out");
         }
         if tag {
-            self.feature(
-                at,
-                "tags are not part of pci-segment/v1; write the value alone",
-            );
+            self.feature(at, "tags are not part of pci-segment/v1; write the value alone");
         }
     }
 
     fn feature(&mut self, at: Spot, message: &str) {
-        self.problems
-            .add(Code::YamlFeature, at, message.to_string());
+        self.problems.add(Code::YamlFeature, at, message.to_string());
     }
 
     /// Whether a key is written as `? key`. The parser does not tell, so the text before the key is looked at.
     fn is_explicit(&mut self, key: &Marker) -> bool {
-        self.before
-            .as_mut()
-            .is_some_and(|before| ends_in_question(before.up_to(key.index())))
+        self.before.as_mut().is_some_and(|before| ends_in_question(before.up_to(key.index())))
     }
 
     fn syntax(&mut self, error: &ScanError) {
@@ -261,17 +229,9 @@ fn ends_in_question(before: &str) -> bool {
 
 /// The parser's complaint in our words.
 fn in_our_words(info: &str) -> (Code, String) {
-    let feature = |what: &str| {
-        (
-            Code::YamlFeature,
-            format!("{what} are not part of pci-segment/v1; write the value out"),
-        )
-    };
+    let feature = |what: &str| (Code::YamlFeature, format!("{what} are not part of pci-segment/v1; write the value out"));
     if info.contains("recursion limit") {
-        return (
-            Code::Limit,
-            format!("more than 255 levels of nesting; DEPTH_MAX is {DEPTH_MAX}"),
-        );
+        return (Code::Limit, format!("more than 255 levels of nesting; DEPTH_MAX is {DEPTH_MAX}"));
     }
     if info.contains("anchor") {
         return feature("anchors and aliases");
@@ -282,10 +242,7 @@ fn in_our_words(info: &str) -> (Code, String) {
     if info.contains("directive") {
         return feature("directives");
     }
-    (
-        Code::YamlSyntax,
-        format!("not YAML: {}", info.trim_start_matches("while ")),
-    )
+    (Code::YamlSyntax, format!("not YAML: {}", info.trim_start_matches("while ")))
 }
 
 /// `%YAML` and `%TAG`: a line that begins with `%` has no other use in the language.
@@ -293,17 +250,9 @@ fn directives(text: &str, problems: &mut Problems) {
     if !text.starts_with('%') && !text.contains("\n%") {
         return;
     }
-    for (number, _) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.starts_with('%'))
-    {
+    for (number, _) in text.lines().enumerate().filter(|(_, line)| line.starts_with('%')) {
         let message = "directives are not part of pci-segment/v1; remove the line";
-        problems.add(
-            Code::YamlFeature,
-            Spot::new(number + 1, 1),
-            message.to_string(),
-        );
+        problems.add(Code::YamlFeature, Spot::new(number + 1, 1), message.to_string());
     }
 }
 

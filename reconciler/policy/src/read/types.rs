@@ -9,6 +9,7 @@ use super::guess::nearest;
 use super::problem::Code;
 use super::scalar::{needs_quotes, shown};
 use super::tree::Node;
+use crate::model::Spot;
 use crate::net::Cidr;
 
 const NAME_BYTES_MAX: usize = 253;
@@ -21,12 +22,7 @@ impl<'n> Cursor<'n, '_> {
         let (text, plain) = self.scalar(node, "text")?;
         if plain && needs_quotes(text) {
             let quoted = format!("\"{}\"", shown(text));
-            self.suggest(
-                Code::NeedsQuotes,
-                node.at,
-                format!("write {quoted} in quotes"),
-                Some(quoted),
-            );
+            self.suggest(Code::NeedsQuotes, node.at, format!("write {quoted} in quotes"), Some(quoted));
             return None;
         }
         self.only_ascii(node, text)
@@ -36,11 +32,7 @@ impl<'n> Cursor<'n, '_> {
         let Some(c) = text.chars().find(|c| !c.is_ascii()) else {
             return Some(text);
         };
-        let message = format!(
-            "{} is U+{:04X}, not the letter it looks like; names are ASCII",
-            shown(&c.to_string()),
-            u32::from(c)
-        );
+        let message = format!("{} is U+{:04X}, not the letter it looks like; names are ASCII", shown(&c.to_string()), u32::from(c));
         self.problem(Code::NotAscii, node.at, message);
         None
     }
@@ -50,10 +42,8 @@ impl<'n> Cursor<'n, '_> {
         let text = self.ascii(node)?;
         let good = is_subdomain(text);
         if !good {
-            let message = format!(
-                "{} is not a DNS-1123 name: lower-case letters, digits, '-', '.'; at most {NAME_BYTES_MAX}",
-                shown(text)
-            );
+            let message =
+                format!("{} is not a DNS-1123 name: lower-case letters, digits, '-', '.'; at most {NAME_BYTES_MAX}", shown(text));
             self.problem(Code::BadName, node.at, message);
         }
         good.then_some(text)
@@ -64,17 +54,15 @@ impl<'n> Cursor<'n, '_> {
         let text = self.ascii(node)?;
         let good = text.len() <= LABEL_BYTES_MAX && is_dns_label(text);
         if !good {
-            let message = format!(
-                "{} is not a DNS-1123 label: lower-case letters, digits, '-'; at most {LABEL_BYTES_MAX}",
-                shown(text)
-            );
+            let message =
+                format!("{} is not a DNS-1123 label: lower-case letters, digits, '-'; at most {LABEL_BYTES_MAX}", shown(text));
             self.problem(Code::BadName, node.at, message);
         }
         good.then_some(text)
     }
 
     /// A label's key: an optional `subdomain/`, then up to 63 of `A-Za-z0-9-_.`.
-    pub(super) fn label_key(&mut self, node_at: crate::model::Spot, text: &str) -> Option<String> {
+    pub(super) fn label_key(&mut self, at: Spot, text: &str) -> Option<String> {
         let name = match text.split_once('/') {
             Some((prefix, name)) if is_subdomain(prefix) => name,
             Some(_) => "",
@@ -86,7 +74,7 @@ impl<'n> Cursor<'n, '_> {
                 "{} is not a label key: letters, digits, '-', '_', '.', alphanumeric at both ends, at most 63",
                 shown(text)
             );
-            self.problem(Code::BadName, node_at, message);
+            self.problem(Code::BadName, at, message);
         }
         good.then(|| text.to_owned())
     }
@@ -110,32 +98,18 @@ impl<'n> Cursor<'n, '_> {
         let (text, plain) = self.scalar(node, "text")?;
         if plain && needs_quotes(text) {
             let quoted = format!("\"{}\"", shown(text));
-            self.suggest(
-                Code::NeedsQuotes,
-                node.at,
-                format!("write {quoted} in quotes"),
-                Some(quoted),
-            );
+            self.suggest(Code::NeedsQuotes, node.at, format!("write {quoted} in quotes"), Some(quoted));
             return None;
         }
         if text.is_empty() || text.len() > TEXT_BYTES_MAX {
-            self.problem(
-                Code::BadValue,
-                node.at,
-                format!("a text of {} bytes; 1 to {TEXT_BYTES_MAX}", text.len()),
-            );
+            self.problem(Code::BadValue, node.at, format!("a text of {} bytes; 1 to {TEXT_BYTES_MAX}", text.len()));
             return None;
         }
         Some(text)
     }
 
     /// One of these words, exactly.
-    pub(super) fn word<T: Copy>(
-        &mut self,
-        node: &'n Node<'n>,
-        code: Code,
-        words: &[(&'static str, T)],
-    ) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, node: &'n Node<'n>, code: Code, words: &[(&'static str, T)]) -> Option<T> {
         let (text, _) = self.scalar(node, "a word")?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
@@ -160,11 +134,7 @@ impl<'n> Cursor<'n, '_> {
                 let message = format!("write {meant} ({})", wrong.why);
                 self.suggest(Code::BadCidr, node.at, message, Some(meant.to_string()));
             }
-            None => self.problem(
-                Code::BadCidr,
-                node.at,
-                format!("{} is not an address block: {}", shown(text), wrong.why),
-            ),
+            None => self.problem(Code::BadCidr, node.at, format!("{} is not an address block: {}", shown(text), wrong.why)),
         }
         wrong.repaired
     }
@@ -175,17 +145,12 @@ fn is_subdomain(text: &str) -> bool {
 }
 
 fn is_dns_label(text: &str) -> bool {
-    let inner = text
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let inner = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     inner && !text.is_empty() && !text.starts_with('-') && !text.ends_with('-')
 }
 
 fn is_label_part(text: &str) -> bool {
-    let inner = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.ends_with(|c: char| c.is_ascii_alphanumeric());
+    let inner = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.ends_with(|c: char| c.is_ascii_alphanumeric());
     inner && ends && text.len() <= LABEL_BYTES_MAX
 }

@@ -21,17 +21,9 @@ pub(super) fn requirements(item: &Item, facts: &Facts<'_>, found: &mut Found) {
             }
             None => {
                 let severe = facts.profile == Profile::PciDss401 && is_cde(&policy.selector);
-                let severity = if severe {
-                    Severity::Error
-                } else {
-                    Severity::Info
-                };
-                let message =
-                    String::from("no pci-dss annotation says which requirements the policy serves");
-                found.add(with_severity(
-                    item.about(policy, policy.at, "/metadata/name", message),
-                    severity,
-                ));
+                let severity = if severe { Severity::Error } else { Severity::Info };
+                let message = String::from("no pci-dss annotation says which requirements the policy serves");
+                found.add(with_severity(item.about(policy, policy.at, "/metadata/name", message), severity));
             }
         }
     }
@@ -41,17 +33,12 @@ pub(super) fn requirements(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 fn first_wrong(text: &str) -> Option<String> {
     text.split(',').map(str::trim).find_map(|part| {
         let number = part.strip_prefix("Req ").unwrap_or(part);
-        let shown: String = part.chars().take(64).collect();
-        let shape = !number.is_empty()
-            && number
-                .bytes()
-                .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'A'));
+        let shown: String = part.chars().take(64).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let shape = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'A'));
         match (shape, exists(number)) {
             (_, true) => None,
             (true, false) => Some(format!("PCI DSS v4.0.1 has no requirement {number}")),
-            (false, false) => Some(format!(
-                "\"{shown}\" is not a list of requirements such as Req 1.2, Req 1.3.1"
-            )),
+            (false, false) => Some(format!("\"{shown}\" is not a list of requirements such as Req 1.2, Req 1.3.1")),
         }
     })
 }

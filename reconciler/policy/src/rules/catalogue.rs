@@ -1,7 +1,7 @@
 //! The catalogue, version 1.0. Numbers are those of PCI DSS v4.0.1.
 //!
 //! Every item carries an example that breaks it and a twin with the smallest repair; a test runs both. Rules that need other kinds of
-//! documents, or a later version, stand in [`LATER`] and are listed under "not run".
+//! documents, or a later version, stand in `LATER` and are listed under "not run".
 
 mod inbound;
 mod outbound;
@@ -54,10 +54,7 @@ pub(super) fn item(id: &str) -> &'static Item {
 
 /// Every rule this version can ask.
 pub fn catalogue() -> impl Iterator<Item = &'static Item> {
-    text::ITEMS
-        .iter()
-        .chain(&inbound::ITEMS)
-        .chain(&outbound::ITEMS)
+    text::ITEMS.iter().chain(&inbound::ITEMS).chain(&outbound::ITEMS)
 }
 
 /// Rules that this version cannot ask, and what each needs.
@@ -92,10 +89,7 @@ pub(super) const LATER: [(&str, &[&str]); 37] = [
     ("PCI-1.4.3-002", &["Zones", "Inventory"]),
     ("PCI-1.4.3-003", &["Inventory"]),
     ("PCI-1.4.4-001", &["Inventory"]),
-    (
-        "PCI-1.4.4-002",
-        &["Zones", "Inventory", "DataFlows", "Services"],
-    ),
+    ("PCI-1.4.4-002", &["Zones", "Inventory", "DataFlows", "Services"]),
     ("PCI-1.4.5-001", &["a later version"]),
     ("PCI-2.2.7-001", &["a later version"]),
     ("PCI-6.5.3-001", &["Zones", "Inventory"]),

@@ -8,26 +8,46 @@ use core::net::IpAddr;
 
 use super::catalogue::Item;
 use crate::finding::{Finding, Severity, Side, Witness};
-use crate::model::{Mode, NetworkPolicy, Place, Rule, Spot};
+use crate::model::{Mode, NetworkPolicy, Peer, Place, Rule, Spot};
 use crate::net::service::{SERVICE_MAX, TCP, UDP};
-use crate::net::{Direction, Family, Service, ServiceRange};
+use crate::net::{Direction, Service, ServiceRange};
+
+/// Errors listed, and as many others; the rest is counted. Nobody reads ten thousand, and a set can break a rule a million times.
+const FINDINGS_MAX: usize = 10_000;
 
 /// Findings of one run: a rule at one place once.
 #[derive(Default)]
 pub(super) struct Found {
-    list: Vec<Finding>,
+    errors: Vec<Finding>,
+    others: Vec<Finding>,
     seen: BTreeSet<(&'static str, Place)>,
+    more: More,
+}
+
+/// Findings that were counted and not listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct More {
+    pub(crate) errors: usize,
+    pub(crate) others: usize,
 }
 
 impl Found {
     pub(super) fn add(&mut self, finding: Finding) {
-        if self.seen.insert((finding.rule_id, finding.place.clone())) {
-            self.list.push(finding);
+        let (list, more) = match finding.severity {
+            Severity::Error => (&mut self.errors, &mut self.more.errors),
+            Severity::Warning | Severity::Info => (&mut self.others, &mut self.more.others),
+        };
+        if list.len() >= FINDINGS_MAX {
+            *more += 1;
+        } else if self.seen.insert((finding.rule_id, finding.place.clone())) {
+            list.push(finding);
         }
     }
 
-    pub(super) fn into_list(self) -> Vec<Finding> {
-        self.list
+    /// What was found, and how much more there was.
+    pub(super) fn finish(mut self) -> (Vec<Finding>, More) {
+        self.errors.append(&mut self.others);
+        (self.errors, self.more)
     }
 }
 
@@ -55,42 +75,20 @@ impl Item {
     }
 
     /// A finding about a policy.
-    pub(super) fn about(
-        &self,
-        policy: &NetworkPolicy,
-        spot: Spot,
-        path: &str,
-        message: String,
-    ) -> Finding {
-        Finding {
-            policy: Some(policy.name.clone()),
-            path: Some(path.to_string()),
-            ..self.finding(policy.place(spot), message)
-        }
+    pub(super) fn about(&self, policy: &NetworkPolicy, spot: Spot, path: &str, message: String) -> Finding {
+        Finding { policy: Some(policy.name.clone()), path: Some(path.to_string()), ..self.finding(policy.place(spot), message) }
     }
 
     /// A finding about a rule of a policy, or something below it.
-    pub(super) fn about_rule(
-        &self,
-        here: &Here<'_>,
-        spot: Spot,
-        below: &str,
-        message: String,
-    ) -> Finding {
+    pub(super) fn about_rule(&self, here: &Here<'_>, spot: Spot, below: &str, message: String) -> Finding {
         let path = format!("/spec/{}/{}{below}", here.direction.name(), here.index);
-        Finding {
-            rule: here.rule.name.clone(),
-            ..self.about(here.policy, spot, &path, message)
-        }
+        Finding { rule: here.rule.name.clone(), ..self.about(here.policy, spot, &path, message) }
     }
 }
 
 /// The same finding, less severe or more.
 pub(super) fn with_severity(finding: Finding, severity: Severity) -> Finding {
-    Finding {
-        severity,
-        ..finding
-    }
+    Finding { severity, ..finding }
 }
 
 /// A rule of a policy.
@@ -105,34 +103,16 @@ pub(super) struct Here<'a> {
 impl<'a> Here<'a> {
     /// Every rule of a policy that means something.
     pub(super) fn all(policy: &'a NetworkPolicy) -> impl Iterator<Item = Self> {
-        Direction::BOTH
-            .into_iter()
-            .flat_map(move |direction| Self::of(policy, direction))
+        Direction::BOTH.into_iter().flat_map(move |direction| Self::of(policy, direction))
     }
 
     /// Those of one direction.
-    pub(super) fn of(
-        policy: &'a NetworkPolicy,
-        direction: Direction,
-    ) -> impl Iterator<Item = Self> {
-        policy
-            .live_rules(direction)
-            .iter()
-            .enumerate()
-            .map(move |(index, rule)| Self {
-                policy,
-                direction,
-                index,
-                rule,
-            })
+    pub(super) fn of(policy: &'a NetworkPolicy, direction: Direction) -> impl Iterator<Item = Self> {
+        policy.live_rules(direction).iter().enumerate().map(move |(index, rule)| Self { policy, direction, index, rule })
     }
 
-    /// A packet that this rule lets through: from or to this address, or the lowest public one that its peers hold.
-    pub(super) fn witness(
-        &self,
-        address: Option<IpAddr>,
-        services: Option<ServiceRange>,
-    ) -> Option<Witness> {
+    /// A packet that this rule lets through: from or to this address, or the lowest of its first peer.
+    pub(super) fn witness(&self, address: Option<IpAddr>, services: Option<ServiceRange>) -> Option<Witness> {
         let address = address.or_else(|| self.lowest())?;
         let services = services.or_else(|| self.rule.services().first().copied())?;
         witness(self.policy, self.direction, address, sample(services))
@@ -143,32 +123,19 @@ impl<'a> Here<'a> {
             // The lowest public address there is.
             return Some(IpAddr::from([1, 0, 0, 0]));
         }
-        Family::BOTH
-            .into_iter()
-            .find_map(|family| self.rule.addresses(family).lowest())
+        let mut blocks = self.rule.peers.iter().filter_map(Peer::block);
+        blocks.find_map(|block| block.addresses(block.cidr.family()).lowest())
     }
 }
 
 /// A packet between an address and whoever the policy selects; an audited policy lets none through.
-pub(super) fn witness(
-    policy: &NetworkPolicy,
-    direction: Direction,
-    address: IpAddr,
-    service: Service,
-) -> Option<Witness> {
-    let (selected, address) = (
-        Side::Selected(policy.selector.to_string()),
-        Side::Address(address),
-    );
+pub(super) fn witness(policy: &NetworkPolicy, direction: Direction, address: IpAddr, service: Service) -> Option<Witness> {
+    let (selected, address) = (Side::Selected(policy.selector.to_string()), Side::Address(address));
     let (source, destination) = match direction {
         Direction::Ingress => (address, selected),
         Direction::Egress => (selected, address),
     };
-    (policy.mode == Mode::Enforce).then_some(Witness {
-        source,
-        destination,
-        service,
-    })
+    (policy.mode == Mode::Enforce).then_some(Witness { source, destination, service })
 }
 
 /// One service of a range, one that people know if there is one.

@@ -108,9 +108,7 @@ const PARTS: [(&str, u8); 27] = [
 
 /// Whether the standard has this number, headings such as `1` and `1.2` included.
 pub(super) fn exists(number: &str) -> bool {
-    let heading = SECTIONS
-        .iter()
-        .any(|(section, _)| section.split('.').next() == Some(number));
+    let heading = SECTIONS.iter().any(|(section, _)| section.split('.').next() == Some(number));
     if heading || SECTIONS.iter().any(|(section, _)| *section == number) {
         return true;
     }
@@ -118,17 +116,8 @@ pub(super) fn exists(number: &str) -> bool {
         return false;
     };
     let canonical = !last.starts_with('0') && !last.starts_with('+');
-    let counts = SECTIONS
-        .iter()
-        .chain(&PARTS)
-        .find(|(prefix, _)| *prefix == above)
-        .map(|(_, count)| *count);
-    canonical
-        && last
-            .parse::<u8>()
-            .ok()
-            .zip(counts)
-            .is_some_and(|(last, count)| (1..=count).contains(&last))
+    let counts = SECTIONS.iter().chain(&PARTS).find(|(prefix, _)| *prefix == above).map(|(_, count)| *count);
+    canonical && last.parse::<u8>().ok().zip(counts).is_some_and(|(last, count)| (1..=count).contains(&last))
 }
 
 #[cfg(test)]
@@ -137,30 +126,18 @@ mod tests {
 
     #[test]
     fn headings_requirements_and_parts_exist() {
-        for number in [
-            "1",
-            "12",
-            "A1",
-            "1.2",
-            "A3.2",
-            "1.3.1",
-            "12.10.7",
-            "10.2.1.7",
-            "9.5.1.2.1",
-            "A3.2.5.1",
-            "8.3.10.1",
-            "11.4.7",
-        ] {
+        for number in
+            ["1", "12", "A1", "1.2", "A3.2", "1.3.1", "12.10.7", "10.2.1.7", "9.5.1.2.1", "A3.2.5.1", "8.3.10.1", "11.4.7"]
+        {
             assert!(exists(number), "{number}");
         }
     }
 
     #[test]
     fn other_numbers_do_not() {
-        for number in [
-            "", "0", "13", "1.9", "1.2.9", "1.2.0", "1.2.01", "1.2.", ".1", "1.3.1.1", "10.2.1.8",
-            "A4", "1.2.+1", "A1.1.5",
-        ] {
+        for number in
+            ["", "0", "13", "1.9", "1.2.9", "1.2.0", "1.2.01", "1.2.", ".1", "1.3.1.1", "10.2.1.8", "A4", "1.2.+1", "A1.1.5"]
+        {
             assert!(!exists(number), "{number}");
         }
     }

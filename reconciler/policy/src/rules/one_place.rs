@@ -34,10 +34,7 @@ pub(super) fn winners(mut findings: Vec<Finding>) -> Vec<Finding> {
 /// Severity, waivable errors after the others; then the requirement; then the number.
 fn rank(finding: &Finding) -> (crate::finding::Severity, bool, usize, &str) {
     let id = finding.rule_id;
-    let requirement = id
-        .strip_prefix("PCI-")
-        .and_then(|rest| rest.rsplit_once('-'))
-        .map_or("", |(requirement, _)| requirement);
+    let requirement = id.strip_prefix("PCI-").and_then(|rest| rest.rsplit_once('-')).map_or("", |(requirement, _)| requirement);
     let place = ORDER.iter().position(|same| same.contains(&requirement));
     let late = match requirement.split('.').next() {
         Some("11") => ORDER.len() + 1,
@@ -45,10 +42,5 @@ fn rank(finding: &Finding) -> (crate::finding::Severity, bool, usize, &str) {
         _ => ORDER.len(),
     };
     let number = id.rsplit_once('-').map_or("", |(_, number)| number);
-    (
-        finding.severity,
-        finding.waivable,
-        place.unwrap_or(late),
-        number,
-    )
+    (finding.severity, finding.waivable, place.unwrap_or(late), number)
 }

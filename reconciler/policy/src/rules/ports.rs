@@ -82,41 +82,19 @@ pub(super) fn to_everybody(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 
 /// S12: no peers are every peer.
 fn everybody(item: &Item, facts: &Facts<'_>, found: &mut Found, direction: Direction) {
-    for here in facts
-        .cde_policies()
-        .flat_map(|p| Here::of(p, direction))
-        .filter(|h| h.rule.peers.is_empty())
-    {
-        let message = format!(
-            "without {} the rule is for everybody, IPv4 and IPv6",
-            direction.peers()
-        );
+    for here in facts.cde_policies().flat_map(|p| Here::of(p, direction)).filter(|h| h.rule.peers.is_empty()) {
+        let message = format!("without {} the rule is for everybody, IPv4 and IPv6", direction.peers());
         let finding = item.about_rule(&here, here.rule.at, "", message);
-        found.add(Finding {
-            witness: here.witness(None, None),
-            ..finding
-        });
+        found.add(Finding { witness: here.witness(None, None), ..finding });
     }
 }
 
 /// S11: every peer of a family, every protocol, every port.
 pub(super) fn everything(item: &Item, facts: &Facts<'_>, found: &mut Found) {
-    for here in facts
-        .cde_policies()
-        .flat_map(Here::all)
-        .filter(|h| h.rule.ports.is_empty())
-    {
-        if Family::BOTH
-            .into_iter()
-            .any(|family| here.rule.addresses(family).is_all())
-        {
-            let message = String::from(
-                "the rule allows every peer, every protocol and every port: it switches segmentation off",
-            );
-            found.add(Finding {
-                witness: here.witness(None, None),
-                ..item.about_rule(&here, here.rule.at, "", message)
-            });
+    for here in facts.cde_policies().flat_map(Here::all).filter(|h| h.rule.ports.is_empty()) {
+        if Family::BOTH.into_iter().any(|family| here.rule.addresses(family).is_all()) {
+            let message = String::from("the rule allows every peer, every protocol and every port: it switches segmentation off");
+            found.add(Finding { witness: here.witness(None, None), ..item.about_rule(&here, here.rule.at, "", message) });
         }
     }
 }
@@ -125,31 +103,14 @@ pub(super) fn everything(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 pub(super) fn every_port(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     for here in facts.cde_policies().flat_map(Here::all) {
         if here.rule.ports.is_empty() {
-            let (at, below) = here
-                .rule
-                .ports_at
-                .map_or((here.rule.at, ""), |at| (at, "/ports"));
+            let (at, below) = here.rule.ports_at.map_or((here.rule.at, ""), |at| (at, "/ports"));
             let message = String::from("without ports the rule is for every protocol and port");
-            found.add(Finding {
-                witness: here.witness(None, None),
-                ..item.about_rule(&here, at, below, message)
-            });
+            found.add(Finding { witness: here.witness(None, None), ..item.about_rule(&here, at, below, message) });
         }
-        for (i, port, services) in
-            port_items(&here).filter(|(_, _, services)| is_every_port(*services))
-        {
-            let protocol =
-                Service::from_number(services.lo()).map_or(String::new(), Service::protocol_name);
-            let finding = item.about_rule(
-                &here,
-                port.at,
-                &format!("/ports/{i}"),
-                format!("every {protocol} port is allowed"),
-            );
-            found.add(Finding {
-                witness: here.witness(None, Some(services)),
-                ..finding
-            });
+        for (i, port, services) in port_items(&here).filter(|(_, _, services)| is_every_port(*services)) {
+            let protocol = Service::from_number(services.lo()).map_or(String::new(), Service::protocol_name);
+            let finding = item.about_rule(&here, port.at, &format!("/ports/{i}"), format!("every {protocol} port is allowed"));
+            found.add(Finding { witness: here.witness(None, Some(services)), ..finding });
         }
     }
 }
@@ -157,9 +118,7 @@ pub(super) fn every_port(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 /// A range that hides what is used; an error if it hides a sensitive port.
 pub(super) fn wide_range(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     for here in facts.cde_policies().flat_map(Here::all) {
-        for (i, port, services) in port_items(&here)
-            .filter(|(_, _, services)| has_ports(*services) && !is_every_port(*services))
-        {
+        for (i, port, services) in port_items(&here).filter(|(_, _, services)| has_ports(*services) && !is_every_port(*services)) {
             let width = services.hi() - services.lo() + 1;
             if width <= PORT_RANGE_MAX {
                 continue;
@@ -168,28 +127,14 @@ pub(super) fn wide_range(item: &Item, facts: &Facts<'_>, found: &mut Found) {
             let holds = hidden.map_or(String::new(), |service| format!(", {service} among them"));
             let message = format!("a range of {width} ports{holds}; at most {PORT_RANGE_MAX}");
             let finding = item.about_rule(&here, port.at, &format!("/ports/{i}"), message);
-            let finding = Finding {
-                witness: here.witness(None, Some(services)),
-                ..finding
-            };
-            found.add(with_severity(
-                finding,
-                if hidden.is_some() {
-                    Severity::Error
-                } else {
-                    Severity::Warning
-                },
-            ));
+            let finding = Finding { witness: here.witness(None, Some(services)), ..finding };
+            found.add(with_severity(finding, if hidden.is_some() { Severity::Error } else { Severity::Warning }));
         }
     }
 }
 
 fn port_items<'a>(here: &Here<'a>) -> impl Iterator<Item = (usize, &'a PortItem, ServiceRange)> {
-    here.rule
-        .ports
-        .iter()
-        .enumerate()
-        .filter_map(|(i, port)| port.services.map(|services| (i, port, services)))
+    here.rule.ports.iter().enumerate().filter_map(|(i, port)| port.services.map(|services| (i, port, services)))
 }
 
 fn has_ports(services: ServiceRange) -> bool {
@@ -202,10 +147,7 @@ fn is_every_port(services: ServiceRange) -> bool {
 }
 
 fn sensitive_in(services: ServiceRange) -> Option<Service> {
-    let ranges = SENSITIVE
-        .iter()
-        .map(|(protocol, first, last)| ServiceRange::ports(*protocol, *first, *last));
+    let ranges = SENSITIVE.iter().map(|(protocol, first, last)| ServiceRange::ports(*protocol, *first, *last));
     let held = ranges.filter(|r| r.lo() <= services.hi() && services.lo() <= r.hi());
-    held.filter_map(|r| Service::from_number(r.lo().max(services.lo())))
-        .min()
+    held.filter_map(|r| Service::from_number(r.lo().max(services.lo()))).min()
 }

@@ -19,12 +19,7 @@ const EXCEPT_FROM: u8 = 8;
 
 pub(super) fn wide(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     for here in facts.cde_policies().flat_map(Here::all) {
-        let blocks = here
-            .rule
-            .peers
-            .iter()
-            .enumerate()
-            .filter_map(|(i, peer)| Some((i, peer.block()?)));
+        let blocks = here.rule.peers.iter().enumerate().filter_map(|(i, peer)| Some((i, peer.block()?)));
         for (i, block) in blocks {
             if let Some((severity, message)) = judge(facts, block) {
                 let below = format!("/{}/{i}/ipBlock/cidr", here.direction.peers());
@@ -44,22 +39,11 @@ fn judge(facts: &Facts<'_>, block: &Block) -> Option<(Severity, String)> {
     };
     let (cidr, length) = (block.cidr, block.cidr.length());
     if length < error {
-        return Some((
-            Severity::Error,
-            format!("{cidr} is wider than /{error}, the limit for {kind}"),
-        ));
+        return Some((Severity::Error, format!("{cidr} is wider than /{error}, the limit for {kind}")));
     }
     if length < warn {
-        return Some((
-            Severity::Warning,
-            format!("{cidr} is wider than /{warn}, which is asked about for {kind}"),
-        ));
+        return Some((Severity::Warning, format!("{cidr} is wider than /{warn}, which is asked about for {kind}")));
     }
     let excepts = !block.except.is_empty() && length <= EXCEPT_FROM;
-    excepts.then(|| {
-        (
-            Severity::Warning,
-            format!("{cidr} with exceptions: everything else is allowed"),
-        )
-    })
+    excepts.then(|| (Severity::Warning, format!("{cidr} with exceptions: everything else is allowed")))
 }

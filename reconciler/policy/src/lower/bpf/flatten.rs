@@ -6,28 +6,22 @@
 
 mod active;
 mod services;
+mod size;
 
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use active::Active;
 use services::{Grant, normalise};
+use size::Size;
 
-use super::{
-    HOSTS_MAX, INTERVALS_MAX, Interval, Key, NETS_MAX, Rule, RuleIds, SLICE_INTERVALS_MAX, Table,
-};
+use super::{Interval, Key, Rule, RuleIds, Table};
 use crate::compile::{Endpoint, Ruleset};
 use crate::lower::Unsupported;
 use crate::model::{Block, Mode, NetworkPolicy, Peer};
 use crate::net::{Cidr, Direction, Family};
 
-pub(super) fn table(
-    ruleset: &Ruleset,
-    endpoint: &Endpoint,
-    ids: &RuleIds,
-) -> Result<Table, Vec<Unsupported>> {
+pub(super) fn table(ruleset: &Ruleset, endpoint: &Endpoint, ids: &RuleIds) -> Result<Table, Vec<Unsupported>> {
     let selecting: Vec<&NetworkPolicy> = ruleset.selecting(endpoint).collect();
     let mut isolations = Vec::new();
     let mut anys = Vec::new();
@@ -40,23 +34,13 @@ pub(super) fn table(
         isolations.push((Key::Isolation { direction }, Rule::Isolation(mode)));
         let sources = Sources::gather(&selecting, direction, ids);
         for family in Family::BOTH {
-            let any = normalise(
-                sources
-                    .any(family)
-                    .iter()
-                    .flat_map(|rule| sources.grants(*rule))
-                    .copied(),
-            );
+            let any = normalise(sources.any(family).iter().flat_map(|rule| sources.grants(*rule)).copied());
             size.slice(&any);
             if !any.is_empty() {
                 anys.push((Key::Any { direction, family }, Rule::Services(any.into())));
             }
             let found = walk(&sources, family, &mut size);
-            prefixes.extend(
-                found.into_iter().map(|(prefix, slice)| {
-                    (Key::Prefix { direction, prefix }, Rule::Services(slice))
-                }),
-            );
+            prefixes.extend(found.into_iter().map(|(prefix, slice)| (Key::Prefix { direction, prefix }, Rule::Services(slice))));
         }
     }
     let refused = size.refuse(&selecting);
@@ -69,11 +53,7 @@ pub(super) fn table(
 
 /// Enforced if an enforcing policy isolates the direction, audited if only audited ones would.
 fn isolation(selecting: &[&NetworkPolicy], direction: Direction) -> Option<Mode> {
-    selecting
-        .iter()
-        .filter(|p| p.speaks_of(direction))
-        .map(|p| p.mode)
-        .min()
+    selecting.iter().filter(|p| p.speaks_of(direction)).map(|p| p.mode).min()
 }
 
 /// Everything that rules of one direction contribute.
@@ -92,22 +72,11 @@ impl<'a> Sources<'a> {
         let mut sources = Self::default();
         for policy in selecting {
             for (i, rule) in policy.live_rules(direction).iter().enumerate() {
-                let (id, audit) = (
-                    ids.get(&policy.name, direction, i, rule),
-                    policy.mode == Mode::Audit,
-                );
+                let (id, audit) = (ids.get(&policy.name, direction, i, rule), policy.mode == Mode::Audit);
                 let number = sources.grants.len();
-                sources.grants.push(
-                    rule.services()
-                        .into_iter()
-                        .map(|s| Grant {
-                            lo: s.lo(),
-                            hi: s.hi(),
-                            audit,
-                            rule: id,
-                        })
-                        .collect(),
-                );
+                sources
+                    .grants
+                    .push(rule.services().into_iter().map(|s| Grant { lo: s.lo(), hi: s.hi(), audit, rule: id }).collect());
                 if rule.peers.is_empty() {
                     sources.any.iter_mut().for_each(|any| any.push(number));
                 }
@@ -121,10 +90,7 @@ impl<'a> Sources<'a> {
 
     fn add(&mut self, rule: usize, block: &'a Block) {
         let [v4, v6] = &mut self.any;
-        match (
-            block.cidr.length() == 0 && block.except.is_empty(),
-            block.cidr.family(),
-        ) {
+        match (block.cidr.length() == 0 && block.except.is_empty(), block.cidr.family()) {
             (true, Family::V4) => v4.push(rule),
             (true, Family::V6) => v6.push(rule),
             (false, _) => self.blocks.push((rule, block)),
@@ -143,26 +109,10 @@ impl<'a> Sources<'a> {
     /// Every prefix of a family that occurs, with what happens there, in order of the walk.
     fn events(&self, family: Family) -> Vec<Event> {
         let mut events = Vec::with_capacity(self.blocks.len());
-        for (number, (rule, block)) in self
-            .blocks
-            .iter()
-            .enumerate()
-            .filter(|(_, (_, b))| b.cidr.family() == family)
-        {
-            let event = |prefix, except| Event {
-                prefix,
-                except,
-                block: number,
-                rule: *rule,
-            };
+        for (number, (rule, block)) in self.blocks.iter().enumerate().filter(|(_, (_, b))| b.cidr.family() == family) {
+            let event = |prefix, except| Event { prefix, except, block: number, rule: *rule };
             events.push(event(block.cidr, false));
-            events.extend(
-                block
-                    .except
-                    .iter()
-                    .filter(|e| e.family() == family)
-                    .map(|e| event(*e, true)),
-            );
+            events.extend(block.except.iter().filter(|e| e.family() == family).map(|e| event(*e, true)));
         }
         events.sort_unstable();
         events.dedup();
@@ -198,10 +148,7 @@ fn walk(sources: &Sources<'_>, family: Family, size: &mut Size) -> Vec<(Cidr, Ar
             continue;
         };
         while let Some(left) = stack.pop_if(|frame| !frame.prefix.covers(prefix)) {
-            left.events
-                .iter()
-                .rev()
-                .for_each(|event| active.leave(event));
+            left.events.iter().rev().for_each(|event| active.leave(event));
         }
         here.iter().for_each(|event| active.enter(event));
         let above = stack.last().map_or(&none, |frame| &frame.slice);
@@ -213,92 +160,7 @@ fn walk(sources: &Sources<'_>, family: Family, size: &mut Size) -> Vec<(Cidr, Ar
         if size.hopeless() {
             break;
         }
-        stack.push(Frame {
-            prefix,
-            events: here,
-            slice,
-        });
+        stack.push(Frame { prefix, events: here, slice });
     }
     kept
-}
-
-/// What the table needs of the maps.
-#[derive(Default)]
-struct Size {
-    hosts: [usize; 2],
-    nets: [usize; 2],
-    intervals: usize,
-    longest: usize,
-}
-
-impl Size {
-    fn prefix(&mut self, prefix: Cidr) {
-        let map = if prefix.length() == prefix.family().bits() {
-            &mut self.hosts
-        } else {
-            &mut self.nets
-        };
-        let [v4, v6] = map;
-        *(if prefix.family() == Family::V4 {
-            v4
-        } else {
-            v6
-        }) += 1;
-    }
-
-    fn slice(&mut self, slice: &[Interval]) {
-        self.intervals += slice.len();
-        self.longest = self.longest.max(slice.len());
-    }
-
-    /// So far over that counting on only costs time.
-    fn hopeless(&self) -> bool {
-        self.intervals > 2 * INTERVALS_MAX
-    }
-
-    fn refuse(&self, selecting: &[&NetworkPolicy]) -> Vec<Unsupported> {
-        let ([hosts4, hosts6], [nets4, nets6]) = (self.hosts, self.nets);
-        let needs = [
-            ("IPv4 hosts", hosts4, HOSTS_MAX),
-            ("IPv6 hosts", hosts6, HOSTS_MAX),
-            ("IPv4 networks", nets4, NETS_MAX),
-            ("IPv6 networks", nets6, NETS_MAX),
-            ("intervals", self.intervals, INTERVALS_MAX),
-            (
-                "intervals for one address",
-                self.longest,
-                SLICE_INTERVALS_MAX,
-            ),
-        ];
-        let largest = selecting.iter().max_by_key(|p| weight(p));
-        let over = needs.into_iter().filter(|(_, need, max)| need > max);
-        over.map(|(what, need, max)| Unsupported {
-            backend: "ebpf",
-            policy: largest.map(|p| p.name.clone()),
-            rule: None,
-            place: largest.map(|p| p.place(p.at)),
-            message: format!(
-                "the rules need {need} {what}; this backend holds {max}{}",
-                largest.map_or(String::new(), |p| contribution(p))
-            ),
-        })
-        .collect()
-    }
-}
-
-fn weight(policy: &NetworkPolicy) -> usize {
-    let rules = Direction::BOTH
-        .into_iter()
-        .flat_map(|d| policy.live_rules(d));
-    rules
-        .map(|r| r.peers.len().max(1).saturating_mul(r.ports.len().max(1)))
-        .sum()
-}
-
-fn contribution(policy: &NetworkPolicy) -> String {
-    format!(
-        "; {} contributes most ({} combinations of peer and port)",
-        policy.name,
-        weight(policy)
-    )
 }

@@ -47,19 +47,13 @@ struct Stored {
 
 impl From<Stored> for RuleIds {
     fn from(stored: Stored) -> Self {
-        Self {
-            used: stored.used.into_iter().collect(),
-            resting: stored.resting.into_iter().collect(),
-        }
+        Self { used: stored.used.into_iter().collect(), resting: stored.resting.into_iter().collect() }
     }
 }
 
 impl From<RuleIds> for Stored {
     fn from(ids: RuleIds) -> Self {
-        Self {
-            used: ids.used.into_iter().collect(),
-            resting: ids.resting.into_iter().collect(),
-        }
+        Self { used: ids.used.into_iter().collect(), resting: ids.resting.into_iter().collect() }
     }
 }
 
@@ -69,11 +63,7 @@ impl RuleIds {
     pub fn assign(previous: &Self, ruleset: &Ruleset) -> Self {
         let mut names = rule_names(ruleset);
         if names.len() > usize::try_from(RULE_IDS_MAX).unwrap_or(usize::MAX) {
-            names = ruleset
-                .policies()
-                .iter()
-                .map(|p| policy_name(&p.name))
-                .collect();
+            names = ruleset.policies().iter().map(|p| policy_name(&p.name)).collect();
         }
         names.sort();
         names.dedup();
@@ -94,10 +84,7 @@ impl RuleIds {
         let taken: alloc::collections::BTreeSet<u32> = used.values().copied().collect();
         let free = |id: &u32| !taken.contains(id) && !resting.contains_key(id);
         // Numbers at rest are taken only when no other is left.
-        let spare: Vec<u32> = (1..=RULE_IDS_MAX)
-            .filter(free)
-            .chain(resting.keys().copied())
-            .collect();
+        let spare: Vec<u32> = (1..=RULE_IDS_MAX).filter(free).chain(resting.keys().copied()).collect();
         used.extend(fresh.into_iter().zip(spare));
         let in_use: alloc::collections::BTreeSet<u32> = used.values().copied().collect();
         resting.retain(|id, _| !in_use.contains(id));
@@ -105,10 +92,7 @@ impl RuleIds {
     }
 
     fn rested(&self) -> BTreeMap<u32, u8> {
-        let aged = self
-            .resting
-            .iter()
-            .map(|(id, age)| (*id, age.saturating_sub(1)));
+        let aged = self.resting.iter().map(|(id, age)| (*id, age.saturating_sub(1)));
         aged.filter(|(_, age)| *age > 0).collect()
     }
 
@@ -116,9 +100,7 @@ impl RuleIds {
     #[must_use]
     pub fn get(&self, policy: &str, direction: Direction, index: usize, rule: &Rule) -> u32 {
         let own = self.used.get(&name_of(policy, direction, index, rule));
-        own.or_else(|| self.used.get(&policy_name(policy)))
-            .copied()
-            .unwrap_or(0)
+        own.or_else(|| self.used.get(&policy_name(policy))).copied().unwrap_or(0)
     }
 
     /// All numbers in use.
@@ -139,21 +121,10 @@ fn rule_names(ruleset: &Ruleset) -> Vec<RuleName> {
 }
 
 fn name_of(policy: &str, direction: Direction, index: usize, rule: &Rule) -> RuleName {
-    let rule = rule
-        .name
-        .as_deref()
-        .map_or_else(|| format!("#{index}"), ToString::to_string);
-    RuleName {
-        policy: policy.to_string(),
-        direction: Some(direction),
-        rule,
-    }
+    let rule = rule.name.as_deref().map_or_else(|| format!("#{index}"), ToString::to_string);
+    RuleName { policy: policy.to_string(), direction: Some(direction), rule }
 }
 
 fn policy_name(policy: &str) -> RuleName {
-    RuleName {
-        policy: policy.to_string(),
-        direction: None,
-        rule: String::new(),
-    }
+    RuleName { policy: policy.to_string(), direction: None, rule: String::new() }
 }

@@ -12,9 +12,8 @@ use crate::read::read;
 use crate::rules::tests::snapshot;
 
 fn ruleset(spec: &str) -> Ruleset {
-    let text = format!(
-        "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {{podSelector: {{}}, {spec}}}\n"
-    );
+    let text =
+        format!("apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {{podSelector: {{}}, {spec}}}\n");
     Ruleset::of(&read(&snapshot(&text)).set)
 }
 
@@ -25,10 +24,7 @@ fn table(spec: &str) -> Table {
 }
 
 fn services(table: &Table, prefix: &str) -> Option<Vec<(u32, u32)>> {
-    let key = Key::Prefix {
-        direction: Direction::Ingress,
-        prefix: Cidr::parse(prefix).unwrap(),
-    };
+    let key = Key::Prefix { direction: Direction::Ingress, prefix: Cidr::parse(prefix).unwrap() };
     match table.get(&key)? {
         Rule::Services(list) => Some(list.iter().map(|i| (i.lo, i.hi)).collect()),
         Rule::Isolation(_) => None,
@@ -45,12 +41,7 @@ fn the_worked_example_comes_out_as_worked() {
         {from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 80}]},
         {from: [{ipBlock: {cidr: 10.1.2.3/32}}], ports: [{protocol: UDP, port: 53}]}]",
     );
-    let (https, ssh, range, dns) = (
-        (0x0601BB, 0x0601BB),
-        (0x060016, 0x060016),
-        (0x061F40, 0x061FA4),
-        (0x110035, 0x110035),
-    );
+    let (https, ssh, range, dns) = ((0x0601BB, 0x0601BB), (0x060016, 0x060016), (0x061F40, 0x061FA4), (0x110035, 0x110035));
     assert_eq!(services(&found, "10.0.0.0/8").unwrap(), [https]);
     assert_eq!(services(&found, "10.1.0.0/16").unwrap(), [ssh]);
     assert_eq!(services(&found, "10.1.2.0/24").unwrap(), [ssh, range]);
@@ -65,13 +56,7 @@ fn a_prefix_that_says_what_its_parent_says_is_left_out() {
     let found = table(
         "policyTypes: [Ingress], ingress: [{name: a, from: [{ipBlock: {cidr: 10.0.0.0/8}}, {ipBlock: {cidr: 10.1.0.0/16}}], ports: [{port: 443}]}]",
     );
-    assert_eq!(
-        (
-            services(&found, "10.0.0.0/8").is_some(),
-            services(&found, "10.1.0.0/16")
-        ),
-        (true, None)
-    );
+    assert_eq!((services(&found, "10.0.0.0/8").is_some(), services(&found, "10.1.0.0/16")), (true, None));
 }
 
 #[test]
@@ -108,10 +93,7 @@ fn more_than_the_maps_hold_is_unsupported_with_the_counts() {
     let sets: Vec<_> = (0..8_u32).map(|i| shifted(&rules, i)).collect();
     rules = Ruleset::of(&crate::model::PolicySet { policies: sets });
     let refused = lower(&rules, &Endpoint::host(Labels::new()), &RuleIds::default()).unwrap_err();
-    assert!(
-        refused[0].message.contains(&NETS_MAX.to_string()) && refused[0].message.contains("160000"),
-        "{refused:?}"
-    );
+    assert!(refused[0].message.contains(&NETS_MAX.to_string()) && refused[0].message.contains("160000"), "{refused:?}");
 }
 
 /// The same policy, so many /3 further on.
@@ -120,8 +102,7 @@ fn shifted(rules: &Ruleset, by: u32) -> crate::model::NetworkPolicy {
     for peer in policy.ingress.list.iter_mut().flat_map(|r| &mut r.peers) {
         if let crate::model::Peer::Block(block) = peer {
             let first = crate::net::cidr::number(block.cidr.first()) | u128::from(by << 29);
-            block.cidr =
-                Cidr::new(block.cidr.family().address(first), block.cidr.length()).unwrap();
+            block.cidr = Cidr::new(block.cidr.family().address(first), block.cidr.length()).unwrap();
         }
     }
     policy
@@ -129,30 +110,13 @@ fn shifted(rules: &Ruleset, by: u32) -> crate::model::NetworkPolicy {
 
 #[test]
 fn a_rule_keeps_its_number_over_commits_and_a_free_one_rests() {
-    let rule = |name: &str| {
-        format!(
-            "{{name: {name}, from: [{{ipBlock: {{cidr: 10.0.0.0/24}}}}], ports: [{{port: 443}}]}}"
-        )
-    };
-    let spec = |names: &[&str]| {
-        ruleset(&format!(
-            "ingress: [{}]",
-            names.iter().map(|n| rule(n)).collect::<Vec<_>>().join(", ")
-        ))
-    };
-    let number =
-        |ids: &RuleIds, name: &str| ids.iter().find(|(n, _)| n.rule == name).map(|(_, id)| id);
+    let rule = |name: &str| format!("{{name: {name}, from: [{{ipBlock: {{cidr: 10.0.0.0/24}}}}], ports: [{{port: 443}}]}}");
+    let spec = |names: &[&str]| ruleset(&format!("ingress: [{}]", names.iter().map(|n| rule(n)).collect::<Vec<_>>().join(", ")));
+    let number = |ids: &RuleIds, name: &str| ids.iter().find(|(n, _)| n.rule == name).map(|(_, id)| id);
     let first = RuleIds::assign(&RuleIds::default(), &spec(&["a", "b"]));
     let second = RuleIds::assign(&first, &spec(&["c", "b"]));
-    assert_eq!(
-        (number(&first, "a"), number(&first, "b")),
-        (Some(1), Some(2))
-    );
-    assert_eq!(
-        (number(&second, "b"), number(&second, "c")),
-        (Some(2), Some(3)),
-        "1 rests"
-    );
+    assert_eq!((number(&first, "a"), number(&first, "b")), (Some(1), Some(2)));
+    assert_eq!((number(&second, "b"), number(&second, "c")), (Some(2), Some(3)), "1 rests");
     let third = RuleIds::assign(&second, &spec(&["b", "c", "d"]));
     assert_eq!(number(&third, "d"), Some(4), "1 still rests");
     let fourth = RuleIds::assign(&third, &spec(&["b", "c", "d", "e"]));

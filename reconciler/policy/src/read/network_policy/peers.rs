@@ -16,21 +16,13 @@ use crate::net::Cidr;
 
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Vec<Peer>> {
     let max = ("PEERS_PER_RULE_MAX", PEERS_PER_RULE_MAX);
-    let peers = cursor.items(node, max, |cursor, node| {
-        Some(peer(cursor, node).unwrap_or(Peer::Nobody { at: node.at }))
-    })?;
-    Some(
-        peers
-            .into_iter()
-            .map(|peer| peer.unwrap_or(Peer::Nobody { at: node.at }))
-            .collect(),
-    )
+    let peers = cursor.items(node, max, |cursor, node| Some(peer(cursor, node).unwrap_or(Peer::Nobody { at: node.at })))?;
+    Some(peers.into_iter().map(|peer| peer.unwrap_or(Peer::Nobody { at: node.at })).collect())
 }
 
 fn peer<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Peer> {
     let fields = cursor.fields(node, &["ipBlock", "podSelector", "namespaceSelector"])?;
-    let selectors =
-        ["podSelector", "namespaceSelector"].map(|key| cursor.field(&fields, key, selector::read));
+    let selectors = ["podSelector", "namespaceSelector"].map(|key| cursor.field(&fields, key, selector::read));
     let block = cursor.field(&fields, "ipBlock", block);
     let selects = selectors.iter().any(|s| *s != Got::Absent);
     let wrong = match (&block, selects) {
@@ -60,24 +52,16 @@ fn block<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Block> {
         })
     });
     let except = match except {
-        Got::Absent => Vec::new(),
+        Got::Absent if fields.whole => Vec::new(),
         // Without its exceptions the block would be wider than anybody wrote.
-        Got::Broken => return None,
+        Got::Absent | Got::Broken => return None,
         Got::Read(list) => list.into_iter().collect::<Option<Vec<Cidr>>>()?,
     };
-    let block = Block {
-        at: fields.value_at("cidr")?,
-        cidr: cidr?,
-        except,
-    };
+    let block = Block { at: fields.value_at("cidr")?, cidr: cidr?, except };
     let told = block.except.iter().any(|e| e.covers(block.cidr));
     if !told && block.addresses(block.cidr.family()).is_empty() {
         let at = fields.value_at("except").unwrap_or(node.at);
-        cursor.problem(
-            Code::BadExcept,
-            at,
-            format!("nothing of {} is left; drop the peer", block.cidr),
-        );
+        cursor.problem(Code::BadExcept, at, format!("nothing of {} is left; drop the peer", block.cidr));
     }
     Some(block)
 }
@@ -85,17 +69,9 @@ fn block<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Block> {
 /// Same family and a strict subset (S16).
 fn strictly_inside(cursor: &mut Cursor<'_, '_>, at: Spot, except: Cidr, cidr: Cidr) {
     if except.family() != cidr.family() {
-        let message = format!(
-            "{except} is {}, {cidr} is {}",
-            except.family().name(),
-            cidr.family().name()
-        );
+        let message = format!("{except} is {}, {cidr} is {}", except.family().name(), cidr.family().name());
         cursor.problem(Code::BadExcept, at, message);
     } else if !cidr.covers(except) || cidr == except {
-        cursor.problem(
-            Code::BadExcept,
-            at,
-            format!("{except} is not strictly inside {cidr}"),
-        );
+        cursor.problem(Code::BadExcept, at, format!("{except} is not strictly inside {cidr}"));
     }
 }

@@ -15,10 +15,7 @@ pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Optio
     let labels = cursor.field(&fields, "matchLabels", match_labels);
     let max = ("TERMS_PER_SELECTOR_MAX", TERMS_PER_SELECTOR_MAX);
     let expressions = cursor.field(&fields, "matchExpressions", |cursor, node| {
-        cursor
-            .items(node, max, expression)?
-            .into_iter()
-            .collect::<Option<Vec<Term>>>()
+        cursor.items(node, max, expression)?.into_iter().collect::<Option<Vec<Term>>>()
     });
     if labels == Got::Broken || expressions == Got::Broken {
         return None;
@@ -26,25 +23,17 @@ pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Optio
     let mut terms: Vec<Term> = labels.read().unwrap_or_default();
     terms.extend(expressions.read().unwrap_or_default());
     cursor.within(node.at, terms.len(), max);
-    // Every known key was read; an unknown one makes the selector mean something else than it says.
-    let known = ["matchLabels", "matchExpressions"]
-        .into_iter()
-        .filter(|key| fields.entry(key).is_some())
-        .count();
-    let all = cursor
-        .map(node)
-        .is_some_and(|entries| entries.len() == known);
-    (all && terms.len() <= TERMS_PER_SELECTOR_MAX).then(|| Selector::new(terms))
+    // A condition under a misspelt key would be missing.
+    (fields.whole && terms.len() <= TERMS_PER_SELECTOR_MAX).then(|| Selector::new(terms))
 }
 
 fn match_labels<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Vec<Term>> {
     let entries = cursor.map(node)?;
-    cursor.within(
-        node.at,
-        entries.len(),
-        ("TERMS_PER_SELECTOR_MAX", TERMS_PER_SELECTOR_MAX),
-    );
+    cursor.within(node.at, entries.len(), ("TERMS_PER_SELECTOR_MAX", TERMS_PER_SELECTOR_MAX));
     let terms = entries.iter().map(|entry| {
+        if entry.is_refused() {
+            return None;
+        }
         let key = cursor.label_key(entry.at, &entry.key);
         let value = cursor.entry(entry, Cursor::label_value).read();
         Some(Term::In(key?, [value?].into()))
@@ -63,20 +52,14 @@ enum Operator {
 }
 
 fn expression<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Term> {
-    const OPERATORS: [(&str, Operator); 4] = [
-        ("In", Operator::In),
-        ("NotIn", Operator::NotIn),
-        ("Exists", Operator::Exists),
-        ("DoesNotExist", Operator::DoesNotExist),
-    ];
+    const OPERATORS: [(&str, Operator); 4] =
+        [("In", Operator::In), ("NotIn", Operator::NotIn), ("Exists", Operator::Exists), ("DoesNotExist", Operator::DoesNotExist)];
     let fields = cursor.fields(node, &["key", "operator", "values"])?;
     let key = cursor.required(&fields, "key", |cursor, node| {
         let (text, _) = cursor.scalar(node, "a label key")?;
         cursor.label_key(node.at, text)
     });
-    let operator = cursor.required(&fields, "operator", |cursor, node| {
-        cursor.word(node, Code::BadValue, &OPERATORS)
-    });
+    let operator = cursor.required(&fields, "operator", |cursor, node| cursor.word(node, Code::BadValue, &OPERATORS));
     let max = ("VALUES_PER_TERM_MAX", VALUES_PER_TERM_MAX);
     let values = cursor.field(&fields, "values", |cursor, node| {
         let values = cursor.items(node, max, Cursor::label_value)?;
@@ -87,21 +70,11 @@ fn expression<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Ter
     }
     let values = values.read().unwrap_or_default();
     let (operator, key) = (operator?, key?);
-    let name = OPERATORS
-        .get(operator as usize)
-        .map_or("", |(name, _)| *name);
+    let name = OPERATORS.get(operator as usize).map_or("", |(name, _)| *name);
     let wants = matches!(operator, Operator::In | Operator::NotIn);
     if wants == values.is_empty() {
-        let message = if wants {
-            format!("operator {name} needs values")
-        } else {
-            format!("operator {name} takes no values")
-        };
-        cursor.problem(
-            Code::BadSelector,
-            fields.value_at("values").unwrap_or(fields.at),
-            message,
-        );
+        let message = if wants { format!("operator {name} needs values") } else { format!("operator {name} takes no values") };
+        cursor.problem(Code::BadSelector, fields.value_at("values").unwrap_or(fields.at), message);
         return None;
     }
     Some(match operator {

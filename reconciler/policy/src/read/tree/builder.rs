@@ -35,7 +35,7 @@ enum Inside<'a> {
 enum Key<'a> {
     Wanted,
     Read(Cow<'a, str>, Spot),
-    /// The key was refused; so its value goes too.
+    /// The key was refused; its value goes too.
     Refused,
 }
 
@@ -46,13 +46,7 @@ impl<'a> Builder<'a> {
 
     /// Whether the next node is a key.
     pub(super) fn wants_key(&self) -> bool {
-        matches!(
-            self.open.last(),
-            Some(Open {
-                inside: Inside::Map(_, Key::Wanted),
-                ..
-            })
-        )
+        matches!(self.open.last(), Some(Open { inside: Inside::Map(_, Key::Wanted), .. }))
     }
 
     pub(super) fn finish(&mut self) -> Option<Node<'a>> {
@@ -60,45 +54,22 @@ impl<'a> Builder<'a> {
         self.root.take()
     }
 
-    pub(super) fn scalar(
-        &mut self,
-        text: Cow<'a, str>,
-        plain: bool,
-        at: Spot,
-        explicit: bool,
-        problems: &mut Problems,
-    ) {
+    pub(super) fn scalar(&mut self, text: Cow<'a, str>, plain: bool, at: Spot, explicit: bool, problems: &mut Problems) {
         if self.wants_key() {
-            let key = if key_is_good(&text, plain, at, explicit, problems) {
-                Key::Read(text, at)
-            } else {
-                Key::Refused
-            };
+            let key = if key_is_good(&text, plain, at, explicit, problems) { Key::Read(text, at) } else { Key::Refused };
             self.set_key(key);
             return;
         }
-        let value = if scalar_is_good(&text, plain, at, problems) {
-            Value::Scalar { text, plain }
-        } else {
-            Value::Broken
-        };
-        self.value(Node { at, value }, problems);
+        let value = if scalar_is_good(&text, plain, at, problems) { Value::Scalar { text, plain } } else { Value::Broken };
+        self.value(Node { at, value });
     }
 
     pub(super) fn open(&mut self, at: Spot, map: bool, problems: &mut Problems) {
         let as_key = self.wants_key();
         if as_key {
-            problems.add(
-                Code::YamlFeature,
-                at,
-                "keys that are not text are not part of pci-segment/v1".to_string(),
-            );
+            problems.add(Code::YamlFeature, at, "keys that are not text are not part of pci-segment/v1".to_string());
         }
-        let inside = if map {
-            Inside::Map(Vec::new(), Key::Wanted)
-        } else {
-            Inside::List(Vec::new())
-        };
+        let inside = if map { Inside::Map(Vec::new(), Key::Wanted) } else { Inside::List(Vec::new()) };
         self.open.push(Open { at, inside, as_key });
     }
 
@@ -116,33 +87,28 @@ impl<'a> Builder<'a> {
         if as_key {
             self.set_key(Key::Refused);
         } else {
-            self.value(Node { at, value }, problems);
+            self.value(Node { at, value });
         }
     }
 
     fn set_key(&mut self, new: Key<'a>) {
-        if let Some(Open {
-            inside: Inside::Map(_, key),
-            ..
-        }) = self.open.last_mut()
-        {
+        if let Some(Open { inside: Inside::Map(_, key), .. }) = self.open.last_mut() {
             *key = new;
         }
     }
 
     /// Puts a value where it belongs. An alias may stand for a key: then the key is refused.
-    pub(super) fn value(&mut self, node: Node<'a>, _: &mut Problems) {
+    pub(super) fn value(&mut self, node: Node<'a>) {
         match self.open.last_mut().map(|open| &mut open.inside) {
             None => self.root = Some(node),
             Some(Inside::List(items)) => items.push(node),
             Some(Inside::Map(entries, key)) => match core::mem::replace(key, Key::Wanted) {
                 Key::Wanted => *key = Key::Refused,
-                Key::Read(text, at) => entries.push(Entry {
-                    key: text,
-                    at,
-                    value: node,
-                }),
-                Key::Refused => {}
+                Key::Read(text, at) => entries.push(Entry { key: text, at, value: node }),
+                // A mapping that lost a key must not look as if it never had it.
+                Key::Refused => {
+                    entries.push(Entry { key: Cow::Borrowed(""), at: node.at, value: Node { at: node.at, value: Value::Broken } });
+                }
             },
         }
     }
@@ -156,11 +122,7 @@ fn key_is_good(text: &str, plain: bool, at: Spot, explicit: bool, problems: &mut
     } else if plain && is_null(text) {
         "keys that are not text are not part of pci-segment/v1".to_string()
     } else if plain && needs_quotes(text) {
-        problems.add(
-            Code::NeedsQuotes,
-            at,
-            format!("write \"{}\" in quotes", shown(text)),
-        );
+        problems.add(Code::NeedsQuotes, at, format!("write \"{}\" in quotes", shown(text)));
         return false;
     } else {
         return scalar_is_good(text, plain, at, problems);
@@ -172,14 +134,7 @@ fn key_is_good(text: &str, plain: bool, at: Spot, explicit: bool, problems: &mut
 /// Size, and what escapes may have smuggled in.
 fn scalar_is_good(text: &str, plain: bool, at: Spot, problems: &mut Problems) -> bool {
     if text.len() > SCALAR_BYTES_MAX {
-        problems.add(
-            Code::Limit,
-            at,
-            format!(
-                "a text of {} bytes; SCALAR_BYTES_MAX is 8 KiB ({SCALAR_BYTES_MAX})",
-                text.len()
-            ),
-        );
+        problems.add(Code::Limit, at, format!("a text of {} bytes; SCALAR_BYTES_MAX is 8 KiB ({SCALAR_BYTES_MAX})", text.len()));
         return false;
     }
     if plain {
@@ -192,14 +147,7 @@ fn scalar_is_good(text: &str, plain: bool, at: Spot, problems: &mut Problems) ->
             false
         }
         Some(c) => {
-            problems.add(
-                Code::ControlCharacter,
-                at,
-                format!(
-                    "U+{:04X} is not allowed, not even as an escape",
-                    u32::from(c)
-                ),
-            );
+            problems.add(Code::ControlCharacter, at, format!("U+{:04X} is not allowed, not even as an escape", u32::from(c)));
             false
         }
     }
@@ -207,7 +155,7 @@ fn scalar_is_good(text: &str, plain: bool, at: Spot, problems: &mut Problems) ->
 
 /// Reports keys that stand twice; neither value is used.
 fn refuse_duplicates(entries: &mut [Entry<'_>], problems: &mut Problems) {
-    let mut order: Vec<usize> = (0..entries.len()).collect();
+    let mut order: Vec<usize> = (0..entries.len()).filter(|i| entries.get(*i).is_some_and(|e| !e.is_refused())).collect();
     let key = |i: &usize| entries.get(*i).map(|e| (&e.key, e.at));
     order.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
     let mut refused = Vec::new();
@@ -232,23 +180,11 @@ fn refuse_duplicates(entries: &mut [Entry<'_>], problems: &mut Problems) {
 fn twice(key: &str, at: Spot, first: Spot, problems: &Problems) -> Problem {
     Problem {
         code: Code::DuplicateKey,
-        place: Place {
-            file: problems.file(),
-            spot: at,
-        },
+        place: Place { file: problems.file(), spot: at },
         path: None,
         policy: None,
-        message: format!(
-            "{} is written twice; first at {}:{}",
-            shown(key),
-            first.line,
-            first.column
-        ),
+        message: format!("{} is written twice; first at {}:{}", shown(key), first.line, first.column),
         did_you_mean: None,
-        related: [Place {
-            file: problems.file(),
-            spot: first,
-        }]
-        .into(),
+        related: [Place { file: problems.file(), spot: first }].into(),
     }
 }

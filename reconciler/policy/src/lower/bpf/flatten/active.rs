@@ -83,17 +83,13 @@ impl Active {
 
     /// The services of the rules that are on.
     pub(super) fn slice(&mut self, sources: &Sources<'_>, size: &mut Size) -> Arc<[Interval]> {
+        size.work += 1 + self.rules.len();
         let made = self.known.entry(self.hash).or_default();
         if let Some((_, slice)) = made.iter().find(|(rules, _)| rules.iter().eq(&self.rules)) {
             return slice.clone();
         }
-        let fresh: Arc<[Interval]> = normalise(
-            self.rules
-                .iter()
-                .flat_map(|rule| sources.grants(*rule))
-                .copied(),
-        )
-        .into();
+        size.work += self.rules.iter().map(|rule| sources.grants(*rule).len()).sum::<usize>();
+        let fresh: Arc<[Interval]> = normalise(self.rules.iter().flat_map(|rule| sources.grants(*rule)).copied()).into();
         let slice = match self.slices.get(&fresh) {
             Some(known) => known.clone(),
             None => {
@@ -114,9 +110,6 @@ fn spread(rule: usize) -> u128 {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     };
-    let seed = u64::try_from(rule)
-        .unwrap_or(u64::MAX)
-        .wrapping_add(1)
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let seed = u64::try_from(rule).unwrap_or(u64::MAX).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     u128::from(mix(seed)) << 64 | u128::from(mix(!seed))
 }

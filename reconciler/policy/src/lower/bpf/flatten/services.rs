@@ -27,15 +27,7 @@ pub(super) fn normalise(grants: impl Iterator<Item = Grant>) -> Vec<Interval> {
     let mut from = 0;
     for (at, begins, audit, rule) in edges {
         if let Some((&(audit, rule), _)) = open.first_key_value().filter(|_| from < at) {
-            append(
-                &mut intervals,
-                Interval {
-                    lo: from,
-                    hi: at - 1,
-                    rule,
-                    audit,
-                },
-            );
+            append(&mut intervals, Interval { lo: from, hi: at - 1, rule, audit });
         }
         from = at;
         let count = open.entry((audit, rule)).or_insert(0);
@@ -65,54 +57,19 @@ mod tests {
     use super::*;
 
     fn grant(lo: u32, hi: u32, audit: bool, rule: u32) -> Grant {
-        Grant {
-            lo,
-            hi,
-            audit,
-            rule,
-        }
+        Grant { lo, hi, audit, rule }
     }
 
     #[test]
     fn enforce_beats_audit_and_then_the_lowest_number() {
-        let found = normalise(
-            [
-                grant(0, 9, true, 1),
-                grant(5, 20, false, 3),
-                grant(8, 30, false, 2),
-            ]
-            .into_iter(),
-        );
+        let found = normalise([grant(0, 9, true, 1), grant(5, 20, false, 3), grant(8, 30, false, 2)].into_iter());
         let expected = [(0, 4, 1, true), (5, 7, 3, false), (8, 30, 2, false)];
-        assert_eq!(
-            found,
-            expected.map(|(lo, hi, rule, audit)| Interval {
-                lo,
-                hi,
-                rule,
-                audit
-            })
-        );
+        assert_eq!(found, expected.map(|(lo, hi, rule, audit)| Interval { lo, hi, rule, audit }));
     }
 
     #[test]
     fn touching_intervals_of_one_rule_become_one() {
-        let found = normalise(
-            [
-                grant(0, 9, false, 1),
-                grant(10, 20, false, 1),
-                grant(5, 12, false, 1),
-            ]
-            .into_iter(),
-        );
-        assert_eq!(
-            found,
-            [Interval {
-                lo: 0,
-                hi: 20,
-                rule: 1,
-                audit: false
-            }]
-        );
+        let found = normalise([grant(0, 9, false, 1), grant(10, 20, false, 1), grant(5, 12, false, 1)].into_iter());
+        assert_eq!(found, [Interval { lo: 0, hi: 20, rule: 1, audit: false }]);
     }
 }
