@@ -9,6 +9,7 @@
 //! table over the limits is refused before the kernel is touched; a loopback interface is never attached.
 
 mod api;
+pub mod drill;
 mod enforcer;
 mod error;
 mod failsafe;
