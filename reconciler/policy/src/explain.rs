@@ -1,6 +1,6 @@
 //! Questions about sets that were not admitted.
 //!
-//! Nothing here can be enforced: there is no way from a [`PolicySet`] to a [`Ruleset`](crate::compile::Ruleset) but through
+//! Nothing here can be enforced: there is no way from a [`PolicySet`] to a [`Ruleset`] but through
 //! `admit`. Whoever prints the answer says that the set was not admitted.
 
 use crate::compile::{Flow, Ruleset, Verdict};

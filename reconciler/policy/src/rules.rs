@@ -1,6 +1,6 @@
 //! The rules: what PCI DSS v4.0.1, and the house, allow.
 //!
-//! Each rule is one item of the [`catalogue`]: number, requirement, severity, basis, condition, remediation, an example that breaks
+//! Each rule is one item of the [`catalogue()`]: number, requirement, severity, basis, condition, remediation, an example that breaks
 //! it and the same example mended, and the function that finds it. The functions share `facts`: which policies are about the CDE
 //! and which cover which. At one place one rule wins and the others stand beside it (`one_place`).
 //!
