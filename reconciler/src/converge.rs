@@ -8,6 +8,7 @@ mod drift;
 mod judge;
 mod lineage;
 mod pass;
+mod restore;
 mod seams;
 mod target;
 mod words;
@@ -69,6 +70,8 @@ pub struct World<'a, S> {
     pub clock: Clock,
     /// The head of the last trip, if that trip left nothing to do for it.
     pub settled: &'a mut Option<(CommitId, Outcome)>,
+    /// Whether what was last in force is known again since the start.
+    pub restored: &'a mut bool,
 }
 
 /// How a trip ended without failing.
@@ -135,6 +138,7 @@ pub enum Trouble {
 /// # Errors
 /// The world did not answer; try again later. What is enforced stays enforced.
 pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result<Outcome, Trouble> {
+    world.restore().await?;
     let started = (world.clock)();
     let head = match world.source.head().await? {
         Head::At(commit) => commit,
@@ -145,6 +149,9 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         return Ok(outcome.clone());
     }
     let base = world.store.last_in_force().await?.map(|last| last.commit);
+    if base == Some(head) && world.targets.iter().all(|target| target.knows()) {
+        return Ok(world.settle(head, Outcome::InForce { commit: head, changes: 0 }));
+    }
     let new = match world.lineage(base, head).await? {
         Lineage::New(commits) => commits,
         Lineage::Held(reason) => return world.hold(Some(head), &reason, started).await,

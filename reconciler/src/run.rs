@@ -24,7 +24,7 @@ use crate::source::git::GitSource;
 use crate::store::Store;
 
 pub use self::reach::entries as failsafe_entries;
-pub use self::wiring::{git_config, settings, targets};
+pub use self::wiring::{Purpose, git_config, settings, targets};
 
 /// Everything a running controller holds.
 pub struct Controller {
@@ -34,6 +34,7 @@ pub struct Controller {
     targets: Vec<Box<dyn Target>>,
     settings: Settings,
     settled: Option<(CommitId, Outcome)>,
+    restored: bool,
     /// Look now. Coalesces: ten calls while a trip runs make one more trip.
     wake: Arc<Notify>,
     stop: CancellationToken,
@@ -54,6 +55,7 @@ impl Controller {
             store,
             settings,
             settled: None,
+            restored: false,
             wake: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
             config,
@@ -83,7 +85,7 @@ impl Controller {
 
     /// Opens the targets; a host that cannot enforce does not start.
     async fn aim_at_targets(&mut self) -> anyhow::Result<()> {
-        self.targets = targets(&self.config).await?;
+        self.targets = targets(&self.config, Purpose::Enforce).await?;
         for target in &mut self.targets {
             let name = crate::converge::memory_name(target.name());
             if let Some(memory) = self.store.meta_get(&name).await? {
@@ -101,6 +103,7 @@ impl Controller {
             settings: &self.settings,
             clock: Timestamp::now,
             settled: &mut self.settled,
+            restored: &mut self.restored,
         }
     }
 

@@ -27,11 +27,22 @@ pub fn forget_one_prefix(root: &Path) -> Result<String, Error> {
     let map = |name: &str| {
         MapData::from_pin(layout.inner(slot, name)).map_err(|error| map_error(format!("open the pinned map {name}"), error))
     };
-    let gone = forget(&map("nets4")?, |key: &NetKey4| format!("{}/{}", Ipv4Addr::from(key.host.addr), key.prefix_len.saturating_sub(32)))?
-        .or(forget(&map("hosts4")?, |key: &HostKey4| format!("{}/32", Ipv4Addr::from(key.addr)))?)
-        .or(forget(&map("nets6")?, |key: &NetKey6| format!("{}/{}", Ipv6Addr::from(key.host.addr), key.prefix_len.saturating_sub(32)))?)
-        .or(forget(&map("hosts6")?, |key: &HostKey6| format!("{}/128", Ipv6Addr::from(key.addr)))?);
+    if let Some(gone) = forget(&map("nets4")?, |key: &NetKey4| prefix(Ipv4Addr::from(key.host.addr), key.prefix_len))? {
+        return Ok(gone);
+    }
+    if let Some(gone) = forget(&map("hosts4")?, |key: &HostKey4| Ipv4Addr::from(key.addr).to_string())? {
+        return Ok(gone);
+    }
+    if let Some(gone) = forget(&map("nets6")?, |key: &NetKey6| prefix(Ipv6Addr::from(key.host.addr), key.prefix_len))? {
+        return Ok(gone);
+    }
+    let gone = forget(&map("hosts6")?, |key: &HostKey6| Ipv6Addr::from(key.addr).to_string())?;
     gone.ok_or_else(|| Error::ReadBack("no prefix is in force".to_owned()))
+}
+
+/// The first 32 bits of a key are the direction.
+fn prefix(addr: impl std::fmt::Display, prefix_len: u32) -> String {
+    format!("{addr}/{}", prefix_len.saturating_sub(32))
 }
 
 fn forget<K: Plain>(map: &MapData, name: impl Fn(&K) -> String) -> Result<Option<String>, Error> {

@@ -59,6 +59,15 @@ impl Ebpf {
         })
     }
 
+    /// Puts the failsafe list in place: it is configuration, and holds whatever the policies say.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn prepare(&self) -> Result<(), BackendError> {
+        let failsafe = self.failsafe.clone();
+        self.blocking("the failsafe list cannot be put in place", move |enforcer| enforcer.set_failsafe(&failsafe)).await
+    }
+
     /// Runs kernel work on a thread that may block.
     async fn blocking<T, F>(&self, doing: &'static str, work: F) -> Result<T, BackendError>
     where
@@ -173,7 +182,8 @@ fn icmp_text(lo: Service, hi: Service) -> String {
 fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
     let hooks = seen.attachments.iter().filter_map(|hook| {
         let kind = match hook.state {
-            AttachmentState::Attached => return None,
+            // A legacy filter cannot be asked what it runs; that it is there is all that can be known.
+            AttachmentState::Attached | AttachmentState::Unverified => return None,
             AttachmentState::Detached => Deviation::Detached,
             AttachmentState::Replaced => Deviation::Changed,
         };
@@ -182,8 +192,9 @@ fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
     });
     let tampering = seen.tampering.iter().filter_map(|found| {
         let (name, kind) = match found.kind {
-            // Hooks are reported above, one by one; edited content by the diff, rule by rule.
+            // Hooks are reported above, one by one; edited content by the diff, rule by rule, as long as it can be read.
             TamperingKind::Detached | TamperingKind::Replaced => return None,
+            TamperingKind::Edited if seen.table.is_some() => return None,
             TamperingKind::Edited => ("maps", Deviation::Changed),
             TamperingKind::Rewired => ("wiring", Deviation::Changed),
             TamperingKind::Control => ("control word", Deviation::Changed),

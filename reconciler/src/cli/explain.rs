@@ -10,7 +10,7 @@ use policy::compile::{Endpoint, Flow, Verdict};
 use policy::explain::explain_all;
 use policy::model::{Labels, PolicySet};
 use policy::net::{Direction, Service};
-use policy::read::read;
+use policy::read::read_named;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ const FLOW_LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Wrong usage, or a path that cannot be read.
 pub fn explain(args: &ExplainArgs, out: Output) -> anyhow::Result<Exit> {
     let snapshot = files::load(&args.policies.files)?;
-    let reading = read(&snapshot);
+    let reading = read_named(&snapshot);
     let set = reading.set.clone();
     let judgement = admit(reading, &Circumstances { today: validate::today()?, pinned_profile: None, commit: None });
     if !judgement.compliant() {

@@ -110,6 +110,9 @@ impl Output {
         for row in rows {
             table.add_row(row.iter().map(|cell| escape(cell)));
         }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         for line in table.lines() {
             self.line(line.trim_end());
         }

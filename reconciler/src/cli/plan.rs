@@ -9,7 +9,7 @@ use super::output::{Output, Tone};
 use super::{Exit, Format, PlanArgs, run, validate};
 use crate::config::Config;
 use crate::converge::{Head, Source as _, Target, TargetPlan, judge_snapshot};
-use crate::run::{git_config, settings, targets};
+use crate::run::{Purpose, git_config, settings, targets};
 use crate::source::git::GitSource;
 
 /// Plans a commit against what is there now.
@@ -55,7 +55,7 @@ async fn make(args: &PlanArgs) -> anyhow::Result<(CommitId, Vec<TargetPlan>)> {
     let Some(admitted) = judgement.admitted.as_ref() else {
         bail!("{commit} is not compliant ({} errors) and would be rejected; see pci-segment validate", judgement.counts().error);
     };
-    let mut targets = targets(&config).await?;
+    let mut targets = targets(&config, Purpose::Plan).await?;
     let mut plans = Vec::new();
     for target in &mut targets {
         plans.extend(plan_one(target.as_mut(), admitted).await?);

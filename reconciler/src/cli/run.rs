@@ -8,6 +8,10 @@ use super::{Exit, LogFormat, RunArgs};
 use crate::config::Config;
 use crate::converge::Outcome;
 use crate::run::Controller;
+use crate::store;
+
+/// `EX_TEMPFAIL` of sysexits: the service manager starts us again.
+const TEMPORARY_FAILURE: u8 = 75;
 
 /// Runs the controller, or one trip of it.
 ///
@@ -19,12 +23,23 @@ pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
     runtime()?.block_on(async {
         let controller = Controller::open(config).await?;
         if !args.once {
-            return controller.run().await.map(|()| Exit::Done);
+            return match controller.run().await {
+                Err(error) if wants_restart(&error) => {
+                    out.error(&error);
+                    Ok(Exit::Code(TEMPORARY_FAILURE))
+                }
+                ended => ended.map(|()| Exit::Done),
+            };
         }
         let outcome = controller.once().await?;
         out.line(sentence(&outcome));
         Ok(if matches!(outcome, Outcome::InForce { .. }) { Exit::Done } else { Exit::Violations })
     })
+}
+
+/// The store is lost; a start looks at everything again.
+fn wants_restart(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<store::Error>()).any(store::Error::wants_restart)
 }
 
 fn sentence(outcome: &Outcome) -> String {

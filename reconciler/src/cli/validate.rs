@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, Judgement, admit};
 use policy::date::Date;
 use policy::finding::Severity;
-use policy::read::read;
+use policy::read::read_named;
 
 use super::files;
 use super::output::Output;
@@ -28,7 +28,7 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
     };
     let snapshot = files::load(&patterns)?;
     let circumstances = Circumstances { today, pinned_profile: args.profile.map(profile), commit: None };
-    let judgement = admit(read(&snapshot), &circumstances);
+    let judgement = admit(read_named(&snapshot), &circumstances);
     match args.format {
         ValidateFormat::Human => human::print(&judgement, &snapshot, out),
         ValidateFormat::Json => out.json(&judgement),

@@ -58,7 +58,7 @@ impl<S: Source> World<'_, S> {
         let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)()).await?;
         let Some(target) = self.targets.get_mut(index) else { return Ok(()) };
         // One target at a time: `apply_all` works on a slice that begins with it.
-        let mut one = World { targets: std::slice::from_mut(target), settled: self.settled, ..*self };
+        let mut one = World { targets: std::slice::from_mut(target), settled: self.settled, restored: self.restored, ..*self };
         let enforced = one.apply_all(pass, &plans).await.inspect_err(|trouble| tracing::error!("drift is not healed: {}", chain(trouble)))?;
         let end = PassEnd { enforced, changes, ..PassEnd::of(Recorded::InForce, "drift healed", (self.clock)()) };
         self.store.close_pass(pass, end).await?;

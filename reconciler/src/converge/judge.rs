@@ -107,7 +107,7 @@ impl<S: Source> World<'_, S> {
     }
 
     /// Reads and judges a commit; `Err` inside means that judging itself went wrong.
-    async fn examine(&self, commit: CommitId) -> Result<Result<Judgement, String>, Trouble> {
+    pub(super) async fn examine(&self, commit: CommitId) -> Result<Result<Judgement, String>, Trouble> {
         let snapshot = self.source.snapshot(&commit).await?;
         let pinned = self.settings.pinned_profile;
         let day = (self.clock)().to_zoned(jiff::tz::TimeZone::UTC).date().to_string();

@@ -54,9 +54,6 @@ impl<S: Source> World<'_, S> {
         plans: &[TargetPlan],
         started: Timestamp,
     ) -> Result<Outcome, Trouble> {
-        if base == Some(head) && self.already_known(plans).await? {
-            return Ok(self.settle(head, Outcome::InForce { commit: head, changes: 0 }));
-        }
         let changes = plans.iter().map(|plan| plan.changes).sum();
         let status = self.settings.status(head, StatusState::Success, &format!("compliant, in force ({changes} changes)"));
         let why = if base == Some(head) { Why::Drift } else { Why::Commit };
@@ -76,20 +73,23 @@ impl<S: Source> World<'_, S> {
         Ok(self.settle(head, Outcome::InForce { commit: head, changes }))
     }
 
-    /// After a restart: everything is as the records say, so there is nothing to record.
-    async fn already_known(&mut self, plans: &[TargetPlan]) -> Result<bool, Trouble> {
+    /// After a restart: the records agree on what should be there, and the hooks are in place. Content that differs all the same is
+    /// drift, and drift has its own way.
+    pub(super) async fn as_recorded(&self, plans: &[TargetPlan]) -> Result<bool, Trouble> {
         for plan in plans {
             let row = self.store.enforced(plan.backend, &plan.target).await?;
             let same = row.is_some_and(|row| row.desired_hash == plan.desired_hash.to_string());
-            // Content that differs although the records agree on what it should be is drift, and drift has its own way.
             if !same || plan.blank || !plan.damage.is_empty() {
                 return Ok(false);
             }
         }
+        Ok(true)
+    }
+
+    pub(super) fn adopt_all(&mut self) {
         for target in self.targets.iter_mut() {
             target.adopt();
         }
-        Ok(true)
     }
 
     /// Writes the plan and every step down before the first change.
@@ -162,9 +162,7 @@ impl<S: Source> World<'_, S> {
     }
 
     async fn adopt(&mut self) -> Result<(), Trouble> {
-        for target in self.targets.iter_mut() {
-            target.adopt();
-        }
+        self.adopt_all();
         // A decision is for one head and one plan; it is used up now.
         for name in [ACCEPTED_HEAD, CONFIRMED_PLAN] {
             self.store.switch_clear(name.to_owned(), "system".to_owned(), "used".to_owned(), (self.clock)()).await?;
@@ -178,7 +176,7 @@ impl<S: Source> World<'_, S> {
         }
     }
 
-    fn settle(&mut self, head: CommitId, outcome: Outcome) -> Outcome {
+    pub(super) fn settle(&mut self, head: CommitId, outcome: Outcome) -> Outcome {
         *self.settled = Some((head, outcome.clone()));
         outcome
     }
@@ -206,8 +204,9 @@ impl<S: Source> World<'_, S> {
 
     pub(super) async fn inexpressible(&mut self, head: CommitId, problems: &[Unsupported], started: Timestamp) -> Result<Outcome, Trouble> {
         let reason = problems.first().map_or_else(String::new, |p| format!("{}: {}", p.backend, p.message));
-        let findings = serde_json::to_value(problems).unwrap_or_default();
-        let rule = "PCI-1.2.8-008".to_owned();
+        let findings: Vec<_> = problems.iter().map(policy::rules::from_unsupported).collect();
+        let rule = findings.first().map_or_else(String::new, |finding| finding.rule_id.to_owned());
+        let findings = serde_json::to_value(findings).unwrap_or_default();
         let status = self.settings.status(head, StatusState::Failure, &reason);
         self.record(head, Verdict::Inexpressible, findings, vec![rule.clone()], Some(status)).await?;
         let end = PassEnd { findings: problems.len() as u64, rule_ids: vec![rule], ..PassEnd::of(Recorded::Inexpressible, &reason, (self.clock)()) };

@@ -86,7 +86,7 @@ async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Troubl
 
 /// Nothing may go on that cannot be recorded; the service manager starts us again, and the start looks at everything.
 fn fatal(trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::Store(store::Error::Closed | store::Error::Damaged(_)))
+    matches!(trouble, Trouble::Store(error) if error.wants_restart() || matches!(error, store::Error::Closed))
 }
 
 /// A row for a trip that found no head.

@@ -27,7 +27,7 @@ const WAIT_MAX: Duration = Duration::from_secs(900);
 const BATCH: u32 = 20;
 
 /// The configured forge.
-pub enum AnyForge {
+pub(super) enum AnyForge {
     /// GitHub.
     GitHub(Box<GitHub>),
     /// Nobody is told.

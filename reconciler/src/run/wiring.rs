@@ -76,11 +76,20 @@ fn credentials(given: Option<&CredentialsConfig>) -> anyhow::Result<Credentials>
     }
 }
 
+/// What targets are opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Only to look.
+    Plan,
+    /// To enforce: the failsafe list is put in place at once.
+    Enforce,
+}
+
 /// What this host enforces with; nothing where no interface is configured.
 ///
 /// # Errors
 /// The kernel or the process's rights do not allow it.
-pub async fn targets(config: &Config) -> anyhow::Result<Vec<Box<dyn Target>>> {
+pub async fn targets(config: &Config, purpose: Purpose) -> anyhow::Result<Vec<Box<dyn Target>>> {
     if config.host.interfaces.is_empty() {
         tracing::warn!("host.interfaces is empty: commits are judged, nothing is enforced on this host");
         return Ok(Vec::new());
@@ -96,14 +105,18 @@ pub async fn targets(config: &Config) -> anyhow::Result<Vec<Box<dyn Target>>> {
         failsafe,
         audit: config.host.mode == HostMode::Audit,
     };
-    Ok(vec![Box::new(Managed::new(Ebpf::open(setup)?))])
+    let firewall = Ebpf::open(setup)?;
+    if purpose == Purpose::Enforce {
+        firewall.prepare().await?;
+    }
+    Ok(vec![Box::new(Managed::new(firewall))])
 }
 
 /// Where verdicts are reported.
 ///
 /// # Errors
 /// A token that cannot be read.
-pub fn forge(config: &Config) -> anyhow::Result<AnyForge> {
+pub(super) fn forge(config: &Config) -> anyhow::Result<AnyForge> {
     match config.status.forge {
         ForgeName::None => Ok(AnyForge::Silent(Silent)),
         ForgeName::Github => {
