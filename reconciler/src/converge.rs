@@ -1,134 +1,164 @@
-//! One trip of the loop, and the seams it needs from the world.
+//! One trip of the loop: look at the head, judge what is new, plan, apply, record.
 //!
-//! The traits live here, beside their only caller, and each has at least two real implementations. Time is an argument, never a
-//! trait. An `Err` always means "try again later"; what happens next otherwise is in the value.
+//! Level-triggered: whatever woke it, a trip looks again and decides from what it sees. What happens next is in [`Outcome`]; an
+//! `Err` always means "try again later", with what is enforced left as it is. Everything it knows of the world comes through the
+//! [seams], the store, and a clock given as an argument.
 
-use std::future::Future;
-use std::time::Duration;
+mod drift;
+mod judge;
+mod lineage;
+mod pass;
+mod seams;
+mod target;
+mod words;
 
-use policy::snapshot::{CommitId, Snapshot};
+use jiff::Timestamp;
+use policy::compile::compile;
+use policy::model::Profile;
+use policy::plan::Limits;
+use policy::snapshot::CommitId;
 
-/// Where a followed branch points.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Head {
-    /// The branch exists and points at this commit.
-    At(CommitId),
-    /// The repository has no commit at all.
-    EmptyRepository,
-    /// The repository has commits, but not this branch (it never existed, or it was deleted).
-    BranchMissing,
-}
+pub use self::drift::check_drift;
+pub(crate) use self::pass::{chain, memory_name};
+pub use self::judge::judge_snapshot;
+pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
+pub use self::target::{Backend, BackendError, Boxed, Deviation, Difference, Lowered, Managed, Observed, Step, Target, TargetPlan};
 
-/// What a commit says of itself. Every text is as written by people: escape it wherever it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitInfo {
-    /// The commit's object id.
-    pub id: CommitId,
-    /// Its parents, in order.
-    pub parents: Vec<CommitId>,
-    /// `Name <address>` of the author.
-    pub author: String,
-    /// `Name <address>` of the committer.
-    pub committer: String,
-    /// First line of the message.
-    pub subject: String,
-    /// The committer's claimed time, in seconds since 1970 UTC.
-    pub committed_at: i64,
-}
+use self::judge::Judged;
+use self::lineage::Lineage;
+use crate::store::{self, Came, Store};
 
-/// How a new head relates to the commit in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ancestry {
-    /// The head descends from (or is) the commit asked about; all commits in between, oldest first, the head last. Empty if equal.
-    /// At most `COMMITS_JUDGED_MAX` newest ones.
-    Descends(Vec<CommitInfo>),
-    /// It does not: history was rewritten.
-    Rewritten,
-    /// More commits lie between than are ever walked.
-    TooFar {
-        /// How many were walked before giving up.
-        walked: usize,
-    },
-}
+/// The switch that accepts one head although it does not descend from the commit in force.
+pub const ACCEPTED_HEAD: &str = "accepted_head";
+/// The switch that releases one held plan by its hash.
+pub const CONFIRMED_PLAN: &str = "confirmed_plan";
 
-/// Why the source could not answer. Always worth another try; the text says what a person could do.
-#[derive(Debug, thiserror::Error)]
-#[error("{doing}")]
-pub struct SourceError {
-    /// What was being done, and what to do about it.
-    pub doing: String,
-    /// The cause.
-    #[source]
-    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
+/// What time it is; a function, so that tests choose.
+pub type Clock = fn() -> Timestamp;
 
-/// Where policies come from: a Git repository, or a directory for tests and one-off runs.
-pub trait Source: Send + Sync {
-    /// Looks at where the branch points now.
-    fn head(&self) -> impl Future<Output = Result<Head, SourceError>> + Send;
-    /// The files of one commit that `head` has returned.
-    fn snapshot(&self, commit: &CommitId) -> impl Future<Output = Result<Snapshot, SourceError>> + Send;
-    /// What a commit says of itself.
-    fn describe(&self, commit: &CommitId) -> impl Future<Output = Result<CommitInfo, SourceError>> + Send;
-    /// The commits after `base` up to `head`.
-    fn between(&self, base: &CommitId, head: &CommitId) -> impl Future<Output = Result<Ancestry, SourceError>> + Send;
-}
-
-/// What a forge shows beside a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StatusState {
-    /// Queued, or waiting for a person.
-    Pending,
-    /// Compliant.
-    Success,
-    /// Rejected.
-    Failure,
-    /// Our fault, or the world's.
-    Error,
-}
-
-/// One commit status to be reported.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitStatus {
-    /// The commit it is about.
-    pub commit: CommitId,
-    /// The verdict.
-    pub state: StatusState,
-    /// One line; each forge cuts it to its own limit.
-    pub description: String,
-    /// Where a person can read more.
-    pub link: Option<String>,
-    /// The name under which the forge files it.
+/// What does not change from trip to trip.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `refs/heads/main`.
+    pub git_ref: String,
+    /// Under which name a forge files the verdict.
     pub context: String,
+    /// How people reach this controller.
+    pub public_url: Option<String>,
+    /// A commit with a weaker profile is rejected.
+    pub pinned_profile: Option<Profile>,
+    /// How much one pass may change.
+    pub limits: Limits,
+    /// Whether drift is put back.
+    pub heal: bool,
+    /// Program and catalogue version: a verdict of another version is judged again.
+    pub judged_by: String,
 }
 
-/// Why a status could not be delivered, by what happens next.
+/// Everything a trip works with.
+pub struct World<'a, S> {
+    /// Where policies come from.
+    pub source: &'a S,
+    /// Where everything is recorded.
+    pub store: &'a Store,
+    /// Where rules are enforced.
+    pub targets: &'a mut [Box<dyn Target>],
+    /// What does not change.
+    pub settings: &'a Settings,
+    /// What time it is.
+    pub clock: Clock,
+    /// The head of the last trip, if that trip left nothing to do for it.
+    pub settled: &'a mut Option<(CommitId, Outcome)>,
+}
+
+/// How a trip ended without failing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The head is what is enforced.
+    InForce {
+        /// The head.
+        commit: CommitId,
+        /// How many changes this trip made.
+        changes: usize,
+    },
+    /// The head breaks rules; the last good commit stays enforced.
+    Rejected {
+        /// The head.
+        commit: CommitId,
+        /// The first finding and how many more.
+        reason: String,
+    },
+    /// A backend cannot say the head exactly; the last good commit stays enforced.
+    Inexpressible {
+        /// The head.
+        commit: CommitId,
+        /// What cannot be said.
+        reason: String,
+    },
+    /// A person has to decide.
+    Held {
+        /// What about, and how.
+        reason: String,
+    },
+}
+
+/// Why a trip has to be tried again.
 #[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// Try this one again, not before the given time has passed if the forge named one.
-    #[error("the forge asked to try again: {reason}")]
-    Again {
-        /// The cause in words, without secrets.
-        reason: String,
-        /// How long the forge asked us to wait.
-        after: Option<Duration>,
+pub enum Trouble {
+    /// The source did not answer.
+    #[error("cannot follow the policy repository")]
+    Source(#[from] SourceError),
+    /// A target did not answer or refused.
+    #[error("cannot enforce on {target}")]
+    Backend {
+        /// Which.
+        target: String,
+        /// Why.
+        #[source]
+        cause: BackendError,
     },
-    /// Nothing will go through until a person acts (credentials, repository moved): pause the whole forge.
-    #[error("the forge refuses us: {reason}")]
-    Paused {
-        /// The cause in words, without secrets.
-        reason: String,
+    /// A target does not show what was applied.
+    #[error("{target} does not show what was applied to it: {detail}")]
+    NotVerified {
+        /// Which.
+        target: String,
+        /// What differs.
+        detail: String,
     },
-    /// This one status will never be accepted.
-    #[error("the forge will never take this status: {reason}")]
-    Never {
-        /// The cause in words, without secrets.
-        reason: String,
-    },
+    /// Nothing may change that cannot be recorded.
+    #[error("cannot record; nothing is changed")]
+    Store(#[from] store::Error),
 }
 
-/// Where statuses go.
-pub trait Forge: Send + Sync {
-    /// Delivers one status. Delivering the same one twice is harmless. Returns the forge's id of it, if it gives one.
-    fn report(&self, status: &CommitStatus) -> impl Future<Output = Result<Option<String>, ReportError>> + Send;
+/// One trip.
+///
+/// # Errors
+/// The world did not answer; try again later. What is enforced stays enforced.
+pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result<Outcome, Trouble> {
+    let started = (world.clock)();
+    let head = match world.source.head().await? {
+        Head::At(commit) => commit,
+        Head::EmptyRepository => return world.hold(None, "the repository is empty: push a first commit", started).await,
+        Head::BranchMissing => return world.hold(None, &format!("{} is gone, or never was", world.settings.git_ref), started).await,
+    };
+    if let Some((_, outcome)) = world.settled.as_ref().filter(|(settled, _)| *settled == head) {
+        return Ok(outcome.clone());
+    }
+    let base = world.store.last_in_force().await?.map(|last| last.commit);
+    let new = match world.lineage(base, head).await? {
+        Lineage::New(commits) => commits,
+        Lineage::Held(reason) => return world.hold(Some(head), &reason, started).await,
+    };
+    let admitted = match world.judge(new, head, came).await? {
+        Judged::Compliant(admitted) => *admitted,
+        Judged::Rejected(rejection) => return world.rejected(head, rejection, started).await,
+    };
+    if let Err(unsupported) = world.aim(&compile(&admitted)) {
+        return world.inexpressible(head, &unsupported, started).await;
+    }
+    let plans = world.plan().await?;
+    if let Some(reason) = world.too_large(head, &plans).await? {
+        return world.hold_plan(head, &reason, &plans, started).await;
+    }
+    world.carry_out(head, base, &plans, started).await
 }

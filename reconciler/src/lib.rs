@@ -4,7 +4,14 @@
 //! to the kernel, and records what it did. `main.rs` wires the pieces; [`converge`] is the loop's one trip.
 
 pub mod audit;
+pub mod backend;
+pub mod cli;
+pub mod config;
 pub mod converge;
 pub mod forge;
+pub mod run;
+pub mod sandbox;
+pub mod secret;
 pub mod source;
 pub mod store;
+pub mod tls;

@@ -1,2 +1,46 @@
-//! Skeleton.
-fn main() {}
+//! The `pci-segment` command: parses what was asked, asks for it, prints how it ended. No logic lives here.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use pci_segment::cli::output::Output;
+use pci_segment::cli::{AuditCommand, Cli, Command, Exit, demo, doctor, enforce, explain, init, operate, plan, records, run, validate};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output::new(cli.color, cli.verbose);
+    match dispatch(cli.command, out) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            out.error(&error);
+            Exit::CouldNotRun.into()
+        }
+    }
+}
+
+fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
+    match command {
+        Command::Demo(args) => demo::demo(&args, out),
+        Command::Init(args) => init::init(&args, out),
+        Command::Validate(args) => validate::validate(&args, out),
+        Command::Explain(args) => explain::explain(&args, out),
+        Command::Plan(args) => plan::plan(&args, out),
+        Command::Run(args) => run::run(&args, out),
+        Command::Enforce(args) => enforce::enforce(&args, out),
+        Command::Status(args) => records::status(&args, out),
+        Command::History(args) => records::history(&args, out),
+        Command::Drift(args) => records::drift(&args, out),
+        Command::Audit(AuditCommand::Verify(args)) => records::verify(&args, out),
+        Command::Reconcile(args) => operate::reconcile(&args, out),
+        Command::Confirm(args) => operate::confirm(&args, out),
+        Command::Doctor(args) => doctor::doctor(&args, out),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pci-segment", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            Ok(Exit::Done)
+        }
+    }
+}

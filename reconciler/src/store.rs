@@ -1,1 +1,167 @@
-//! Skeleton.
+//! Everything the controller must not forget, in one SQLite file: what arrived, what was judged, what was applied, what still has to
+//! be said to the forge, what drifted, and the audit log.
+//!
+//! Two rules shape it. *No change without a row*: state and its audit row are one transaction in one file, and if it cannot be written
+//! nothing is applied. *A commit that returns an error is "unknown", not "no"*: after [`Error::Unknown`] look, never assume.
+//!
+//! One task owns the only connection that writes (`writer`); everything that writes goes through it, so a client that hangs up
+//! cannot cut a transaction short. Readers have connections of their own and cannot write. Time is an argument everywhere.
+//!
+//! Checkpoints, anchors and sealed segments of the log are not here yet.
+
+mod commits;
+mod drift;
+mod error;
+mod files;
+mod inbox;
+mod log_check;
+mod open;
+mod outbox;
+mod pass_end;
+mod passes;
+mod reads;
+mod switches;
+mod tx;
+mod writer;
+
+pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
+pub use drift::{DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
+pub use error::Error;
+pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
+pub use outbox::{OutboxDepth, OutboxItem};
+pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
+pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
+pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary};
+pub use switches::Switch;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::SqlitePool;
+
+use crate::audit::AuditEvent;
+use tx::Tx;
+use writer::{BoxFuture, Writer};
+
+/// A read that takes longer holds back the reset of the write-ahead log for everybody.
+const READ_SECONDS_MAX: u64 = 5;
+
+/// The database. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: Option<Writer>,
+    readers: SqlitePool,
+    file: Arc<Path>,
+}
+
+impl Store {
+    /// Opens the database, makes it if it is not there, and takes it for this process until [`Store::close`] or the end.
+    ///
+    /// `origin` names where the controller's own rows come from, for instance `host:db-01`.
+    ///
+    /// # Errors
+    /// Folder missing or not writable, another controller has it (names its process id), somebody else's or a newer file, a damaged
+    /// file, a file on a network or with links. Each says what to do next.
+    pub async fn open(file: &Path, origin: &str, now: Timestamp) -> Result<Self, Error> {
+        let (lock, file) = files::take(file)?;
+        open::check_identity(&file).await?;
+        let tx = open::connect_writer(&file, origin, now).await?;
+        let readers = open::connect_readers(&file);
+        Ok(Self { writer: Some(Writer::start(tx, lock)), readers, file })
+    }
+
+    /// Opens the database for reading only, beside a running controller or without one. Nothing is created or changed.
+    ///
+    /// # Errors
+    /// No such file, not readable, somebody else's or a newer one.
+    pub async fn open_read_only(file: &Path) -> Result<Self, Error> {
+        let file = files::existing(file)?;
+        let readers = open::connect_readers(&file);
+        open::check_readable(&readers, &file).await?;
+        Ok(Self { writer: None, readers, file })
+    }
+
+    /// Ends the writer after what is queued is written, and gives the file free. Other clones get [`Error::Closed`].
+    pub async fn close(self) {
+        self.readers.close().await;
+        if let Some(writer) = self.writer {
+            writer.close().await;
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Adds one audit row that no state goes with (boot, heartbeat, configuration, refusals). The same event twice is one row.
+    /// Returns its place in the log.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn append(&self, event: AuditEvent) -> Result<u64, Error> {
+        self.write(move |tx| Box::pin(async move { tx.append_once(&event).await })).await
+    }
+
+    /// Runs one piece of work in a transaction of the writer and answers after it is durable.
+    ///
+    /// Work passes every error of the database on: after some (a full disk) SQLite has ended the transaction by itself, and a statement
+    /// that followed would be kept on its own.
+    async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>> + Send + 'static,
+    {
+        self.writer.as_ref().ok_or(Error::ReadOnly)?.run(work).await
+    }
+
+    /// Waits for a read, but not for ever.
+    async fn read<T>(&self, doing: &'static str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+        match tokio::time::timeout(Duration::from_secs(READ_SECONDS_MAX), work).await {
+            Ok(answer) => answer.map_err(|source| Error::sqlite(doing, source)),
+            Err(_) => Err(Error::Slow { doing }),
+        }
+    }
+}
+
+/// Nanoseconds since 1970, as the database keeps them; a time that does not fit becomes the nearest that does.
+fn to_ns(time: Timestamp) -> i64 {
+    let wide = time.as_nanosecond();
+    i64::try_from(wide).unwrap_or(if wide < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// The time of a stored number of nanoseconds.
+fn from_ns(ns: i64) -> Timestamp {
+    // Every i64 of nanoseconds lies between the years 1677 and 2262.
+    Timestamp::from_nanosecond(i128::from(ns)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Words that stand in a column, in JSON and in Rust.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$note:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+        pub enum $name { $($(#[$note])* #[serde(rename = $word)] $variant),+ }
+
+        impl $name {
+            /// The word in the database and in JSON.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The other way round.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+use words;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,23 @@
-//! Skeleton.
+//! The test kit: the real controller as a child process, a real repository, a real network of namespaces, and a stand-in for the one
+//! thing that cannot be here: a forge.
+//!
+//! Nothing that can be real is faked. Tests that need root say so when they are run without it, and fail instead where `CI=true`.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test kit fails by panicking")]
+
+mod controller;
+mod forge;
+
+pub use controller::{Controller, Options, binary, run};
+pub use forge::{ForgeStandIn, Posted};
+
+/// Whether the kernel tests can run. Says so when they cannot; in CI that is a failure.
+#[must_use]
+pub fn root_or_left_out(test: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} needs root, and CI must not leave it out");
+    eprintln!("left out: {test} needs root");
+    false
+}

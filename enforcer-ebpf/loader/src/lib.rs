@@ -10,6 +10,7 @@
 
 mod api;
 mod counts;
+pub mod drill;
 mod enforcer;
 mod error;
 mod failsafe;

@@ -98,6 +98,12 @@ pub enum Entry {
         /// Its size.
         bytes: u64,
     },
+    /// Something that must not stand in a policy repository: a name that cannot be shown or stored safely, an odd mode, or
+    /// a tree over its limits. The path it is filed under is escaped.
+    Refused {
+        /// What is wrong with it, for people.
+        reason: String,
+    },
 }
 
 /// The files of one commit below the policy root, by path relative to that root, `/` between folders.

@@ -1,0 +1,152 @@
+//! Sets of addresses of one family, as sorted, merged `(first, last)` pairs.
+//!
+//! Sizes are compared as "how many beyond the first", because the size of all IPv6 does not fit into 128 bits.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::cidr::{Cidr, Family};
+
+/// A set of addresses of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressSet {
+    family: Family,
+    spans: Vec<(u128, u128)>,
+}
+
+impl AddressSet {
+    /// The empty set.
+    #[must_use]
+    pub fn empty(family: Family) -> Self {
+        Self { family, spans: Vec::new() }
+    }
+
+    /// Every address of the family.
+    #[must_use]
+    pub fn all(family: Family) -> Self {
+        Self { family, spans: alloc::vec![(0, family.last())] }
+    }
+
+    /// The union of prefixes; those of the other family are left out.
+    #[must_use]
+    pub fn of(family: Family, cidrs: impl IntoIterator<Item = Cidr>) -> Self {
+        Self::merged(family, cidrs.into_iter().filter(|c| c.family() == family).map(Cidr::bounds).collect())
+    }
+
+    /// The union of several sets of this family.
+    #[must_use]
+    pub fn union<'a>(family: Family, sets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let same = sets.into_iter().filter(|s| s.family == family);
+        Self::merged(family, same.flat_map(|s| s.spans.iter().copied()).collect())
+    }
+
+    fn merged(family: Family, mut spans: Vec<(u128, u128)>) -> Self {
+        spans.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(spans.len());
+        for (first, last) in spans {
+            match merged.last_mut() {
+                Some(top) if first <= top.1.saturating_add(1) => top.1 = top.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self { family, spans: merged }
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut spans = Vec::new();
+        let (mut ours, mut theirs) = (self.spans.iter().peekable(), other.spans.iter().peekable());
+        while let (Some(&&a), Some(&&b)) = (ours.peek(), theirs.peek()) {
+            let (first, last) = (a.0.max(b.0), a.1.min(b.1));
+            if first <= last && self.family == other.family {
+                spans.push((first, last));
+            }
+            if a.1 < b.1 {
+                ours.next()
+            } else {
+                theirs.next()
+            };
+        }
+        Self { family: self.family, spans }
+    }
+
+    /// What is in this set and not in the other.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let mut outside = Vec::with_capacity(other.spans.len() + 1);
+        let mut next = Some(0);
+        for &(first, last) in &other.spans {
+            if let Some(from) = next.filter(|from| *from < first) {
+                outside.push((from, first - 1));
+            }
+            next = last.checked_add(1);
+        }
+        if let Some(from) = next.filter(|from| *from <= self.family.last()) {
+            outside.push((from, self.family.last()));
+        }
+        self.intersection(&Self { family: other.family, spans: outside })
+    }
+
+    /// Its family.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Whether every address of the family is in it.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.spans.first() == Some(&(0, self.family.last()))
+    }
+
+    /// The number of addresses, stuck at the highest number that fits.
+    #[must_use]
+    pub fn size(&self) -> u128 {
+        self.spans.iter().fold(0, |sum: u128, (first, last)| sum.saturating_add(last - first).saturating_add(1))
+    }
+
+    /// Its lowest address.
+    #[must_use]
+    pub fn lowest(&self) -> Option<IpAddr> {
+        self.spans.first().map(|(first, _)| self.family.address(*first))
+    }
+
+    /// Whether the address is in it.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let number = super::cidr::number(address);
+        Family::of(address) == self.family && self.spans.iter().any(|(first, last)| *first <= number && number <= *last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(texts: &[&str]) -> AddressSet {
+        AddressSet::of(Family::V4, texts.iter().map(|t| Cidr::parse(t).unwrap()))
+    }
+
+    #[test]
+    fn two_halves_are_the_whole() {
+        assert!(set(&["128.0.0.0/1", "0.0.0.0/1"]).is_all());
+        assert!(AddressSet::all(Family::V6).is_all());
+        assert_eq!(AddressSet::all(Family::V6).size(), u128::MAX);
+    }
+
+    #[test]
+    fn what_is_taken_out_is_out_and_nothing_else() {
+        let left = set(&["10.0.0.0/8"]).minus(&set(&["10.1.0.0/16", "10.255.0.0/16"]));
+        assert_eq!(left.size(), (1 << 24) - (2 << 16));
+        assert!(!left.contains("10.1.2.3".parse().unwrap()) && left.contains("10.2.0.0".parse().unwrap()));
+        assert!(set(&["10.0.0.0/8"]).minus(&set(&["0.0.0.0/0"])).is_empty());
+        assert!(AddressSet::all(Family::V6).minus(&AddressSet::all(Family::V6)).is_empty());
+    }
+}

@@ -1,0 +1,151 @@
+//! Collects findings while the rules run.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::catalogue::Item;
+use crate::finding::{Finding, Severity, Side, Witness};
+use crate::model::{Mode, NetworkPolicy, Peer, Place, Rule, Spot};
+use crate::net::service::{SERVICE_MAX, TCP, UDP};
+use crate::net::{Direction, Service, ServiceRange};
+
+/// Errors listed, and as many others; the rest is counted. Nobody reads ten thousand, and a set can break a rule a million times.
+const FINDINGS_MAX: usize = 10_000;
+
+/// Findings of one run: a rule at one place once.
+#[derive(Default)]
+pub(super) struct Found {
+    errors: Vec<Finding>,
+    others: Vec<Finding>,
+    seen: BTreeSet<(&'static str, Place)>,
+    more: More,
+}
+
+/// Findings that were counted and not listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct More {
+    pub(crate) errors: usize,
+    pub(crate) others: usize,
+}
+
+impl Found {
+    pub(super) fn add(&mut self, finding: Finding) {
+        let (list, more) = match finding.severity {
+            Severity::Error => (&mut self.errors, &mut self.more.errors),
+            Severity::Warning | Severity::Info => (&mut self.others, &mut self.more.others),
+        };
+        if list.len() >= FINDINGS_MAX {
+            *more += 1;
+        } else if self.seen.insert((finding.rule_id, finding.place.clone())) {
+            list.push(finding);
+        }
+    }
+
+    /// What was found, and how much more there was.
+    pub(super) fn finish(mut self) -> (Vec<Finding>, More) {
+        self.errors.append(&mut self.others);
+        (self.errors, self.more)
+    }
+}
+
+impl Item {
+    /// A finding of this rule.
+    pub(super) fn finding(&self, place: Place, message: String) -> Finding {
+        Finding {
+            rule_id: self.id,
+            code: None,
+            severity: self.severity,
+            waivable: self.waivable,
+            basis: self.basis,
+            requirements: self.requirements,
+            also: Vec::new(),
+            policy: None,
+            rule: None,
+            path: None,
+            place,
+            related: Vec::new(),
+            did_you_mean: None,
+            message,
+            remediation: self.remediation.to_string(),
+            witness: None,
+        }
+    }
+
+    /// A finding about a policy.
+    pub(super) fn about(&self, policy: &NetworkPolicy, spot: Spot, path: &str, message: String) -> Finding {
+        Finding { policy: Some(policy.name.clone()), path: Some(path.to_string()), ..self.finding(policy.place(spot), message) }
+    }
+
+    /// A finding about a rule of a policy, or something below it.
+    pub(super) fn about_rule(&self, here: &Here<'_>, spot: Spot, below: &str, message: String) -> Finding {
+        let path = format!("/spec/{}/{}{below}", here.direction.name(), here.index);
+        Finding { rule: here.rule.name.clone(), ..self.about(here.policy, spot, &path, message) }
+    }
+}
+
+/// The same finding, less severe or more.
+pub(super) fn with_severity(finding: Finding, severity: Severity) -> Finding {
+    Finding { severity, ..finding }
+}
+
+/// A rule of a policy.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) policy: &'a NetworkPolicy,
+    pub(super) direction: Direction,
+    pub(super) index: usize,
+    pub(super) rule: &'a Rule,
+}
+
+impl<'a> Here<'a> {
+    /// Every rule of a policy that means something.
+    pub(super) fn all(policy: &'a NetworkPolicy) -> impl Iterator<Item = Self> {
+        Direction::BOTH.into_iter().flat_map(move |direction| Self::of(policy, direction))
+    }
+
+    /// Those of one direction.
+    pub(super) fn of(policy: &'a NetworkPolicy, direction: Direction) -> impl Iterator<Item = Self> {
+        policy.live_rules(direction).iter().enumerate().map(move |(index, rule)| Self { policy, direction, index, rule })
+    }
+
+    /// A packet that this rule lets through: from or to this address, or the lowest of its first peer.
+    pub(super) fn witness(&self, address: Option<IpAddr>, services: Option<ServiceRange>) -> Option<Witness> {
+        let address = address.or_else(|| self.lowest())?;
+        let services = services.or_else(|| self.rule.services().first().copied())?;
+        witness(self.policy, self.direction, address, sample(services))
+    }
+
+    fn lowest(&self) -> Option<IpAddr> {
+        if self.rule.peers.is_empty() {
+            // The lowest public address there is.
+            return Some(IpAddr::from([1, 0, 0, 0]));
+        }
+        let mut blocks = self.rule.peers.iter().filter_map(Peer::block);
+        blocks.find_map(|block| block.addresses(block.cidr.family()).lowest())
+    }
+}
+
+/// A packet between an address and whoever the policy selects; an audited policy lets none through.
+pub(super) fn witness(policy: &NetworkPolicy, direction: Direction, address: IpAddr, service: Service) -> Option<Witness> {
+    let (selected, address) = (Side::Selected(policy.selector.to_string()), Side::Address(address));
+    let (source, destination) = match direction {
+        Direction::Ingress => (address, selected),
+        Direction::Egress => (selected, address),
+    };
+    (policy.mode == Mode::Enforce).then_some(Witness { source, destination, service })
+}
+
+/// One service of a range, one that people know if there is one.
+pub(super) fn sample(range: ServiceRange) -> Service {
+    let https = Service::new(TCP, 443);
+    if range.contains(https) {
+        return https;
+    }
+    let lowest = Service::from_number(range.lo().min(SERVICE_MAX)).unwrap_or(https);
+    let above = Service::from_number(range.lo() + 1).filter(|s| range.contains(*s));
+    let zero = lowest.port() == 0 && matches!(lowest.protocol(), TCP | UDP);
+    above.filter(|_| zero).unwrap_or(lowest)
+}

@@ -1,0 +1,247 @@
+//! What "open" means: decided on merged sets of addresses per service, over every policy that can apply, never on text.
+//!
+//! Two halves of the Internet in two policies are open; one half on TCP 443 and the other on UDP 443 are not.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::catalogue::Item;
+use super::facts::{Facts, Group};
+use super::found::{Found, Here, sample, witness};
+use crate::finding::Finding;
+use crate::model::{Block, NetworkPolicy, Peer, Place};
+use crate::net::service::SERVICE_MAX;
+use crate::net::{AddressSet, Direction, Family, Service, ServiceRange};
+
+/// Public IPv4 addresses that count as open (`openV4Addresses`).
+const OPEN_V4_ADDRESSES: u128 = 1 << 24;
+/// Public IPv6 addresses that count as open (2^(128 − `openV6Prefix`)).
+const OPEN_V6_ADDRESSES: u128 = 1 << 96;
+/// Blocks looked at for one rule; beyond, what is left counts as open. Honest sets stay far below, since most groups of policies are
+/// settled by their size alone.
+const STEPS_MAX: usize = 5_000_000;
+/// Other places listed with a finding.
+const RELATED_MAX: usize = 32;
+
+pub(super) fn ingress(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    Search { item, facts, found, steps: 0 }.all(Direction::Ingress);
+}
+
+pub(super) fn egress(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    Search { item, facts, found, steps: 0 }.all(Direction::Egress);
+}
+
+struct Search<'a, 'f> {
+    item: &'a Item,
+    facts: &'a Facts<'a>,
+    found: &'f mut Found,
+    steps: usize,
+}
+
+/// One block of one rule.
+struct Source<'a> {
+    here: Here<'a>,
+    peer: usize,
+    block: &'a Block,
+    addresses: AddressSet,
+}
+
+/// How many addresses some blocks hold at most, counted as if none met another.
+#[derive(Clone, Copy, Default)]
+struct Reach {
+    all: u128,
+    public: u128,
+}
+
+impl Reach {
+    fn plus(self, other: Self) -> Self {
+        Self { all: self.all.saturating_add(other.all), public: self.public.saturating_add(other.public) }
+    }
+}
+
+impl Search<'_, '_> {
+    fn all(&mut self, direction: Direction) {
+        let facts = self.facts;
+        for family in Family::BOTH {
+            let mut known: BTreeMap<*const NetworkPolicy, Reach> = BTreeMap::new();
+            for group in &facts.cde {
+                let reaches = group.standing.iter().map(|policy| {
+                    let known = known.entry(core::ptr::from_ref(*policy));
+                    *known.or_insert_with(|| reach(facts, policy, direction, family))
+                });
+                let most = reaches.fold(Reach::default(), Reach::plus);
+                if most.public >= enough(family) || most.all >= family.last() {
+                    self.look(group, direction, family);
+                }
+                if self.steps > STEPS_MAX {
+                    self.tired(group);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn look(&mut self, group: &Group<'_>, direction: Direction, family: Family) {
+        let sources = sources(group, direction, family);
+        self.steps += cost(sources.iter());
+        let all = AddressSet::union(family, sources.iter().map(|s| &s.addresses));
+        // Most sets end here: not even all ports together are open.
+        if is_open(self.facts, &all) {
+            self.per_service(group, &sources);
+        }
+    }
+
+    /// Walks the axis of services; between two cuts the same blocks apply.
+    fn per_service(&mut self, group: &Group<'_>, sources: &[Source<'_>]) {
+        let edges = edges(sources);
+        let mut active: BTreeSet<usize> = BTreeSet::new();
+        for piece in edges.chunk_by(|a, b| a.0 == b.0) {
+            for (_, begins, number) in piece {
+                if *begins {
+                    active.insert(*number)
+                } else {
+                    active.remove(number)
+                };
+            }
+            let here: Vec<&Source<'_>> = active.iter().filter_map(|n| sources.get(*n)).collect();
+            let Some(first) = here.first() else { continue };
+            let Some(from) = piece.first().map(|p| p.0).filter(|from| *from <= SERVICE_MAX) else { continue };
+            self.steps += cost(here.iter().copied());
+            let union = AddressSet::union(first.addresses.family(), here.iter().map(|s| &s.addresses));
+            if self.steps > STEPS_MAX {
+                return;
+            }
+            if is_open(self.facts, &union) {
+                let service = service_between(from, until(&edges, from));
+                self.found.add(finding(self.item, self.facts, group, &here, &union, service));
+            }
+        }
+    }
+
+    /// What is too large to be judged counts as open.
+    fn tired(&mut self, group: &Group<'_>) {
+        if let Some(policy) = group.members.first() {
+            let message = format!("too many blocks apply to {} to be judged, so they count as open", group.selector);
+            self.found.add(self.item.about(policy, policy.selector_at, "/spec/podSelector", message));
+        }
+    }
+}
+
+fn reach(facts: &Facts<'_>, policy: &NetworkPolicy, direction: Direction, family: Family) -> Reach {
+    let rules = policy.live_rules(direction).iter();
+    let blocks = rules.flat_map(|rule| rule.peers.iter().filter_map(Peer::block));
+    blocks.filter(|block| block.cidr.family() == family).fold(Reach::default(), |sum, block| {
+        let (first, last) = block.cidr.bounds();
+        let all = (last - first).saturating_add(1);
+        sum.plus(Reach { all, public: if facts.is_private(block.cidr) { 0 } else { all } })
+    })
+}
+
+/// Rules without peers are left to the rule that says so more simply.
+fn sources<'a>(group: &Group<'a>, direction: Direction, family: Family) -> Vec<Source<'a>> {
+    let rules = group.standing.iter().flat_map(|policy| Here::of(policy, direction));
+    let blocks =
+        rules.flat_map(|here| here.rule.peers.iter().enumerate().filter_map(move |(peer, p)| Some((here, peer, p.block()?))));
+    let of_family = blocks.filter(|(_, _, block)| block.cidr.family() == family);
+    of_family.map(|(here, peer, block)| Source { here, peer, block, addresses: block.addresses(family) }).collect()
+}
+
+/// What it takes to merge some blocks: one step for each, and one for each exception.
+fn cost<'s>(sources: impl Iterator<Item = &'s Source<'s>>) -> usize {
+    sources.map(|source| 1 + source.block.except.len()).sum()
+}
+
+/// Public addresses that count as open.
+fn enough(family: Family) -> u128 {
+    match family {
+        Family::V4 => OPEN_V4_ADDRESSES,
+        Family::V6 => OPEN_V6_ADDRESSES,
+    }
+}
+
+fn is_open(facts: &Facts<'_>, addresses: &AddressSet) -> bool {
+    let family = addresses.family();
+    addresses.is_all() || addresses.intersection(facts.public(family)).size() >= enough(family)
+}
+
+/// A service at which a block begins or ends to apply.
+type Edge = (u32, bool, usize);
+
+fn edges(sources: &[Source<'_>]) -> Vec<Edge> {
+    let mut edges = Vec::new();
+    for (number, source) in sources.iter().enumerate() {
+        // Merged, so that a block is on once however many of its rule's ports hold a service.
+        for range in merged(source.here.rule.services()) {
+            edges.push((range.lo(), true, number));
+            edges.push((range.hi() + 1, false, number));
+        }
+    }
+    edges.sort_unstable();
+    edges
+}
+
+/// The last service before the next cut.
+fn until(edges: &[Edge], from: u32) -> u32 {
+    let next = edges.partition_point(|edge| edge.0 <= from);
+    edges.get(next).map_or(SERVICE_MAX, |edge| edge.0 - 1)
+}
+
+fn merged(mut ranges: Vec<ServiceRange>) -> Vec<ServiceRange> {
+    ranges.sort_unstable();
+    let mut merged: Vec<ServiceRange> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(top) if range.lo() <= top.hi() + 1 => *top = top.through(range),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// At the block that adds most, the first among equals.
+fn finding(
+    item: &Item,
+    facts: &Facts<'_>,
+    group: &Group<'_>,
+    here: &[&Source<'_>],
+    union: &AddressSet,
+    service: Service,
+) -> Finding {
+    let largest = here.iter().rev().max_by_key(|s| s.addresses.size());
+    let Some(top) = largest.or(here.first()) else {
+        return item.finding(Place { file: ".".into(), spot: crate::model::Spot::START }, String::new());
+    };
+    let direction = top.here.direction;
+    let lowest = union.intersection(facts.public(union.family())).lowest().or(union.lowest());
+    let related = here.iter().filter(|s| !core::ptr::eq(**s, *top)).map(|s| s.here.policy.place(s.block.at)).take(RELATED_MAX);
+    let below = format!("/{}/{}/ipBlock/cidr", direction.peers(), top.peer);
+    // The packet passes for what the group selects; its owner may be audited, or select more.
+    let enforced = group.members.first().filter(|_| here.iter().all(|s| s.here.policy.mode == crate::model::Mode::Enforce));
+    Finding {
+        related: related.collect(),
+        witness: enforced.zip(lowest).and_then(|(policy, address)| witness(policy, direction, address, service)),
+        ..item.about_rule(&top.here, top.block.at, &below, message(group, top, here.len(), union, service))
+    }
+}
+
+fn message(group: &Group<'_>, top: &Source<'_>, blocks: usize, union: &AddressSet, service: Service) -> String {
+    let reach = match top.here.direction {
+        Direction::Ingress => "can be reached from",
+        Direction::Egress => "can reach",
+    };
+    let family = union.family().name();
+    let amount = if union.is_all() { format!("all of {family}") } else { format!("so much of {family} that it counts as open") };
+    let together = match blocks {
+        0 | 1 => String::new(),
+        2 => " and another block".into(),
+        more => format!(" and {} other blocks", more - 1),
+    };
+    format!("{} {reach} {amount} on {service}, by {}{together}", group.selector, top.block.cidr)
+}
+
+fn service_between(from: u32, to: u32) -> Service {
+    let range = Service::from_number(from).zip(Service::from_number(to)).map(|(lo, hi)| ServiceRange::between(lo, hi));
+    sample(range.unwrap_or(ServiceRange::ALL))
+}

@@ -1,0 +1,50 @@
+//! The kinds of rows. Kinds may be added; the meaning of one never changes.
+
+/// First row of a log.
+pub const LOG_OPENED: &str = "log.opened";
+/// The controller started: boot id, program and configuration hash, SQLite version.
+pub const BOOT: &str = "boot";
+/// The controller stopped in good order.
+pub const SHUTDOWN: &str = "shutdown";
+/// Nothing happened, and that is known.
+pub const HEARTBEAT: &str = "heartbeat";
+/// The wall clock moved by more than two seconds against the row before.
+pub const CLOCK_JUMPED: &str = "clock.jumped";
+/// A configuration was read and is used from here on.
+pub const CONFIG_LOADED: &str = "config.loaded";
+/// Deliveries refused in the last minute, counted.
+pub const WEBHOOK_REFUSED: &str = "webhook.refused";
+/// A commit has a verdict.
+pub const COMMIT_JUDGED: &str = "commit.judged";
+/// A plan is about to be applied.
+pub const PASS_OPENED: &str = "pass.opened";
+/// One step of a plan ended in anything but success.
+pub const STEP_CLOSED: &str = "step.closed";
+/// A trip of the loop ended.
+pub const PASS_CLOSED: &str = "pass.closed";
+/// The branch itself waits for a person: rewritten, deleted, empty.
+pub const SOURCE_HELD: &str = "source.held";
+/// A plan waits for a person.
+pub const PLAN_HELD: &str = "plan.held";
+/// A commit will not be tried again.
+pub const COMMIT_QUARANTINED: &str = "commit.quarantined";
+/// Something enforced is not as it should be.
+pub const DRIFT_FOUND: &str = "drift.found";
+/// It is again.
+pub const DRIFT_CLOSED: &str = "drift.closed";
+/// A person set a switch.
+pub const SWITCH_SET: &str = "switch.set";
+/// A person cleared a switch.
+pub const SWITCH_CLEARED: &str = "switch.cleared";
+/// The forge took a status.
+pub const STATUS_SENT: &str = "status.sent";
+/// The forge will never take a status.
+pub const STATUS_DEAD: &str = "status.dead";
+/// A copy of the database was made and checked.
+pub const BACKUP_DONE: &str = "backup.done";
+/// Evidence was written for an auditor.
+pub const REPORT_WRITTEN: &str = "report.written";
+/// Somebody asked without the right to.
+pub const ACCESS_DENIED: &str = "access.denied";
+/// The store could not do what it was asked.
+pub const STORE_ERROR: &str = "store.error";

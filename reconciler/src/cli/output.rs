@@ -1,0 +1,152 @@
+//! The only place that prints. Text from repositories and kernels is escaped here, so that a file name cannot steer a terminal.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line's output module")]
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+use super::Colour;
+
+/// Where a command writes, and whether it may use colour.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    colour: bool,
+    verbose: u8,
+}
+
+/// What a piece of text means, for those who see colour.
+#[derive(Debug, Clone, Copy)]
+pub enum Tone {
+    /// Went well.
+    Good,
+    /// Wants attention.
+    Warning,
+    /// Went wrong.
+    Bad,
+    /// Less important.
+    Dim,
+    /// A heading.
+    Strong,
+}
+
+impl Output {
+    /// Decides on colour: the flag, then `NO_COLOR`, then whether standard output is a terminal.
+    #[must_use]
+    pub fn new(colour: Colour, verbose: u8) -> Self {
+        let wanted = match colour {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal(),
+        };
+        Self { colour: wanted, verbose }
+    }
+
+    /// How much detail was asked for.
+    #[must_use]
+    pub fn verbosity(self) -> u8 {
+        self.verbose
+    }
+
+    /// Whether colour is used.
+    #[must_use]
+    pub fn colour(self) -> bool {
+        self.colour
+    }
+
+    /// One line of data.
+    pub fn line(self, text: impl Display) {
+        // A closed pipe (`| head`) ends the output, not the program.
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// One JSON document.
+    pub fn json(self, value: &impl serde::Serialize) {
+        let mut out = std::io::stdout().lock();
+        if serde_json::to_writer_pretty(&mut out, value).is_ok() {
+            let _ = writeln!(out);
+        }
+    }
+
+    /// One line for people beside the data.
+    pub fn note(self, text: impl Display) {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+
+    /// An error: one line, with `-v` its causes.
+    pub fn error(self, error: &anyhow::Error) {
+        let label = self.paint(Tone::Bad, "error:");
+        if self.verbose == 0 {
+            eprintln!("{label} {}", escape(&one_line(error)));
+            return;
+        }
+        eprintln!("{label} {}", escape(&error.to_string()));
+        for cause in error.chain().skip(1) {
+            eprintln!("  because: {}", escape(&cause.to_string()));
+        }
+    }
+
+    /// Text in a tone.
+    #[must_use]
+    pub fn paint(self, tone: Tone, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "1;31",
+            Tone::Dim => "2",
+            Tone::Strong => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// A table with a heading row.
+    pub fn table(self, headings: &[&str], rows: Vec<Vec<String>>) {
+        let mut table = comfy_table::Table::new();
+        table.load_preset(comfy_table::presets::NOTHING);
+        table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
+        table.set_header(headings.iter().map(|h| h.to_uppercase()));
+        for row in rows {
+            table.add_row(row.iter().map(|cell| escape(cell)));
+        }
+        for line in table.lines() {
+            self.line(line.trim_end());
+        }
+    }
+}
+
+/// The error and its nearest cause: enough to act on, on one line.
+fn one_line(error: &anyhow::Error) -> String {
+    match error.chain().nth(1) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// Control characters, terminal escapes and direction marks made visible.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    if !text.chars().any(hidden) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_escape_in_a_name_is_shown_not_sent() {
+        assert_eq!(escape("a\x1b[31mb"), "a\\u{1b}[31mb");
+        assert_eq!(escape("plain"), "plain");
+    }
+
+    #[test]
+    fn an_error_is_one_line_with_its_nearest_cause() {
+        let error = anyhow::Error::msg("inner").context("outer");
+        assert_eq!(one_line(&error), "outer: inner");
+    }
+}

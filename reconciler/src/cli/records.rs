@@ -1,0 +1,138 @@
+//! `status`, `history`, `drift`, `audit verify`: what is on record, read beside a running controller or without one.
+
+use jiff::Timestamp;
+
+use super::operate::database;
+use super::output::{Output, Tone};
+use super::{DriftArgs, Exit, Format, HistoryArgs, RecordArgs, VerifyArgs, run};
+use crate::audit::verify::{Options, Report};
+use crate::store::{HistoryEntry, Outcome, StatusSummary, Store};
+
+fn open(args: &RecordArgs) -> anyhow::Result<(tokio::runtime::Runtime, Store)> {
+    let file = database(args)?;
+    let runtime = run::runtime()?;
+    let store = runtime.block_on(Store::open_read_only(&file))?;
+    Ok((runtime, store))
+}
+
+/// What is enforced, and what waits.
+///
+/// # Errors
+/// The records cannot be read.
+pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
+    let (runtime, store) = open(args)?;
+    let summary = runtime.block_on(store.status_summary())?;
+    if args.format == Format::Json {
+        out.json(&summary);
+        return Ok(Exit::Done);
+    }
+    show_status(&summary, out);
+    Ok(Exit::Done)
+}
+
+fn show_status(summary: &StatusSummary, out: Output) {
+    if summary.enforced.is_empty() {
+        out.line(out.paint(Tone::Warning, "nothing is enforced yet"));
+    }
+    for row in &summary.enforced {
+        let commit = short(&row.commit);
+        out.line(format!("in force     {commit} on {} ({}, generation {}), verified {}", row.target, row.backend, row.generation, when(row.verified_at)));
+    }
+    if let Some(pass) = &summary.last_pass {
+        let commit = pass.commit.as_deref().map_or("-", short);
+        out.line(format!("last pass    {} {commit} {}", painted(pass.outcome, out), when(pass.started_at)));
+        if !pass.reason.is_empty() {
+            out.line(format!("             {}", super::output::escape(&pass.reason)));
+        }
+    }
+    let drift = if summary.open_drift == 0 { "none".to_owned() } else { out.paint(Tone::Bad, &format!("{} open; see pci-segment drift", summary.open_drift)) };
+    out.line(format!("drift        {drift}"));
+    out.line(format!("statuses     {} waiting, {} given up", summary.outbox.queued, summary.outbox.dead));
+    out.line(format!("webhook      {}", summary.last_delivery.map_or_else(|| "no delivery yet".to_owned(), |at| format!("last delivery {}", when(at)))));
+    out.line(format!("audit log    {} rows, head {}", summary.audit.size, short(&summary.audit.head)));
+}
+
+/// What became of each commit.
+///
+/// # Errors
+/// The records cannot be read.
+pub fn history(args: &HistoryArgs, out: Output) -> anyhow::Result<Exit> {
+    let (runtime, store) = open(&args.records)?;
+    let rows = runtime.block_on(store.history(args.limit))?;
+    if args.records.format == Format::Json {
+        out.json(&rows);
+        return Ok(Exit::Done);
+    }
+    let cells = |row: &HistoryEntry| {
+        let commit = row.commit.as_deref().map_or("-", short).to_owned();
+        let what = if row.rule_ids.is_empty() { row.reason.clone() } else { row.rule_ids.join(" ") };
+        vec![row.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string(), commit, painted_plain(row.outcome), row.changes.to_string(), row.subject.clone().unwrap_or_default(), what]
+    };
+    out.table(&["when (UTC)", "commit", "outcome", "changes", "subject", "why"], rows.iter().map(cells).collect());
+    Ok(Exit::Done)
+}
+
+/// Differences between what should be enforced and what is.
+///
+/// # Errors
+/// The records cannot be read.
+pub fn drift(args: &DriftArgs, out: Output) -> anyhow::Result<Exit> {
+    let (runtime, store) = open(&args.records)?;
+    let rows = runtime.block_on(store.drift(args.open))?;
+    let open = rows.iter().any(|row| row.resolved_at.is_none());
+    if args.records.format == Format::Json {
+        out.json(&rows);
+    } else if rows.is_empty() {
+        out.line("no drift on record");
+    } else {
+        let cells = |row: &crate::store::DriftEntry| {
+            let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+            let ended = row.resolution.map_or("open", crate::store::Resolution::word).to_owned();
+            vec![row.first_seen.strftime("%Y-%m-%d %H:%M:%S").to_string(), row.target.clone(), row.kind.word().to_owned(), row.key.clone(), side(&row.expected), side(&row.observed), ended]
+        };
+        out.table(&["first seen (UTC)", "target", "kind", "key", "expected", "observed", "resolution"], rows.iter().map(cells).collect());
+    }
+    Ok(if open { Exit::Violations } else { Exit::Done })
+}
+
+/// Recomputes the audit log from its bytes.
+///
+/// # Errors
+/// The configuration cannot be read.
+pub fn verify(args: &VerifyArgs, out: Output) -> anyhow::Result<Exit> {
+    let file = database(&args.records)?;
+    let report = run::runtime()?.block_on(async {
+        match Store::open_read_only(&file).await {
+            Ok(store) => store.verify_log(Options::default()).await,
+            Err(error) => Report::unreadable(crate::converge::chain(&error)),
+        }
+    });
+    if args.records.format == Format::Json {
+        out.json(&report);
+    } else {
+        let tone = if report.exit == 0 { Tone::Good } else { Tone::Bad };
+        out.line(out.paint(tone, &super::output::escape(&report.message)));
+    }
+    Ok(Exit::Code(report.exit))
+}
+
+fn short(hex: &str) -> &str {
+    hex.get(..12).unwrap_or(hex)
+}
+
+fn when(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+fn painted_plain(outcome: Option<Outcome>) -> String {
+    outcome.map_or("running", Outcome::word).to_owned()
+}
+
+fn painted(outcome: Option<Outcome>, out: Output) -> String {
+    let tone = match outcome {
+        Some(Outcome::InForce) => Tone::Good,
+        Some(Outcome::Held) | None => Tone::Warning,
+        Some(Outcome::Rejected | Outcome::Inexpressible | Outcome::Failed) => Tone::Bad,
+    };
+    out.paint(tone, &painted_plain(outcome))
+}

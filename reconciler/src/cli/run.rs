@@ -1,0 +1,60 @@
+//! `pci-segment run`: the controller in the foreground, its log on standard error.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::SystemTime;
+
+use super::output::Output;
+use super::{Exit, LogFormat, RunArgs};
+use crate::config::Config;
+use crate::converge::Outcome;
+use crate::run::Controller;
+
+/// Runs the controller, or one trip of it.
+///
+/// # Errors
+/// It could not start, or the one trip failed.
+pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
+    let config = Config::load(&args.config)?;
+    log_to_stderr(args.log_format, out);
+    runtime()?.block_on(async {
+        let controller = Controller::open(config).await?;
+        if !args.once {
+            return controller.run().await.map(|()| Exit::Done);
+        }
+        let outcome = controller.once().await?;
+        out.line(sentence(&outcome));
+        Ok(if matches!(outcome, Outcome::InForce { .. }) { Exit::Done } else { Exit::Violations })
+    })
+}
+
+fn sentence(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::InForce { commit, changes } => format!("in force: {commit} ({changes} changes)"),
+        Outcome::Rejected { commit, reason } => format!("rejected: {commit}: {reason}"),
+        Outcome::Inexpressible { commit, reason } => format!("inexpressible: {commit}: {reason}"),
+        Outcome::Held { reason } => format!("held: {reason}"),
+    }
+}
+
+/// A runtime for a controller: one worker for the loop is enough, the rest is waiting.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+fn log_to_stderr(format: LogFormat, out: Output) {
+    let level = match out.verbosity() {
+        0 => "info,sqlx=warn,hyper=warn",
+        1 => "debug,sqlx=info,hyper=info,h2=info,rustls=info",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("PCI_SEGMENT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
+    // A second start in one process (tests) keeps the first subscriber.
+    let _ = match format {
+        LogFormat::Human => builder.with_ansi(out.colour()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

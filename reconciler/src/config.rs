@@ -1,0 +1,498 @@
+//! The controller's configuration file: read once, every value parsed at the edge, every error with its line.
+//!
+//! Unknown fields are refused, because a misspelt `failsafe` that is silently ignored locks somebody out. Secrets never stand in
+//! the file: a `*_file` key says where they are. All but `source.url` has a default.
+
+mod types;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
+
+/// A larger file is a mistake, not a configuration.
+const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Everything `pci-segment run -c FILE` needs to know.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The repository to follow.
+    pub source: SourceConfig,
+    /// What commits are held against.
+    #[serde(default)]
+    pub policy: PolicyConfig,
+    /// The SQLite database.
+    #[serde(default)]
+    pub database: DatabasePath,
+    /// Where the HTTP door listens.
+    #[serde(default = "default_listen")]
+    pub listen: std::net::SocketAddr,
+    /// How people reach this controller, for links in commit statuses.
+    pub public_url: Option<String>,
+    /// Webhook receivers.
+    #[serde(default)]
+    pub webhooks: WebhooksConfig,
+    /// Where verdicts are reported.
+    #[serde(default)]
+    pub status: StatusConfig,
+    /// This host.
+    #[serde(default)]
+    pub host: HostConfig,
+    /// Cloud targets.
+    #[serde(default)]
+    pub clouds: Vec<CloudConfig>,
+    /// How much one pass may change.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// When and how drift is looked for.
+    #[serde(default)]
+    pub drift: DriftConfig,
+}
+
+fn default_listen() -> std::net::SocketAddr {
+    std::net::SocketAddr::from(([127, 0, 0, 1], 8080))
+}
+
+/// `source:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// `https://`, `ssh://`, scp-like or `file://`; checked by the Git source.
+    pub url: String,
+    /// The branch whose head is enforced.
+    #[serde(default)]
+    pub branch: BranchName,
+    /// The folder in the repository that holds the documents.
+    #[serde(default)]
+    pub path: PolicyFolder,
+    /// How often to look without being told.
+    #[serde(default = "default_poll_interval")]
+    pub poll_interval: Interval,
+    /// The whole of one fetch.
+    #[serde(default = "default_timeout")]
+    pub timeout: Interval,
+    /// How to authenticate.
+    pub credentials: Option<CredentialsConfig>,
+}
+
+fn default_poll_interval() -> Interval {
+    Interval::from_secs(60)
+}
+
+fn default_timeout() -> Interval {
+    Interval::from_secs(60)
+}
+
+/// `source.credentials:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialsConfig {
+    /// User name for HTTP.
+    pub username: Option<String>,
+    /// File that holds the password or token for HTTP.
+    pub password_file: Option<PathBuf>,
+    /// Private key for SSH.
+    pub ssh_key_file: Option<PathBuf>,
+    /// The only host keys that are accepted.
+    pub known_hosts_file: Option<PathBuf>,
+}
+
+/// `policy:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// A commit whose own profile is weaker is rejected.
+    pub profile: Option<ProfileName>,
+}
+
+/// A rule profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ProfileName {
+    /// What always runs.
+    #[serde(rename = "baseline")]
+    Baseline,
+    /// Everything.
+    #[serde(rename = "pci-dss-4.0.1")]
+    PciDss401,
+}
+
+/// `webhooks:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// `POST /webhooks/github`.
+    pub github: Option<WebhookSecretConfig>,
+}
+
+/// One receiver's secrets.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSecretConfig {
+    /// File with one to three secrets, one a line, newest first.
+    pub secret_file: PathBuf,
+}
+
+/// Which forge gets commit statuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForgeName {
+    /// Nobody is told.
+    #[default]
+    None,
+    /// GitHub or GitHub Enterprise.
+    Github,
+}
+
+/// `status:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusConfig {
+    /// Which forge.
+    #[serde(default)]
+    pub forge: ForgeName,
+    /// Root of its API.
+    #[serde(default = "default_api_url")]
+    pub api_url: String,
+    /// `owner/name`.
+    pub repository: Option<RepositorySlug>,
+    /// File that holds the token.
+    pub token_file: Option<PathBuf>,
+    /// The name under which the verdict is filed.
+    #[serde(default = "default_context")]
+    pub context: String,
+}
+
+impl Default for StatusConfig {
+    fn default() -> Self {
+        Self {
+            forge: ForgeName::None,
+            api_url: default_api_url(),
+            repository: None,
+            token_file: None,
+            context: default_context(),
+        }
+    }
+}
+
+fn default_api_url() -> String {
+    "https://api.github.com".to_owned()
+}
+
+fn default_context() -> String {
+    "pci-segment/policy".to_owned()
+}
+
+/// What enforces on the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostBackend {
+    /// The best that works here.
+    #[default]
+    Auto,
+    /// eBPF or nothing.
+    Ebpf,
+}
+
+/// Whether what should be dropped is dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostMode {
+    /// Dropped.
+    #[default]
+    Enforce,
+    /// Counted only.
+    Audit,
+}
+
+/// `host:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostConfig {
+    /// Default: the kernel's host name.
+    pub name: Option<String>,
+    /// What policies select, where the repository has no Inventory.
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Where packets are judged. Empty: this instance enforces nothing on the host.
+    #[serde(default)]
+    pub interfaces: Vec<String>,
+    /// What enforces.
+    #[serde(default)]
+    pub backend: HostBackend,
+    /// Whether it drops.
+    #[serde(default)]
+    pub mode: HostMode,
+    /// What stays reachable whatever a commit says.
+    #[serde(default)]
+    pub failsafe: FailsafeConfig,
+    /// Where programs and maps are pinned, on a bpf file system.
+    #[serde(default = "default_pin_dir")]
+    pub pin_dir: PathBuf,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            labels: std::collections::BTreeMap::new(),
+            interfaces: Vec::new(),
+            backend: HostBackend::Auto,
+            mode: HostMode::Enforce,
+            failsafe: FailsafeConfig::default(),
+            pin_dir: default_pin_dir(),
+        }
+    }
+}
+
+fn default_pin_dir() -> PathBuf {
+    PathBuf::from("/sys/fs/bpf/pci-segment")
+}
+
+/// `host.failsafe:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailsafeConfig {
+    /// Who may always reach this host.
+    #[serde(default)]
+    pub inbound: Vec<FailsafePeer>,
+    /// Whom this host may always reach.
+    #[serde(default)]
+    pub outbound: Vec<FailsafePeer>,
+}
+
+/// A cloud entry: its provider decides whether this binary knows it.
+#[derive(Debug, Deserialize)]
+pub struct CloudConfig {
+    /// `aws` or `azure`.
+    pub provider: String,
+}
+
+/// `limits:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Largest share of a target's rules that one pass may remove or change.
+    #[serde(default = "default_change_percent")]
+    pub change_percent: u8,
+    /// What happens when nothing would be left.
+    #[serde(default)]
+    pub empty_state: EmptyState,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { change_percent: default_change_percent(), empty_state: EmptyState::Hold }
+    }
+}
+
+fn default_change_percent() -> u8 {
+    30
+}
+
+/// `limits.empty_state:`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmptyState {
+    /// A person decides.
+    #[default]
+    Hold,
+    /// Taken at its word.
+    Allow,
+}
+
+/// Whether drift is only reported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftMode {
+    /// Rows and metrics; the target is left alone.
+    #[default]
+    Report,
+    /// Put back.
+    Heal,
+}
+
+/// `drift:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriftConfig {
+    /// When to look: cron with seconds first, in UTC.
+    #[serde(default)]
+    pub schedule: CronSchedule,
+    /// What to do about it.
+    #[serde(default)]
+    pub mode: DriftMode,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {path}: write one with `pci-segment init`, or name it with -c")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file is too large to be one.
+    #[error("{path} has {bytes} bytes; a configuration has at most {CONFIG_FILE_BYTES_MAX}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Not YAML, or not ours.
+    #[error("{path}:{line}:{column}: {reason}")]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// 1-based.
+        line: u64,
+        /// 1-based.
+        column: u64,
+        /// What is wrong and what to write.
+        reason: String,
+    },
+    /// Two values do not go together.
+    #[error("{path}: {reason}")]
+    Meaning {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to write.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// The file is unreadable, is not a configuration, or contradicts itself; each error names the place.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |cause| ConfigError::Read { path: path.to_owned(), cause };
+        let bytes = std::fs::metadata(path).map_err(read)?.len();
+        if bytes > CONFIG_FILE_BYTES_MAX {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes });
+        }
+        Self::parse(&std::fs::read_to_string(path).map_err(read)?, path)
+    }
+
+    /// Parses a configuration; `path` is for error texts.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| {
+            let at = error.location();
+            ConfigError::Text {
+                path: path.to_owned(),
+                line: at.map_or(1, |l| l.line().max(1)),
+                column: at.map_or(1, |l| l.column().max(1)),
+                reason: types::plain_reason(&error),
+            }
+        })?;
+        config.check().map_err(|reason| ConfigError::Meaning { path: path.to_owned(), reason })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for cloud in &self.clouds {
+            return Err(refuse_cloud(&cloud.provider));
+        }
+        if !(1..=100).contains(&self.limits.change_percent) {
+            return Err(format!("limits.change_percent is {}; write 1 to 100", self.limits.change_percent));
+        }
+        if self.source.poll_interval < Interval::from_secs(1) {
+            return Err("source.poll_interval: at least 1s".to_owned());
+        }
+        if self.status.forge != ForgeName::None && self.status.repository.is_none() {
+            return Err("status.repository is needed with a forge: write owner/name".to_owned());
+        }
+        if self.status.forge != ForgeName::None && self.status.token_file.is_none() {
+            return Err("status.token_file is needed with a forge".to_owned());
+        }
+        if !self.host.interfaces.is_empty() && self.host.labels.is_empty() {
+            return Err(
+                "host.labels is empty: no policy could select this host; write for example `labels: { pci-env: cde }`".to_owned()
+            );
+        }
+        Ok(())
+    }
+
+    /// The host's name: configured, or the kernel's.
+    #[must_use]
+    pub fn host_name(&self) -> String {
+        self.host.name.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+    }
+}
+
+fn refuse_cloud(provider: &str) -> String {
+    let built = match provider {
+        "aws" => cfg!(feature = "aws"),
+        "azure" => cfg!(feature = "azure"),
+        other => return format!("clouds: provider {other} is not known; aws and azure are"),
+    };
+    if built {
+        format!("clouds: this version does not apply to {provider} yet; take the entry out")
+    } else {
+        format!("clouds: this binary was built without {provider}; build it with `--features {provider}`, or take the entry out")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("c.yaml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_url_is_enough() {
+        let config = parse("source: { url: https://git.example/policies.git }").unwrap();
+        assert_eq!(config.source.branch.as_str(), "main");
+        assert_eq!(config.drift.mode, DriftMode::Report);
+        assert_eq!(config.listen.port(), 8080);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_its_line() {
+        let error = parse("source:\n  url: file:///p\nhosts:\n  name: a\n").unwrap_err();
+        assert!(error.starts_with("c.yaml:3:1: unknown field `hosts`"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_its_line() {
+        let error = parse("source:\n  url: file:///p\n  poll_interval: soon\n").unwrap_err();
+        assert!(error.starts_with("c.yaml:3:"), "{error}");
+        assert!(error.contains("60s"), "{error}");
+    }
+
+    #[test]
+    fn a_failsafe_for_everybody_is_refused() {
+        let error = parse("source: {url: file:///p}\nhost: {failsafe: {inbound: [{protocol: TCP, port: 22, from: [0.0.0.0/0]}]}}")
+            .unwrap_err();
+        assert!(error.contains("everybody"), "{error}");
+    }
+
+    #[test]
+    fn a_cloud_is_refused_with_what_to_do() {
+        let error = parse("source: {url: file:///p}\nclouds: [{provider: aws, region: us-east-1}]").unwrap_err();
+        assert!(error.contains("clouds:"), "{error}");
+    }
+
+    #[test]
+    fn a_forge_without_a_repository_is_refused() {
+        assert!(parse("source: {url: file:///p}\nstatus: {forge: github}").unwrap_err().contains("status.repository"));
+    }
+
+    #[test]
+    fn a_cron_of_five_fields_is_refused() {
+        let error = parse("source: {url: file:///p}\ndrift: {schedule: \"*/5 * * * *\"}").unwrap_err();
+        assert!(error.contains("seconds first"), "{error}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Drift: what is enforced differs from what should be, and no commit explains it.
+
+use super::pass::chain;
+use super::{Deviation, Difference, Source, TargetPlan, Trouble, World};
+use crate::store::{DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolution, Why};
+
+/// Compares every target with what should be in force and writes down what differs; in mode heal, puts it back. Returns how many
+/// differences were found.
+///
+/// # Errors
+/// A target or the store did not answer.
+pub async fn check_drift<S: Source>(world: &mut World<'_, S>) -> Result<usize, Trouble> {
+    let mut found = 0;
+    for index in 0..world.targets.len() {
+        found += world.check_target(index).await?;
+    }
+    Ok(found)
+}
+
+impl<S: Source> World<'_, S> {
+    async fn check_target(&mut self, index: usize) -> Result<usize, Trouble> {
+        let Some(target) = self.targets.get_mut(index) else { return Ok(0) };
+        if !target.knows() {
+            return Ok(0);
+        }
+        target.discard();
+        let name = target.name().to_owned();
+        let plan = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
+        let Some(plan) = plan else { return Ok(0) };
+        let seen: Vec<DriftSeen> = plan.differences.iter().map(row).collect();
+        let count = seen.len();
+        if count > 0 || self.has_open_drift().await? {
+            let noted = self.store.note_drift(name.clone(), seen, None, (self.clock)()).await?;
+            if noted.opened > 0 {
+                tracing::warn!(target = %name, found = count, "what is enforced is not what should be");
+            }
+        }
+        if count > 0 && self.settings.heal {
+            self.heal(index, plan).await?;
+        }
+        Ok(count)
+    }
+
+    async fn has_open_drift(&self) -> Result<bool, Trouble> {
+        Ok(self.store.status_summary().await?.open_drift > 0)
+    }
+
+    /// Puts back what should be in force, as a pass like any other.
+    async fn heal(&mut self, index: usize, plan: TargetPlan) -> Result<(), Trouble> {
+        let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) else { return Ok(()) };
+        let name = plan.target.clone();
+        if let Some(excess) = self.targets.get(index).and_then(|target| target.excess(&self.settings.limits)) {
+            tracing::warn!(target = %name, "drift is not healed: {excess}; push a commit, or mend it by hand");
+            return Ok(());
+        }
+        let changes = plan.differences.len() as u64;
+        let plans = [plan];
+        let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)()).await?;
+        let Some(target) = self.targets.get_mut(index) else { return Ok(()) };
+        // One target at a time: `apply_all` works on a slice that begins with it.
+        let mut one = World { targets: std::slice::from_mut(target), settled: self.settled, ..*self };
+        let enforced = one.apply_all(pass, &plans).await.inspect_err(|trouble| tracing::error!("drift is not healed: {}", chain(trouble)))?;
+        let end = PassEnd { enforced, changes, ..PassEnd::of(Recorded::InForce, "drift healed", (self.clock)()) };
+        self.store.close_pass(pass, end).await?;
+        self.store.note_drift(name, Vec::new(), Some(Resolution::Healed), (self.clock)()).await?;
+        Ok(())
+    }
+}
+
+fn row(difference: &Difference) -> DriftSeen {
+    let side = |text: &str| if text.is_empty() { None } else { Some(text.to_owned()) };
+    DriftSeen {
+        key: difference.key.clone(),
+        kind: match difference.kind {
+            Deviation::Missing => DriftKind::Missing,
+            Deviation::Extra => DriftKind::Extra,
+            Deviation::Changed => DriftKind::Changed,
+            Deviation::Detached => DriftKind::Detached,
+        },
+        expected: side(&difference.expected),
+        observed: side(&difference.observed),
+    }
+}

@@ -1,0 +1,303 @@
+//! A target: one place where rules are enforced, with the backend that speaks its language.
+//!
+//! [`Backend`] is what a backend implements, with its own types of key and rule, so that a plan for one cannot be applied to
+//! another. [`Target`] is the same thing with the types hidden, so that a pass can hold several. [`Managed`] turns one into the
+//! other and keeps, per target, what it should be and the plan that was made last.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use policy::compile::Ruleset;
+use policy::diff::Change;
+use policy::digest::{Canonical, Digest};
+use policy::lower::Unsupported;
+use policy::plan::{Excess, Limits, Plan};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A boxed future.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A backend could not look or could not act. Always worth another try; what was enforced stays enforced.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub struct BackendError {
+    /// What was being done, and what to do about it.
+    pub doing: String,
+    /// The cause.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// How something observed differs from what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deviation {
+    /// Should be there and is not.
+    Missing,
+    /// Is there and should not be.
+    Extra,
+    /// Is there, otherwise than it should be.
+    Changed,
+    /// Enforcement itself is not in place.
+    Detached,
+}
+
+/// One difference between desired and observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// What it is about, in the backend's words.
+    pub key: String,
+    /// How it differs.
+    pub kind: Deviation,
+    /// What should be there; empty for nothing.
+    pub expected: String,
+    /// What is there; empty for nothing.
+    pub observed: String,
+}
+
+/// What a backend sees.
+#[derive(Debug)]
+pub struct Observed<K, R> {
+    /// The rules that are there and ours; `None` where nothing was ever enforced.
+    pub rules: Option<BTreeMap<K, R>>,
+    /// What is wrong beside the rules: hooks gone, programs replaced.
+    pub damage: Vec<Difference>,
+}
+
+/// What enforces rules: the kernel of this host, later clouds.
+pub trait Backend: Send {
+    /// What a rule is about.
+    type Key: Ord + Clone + Canonical + Send + Sync;
+    /// What it says.
+    type Rule: Eq + Clone + Canonical + Send + Sync;
+    /// What `lower` remembers from one ruleset to the next, over restarts too.
+    type Memory: Clone + Default + Serialize + DeserializeOwned + Send + Sync;
+
+    /// `ebpf`, later `nftables`, `aws`, `azure`.
+    fn name(&self) -> &'static str;
+    /// Which place: `host/eth0`.
+    fn target(&self) -> &str;
+    /// The meaning in this backend's words, exactly or not at all.
+    ///
+    /// # Errors
+    /// What cannot be said.
+    fn lower(&self, ruleset: &Ruleset, memory: &Self::Memory) -> Result<Lowered<Self>, Vec<Unsupported>>;
+    /// What is there.
+    fn observe(&mut self) -> impl Future<Output = Result<Observed<Self::Key, Self::Rule>, BackendError>> + Send;
+    /// Makes it so: all of `desired` is in force afterwards and was read back, or nothing has changed. Returns the generation.
+    fn apply(&mut self, desired: &BTreeMap<Self::Key, Self::Rule>, digest: Digest) -> impl Future<Output = Result<u64, BackendError>> + Send;
+    /// A key in words, stable: records are filed under it.
+    fn key_text(key: &Self::Key) -> String;
+    /// A rule in words.
+    fn rule_text(rule: &Self::Rule) -> String;
+}
+
+/// A ruleset in a backend's words.
+#[derive(Debug)]
+pub struct Lowered<B: Backend + ?Sized> {
+    /// What should be there.
+    pub rules: BTreeMap<B::Key, B::Rule>,
+    /// What to remember for the next one.
+    pub memory: B::Memory,
+}
+
+/// One step of a plan, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What it is about.
+    pub key: String,
+    /// What is there before; empty for nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub from: String,
+    /// What is there after; empty for nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub to: String,
+}
+
+/// A plan for one target, in words.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetPlan {
+    /// The target.
+    pub target: String,
+    /// Its backend.
+    pub backend: &'static str,
+    /// What would be added, or would replace something.
+    pub create: Vec<Step>,
+    /// What would be removed, or would be replaced.
+    pub delete: Vec<Step>,
+    /// Rules that stay.
+    pub unchanged: usize,
+    /// What is wrong beside the rules, and would be put right.
+    pub damage: Vec<Difference>,
+    /// Hash of what should be.
+    pub desired_hash: Digest,
+    /// Hash of what is.
+    pub observed_hash: Digest,
+    /// What a person confirms.
+    pub hash: Digest,
+    /// Nothing was ever enforced here.
+    pub blank: bool,
+    /// Rules that are added, changed or removed.
+    #[serde(skip)]
+    pub changes: usize,
+    /// What is different, for drift.
+    #[serde(skip)]
+    pub differences: Vec<Difference>,
+}
+
+impl TargetPlan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes == 0 && self.damage.is_empty() && !self.blank
+    }
+}
+
+/// A target of any backend. Two states are kept apart: what is **in force** (drift is measured against it) and the **candidate** of
+/// the pass that runs, which takes its place only when it was applied or found to be there.
+pub trait Target: Send {
+    /// Which place.
+    fn name(&self) -> &str;
+    /// Which backend.
+    fn backend(&self) -> &'static str;
+    /// Whether it is known what should be in force.
+    fn knows(&self) -> bool;
+    /// Sets the candidate.
+    ///
+    /// # Errors
+    /// What the backend cannot say.
+    fn aim(&mut self, ruleset: &Ruleset) -> Result<(), Vec<Unsupported>>;
+    /// Looks, and plans towards the candidate, else towards what should be in force. `None` if neither is known.
+    fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>>;
+    /// Whether the last plan is too large to be applied without asking.
+    fn excess(&self, limits: &Limits) -> Option<Excess>;
+    /// Applies the candidate, else what should be in force; returns the generation.
+    fn apply(&mut self) -> Boxed<'_, Result<u64, BackendError>>;
+    /// The candidate is in force from now on.
+    fn adopt(&mut self);
+    /// Forgets the candidate.
+    fn discard(&mut self);
+    /// What to remember over restarts.
+    fn memory(&self) -> String;
+    /// Takes up what an earlier process remembered.
+    fn remember(&mut self, memory: &str);
+}
+
+/// A backend, what should be in force, the candidate, and the plan made last.
+#[derive(Debug)]
+pub struct Managed<B: Backend> {
+    backend: B,
+    in_force: Option<BTreeMap<B::Key, B::Rule>>,
+    candidate: Option<BTreeMap<B::Key, B::Rule>>,
+    plan: Option<Plan<B::Key, B::Rule>>,
+    memory: B::Memory,
+}
+
+impl<B: Backend> Managed<B> {
+    /// A target of which nothing is known yet.
+    #[must_use]
+    pub fn new(backend: B) -> Self {
+        Self { backend, in_force: None, candidate: None, plan: None, memory: B::Memory::default() }
+    }
+
+    async fn look(&mut self) -> Result<Option<TargetPlan>, BackendError> {
+        let Some(desired) = self.candidate.as_ref().or(self.in_force.as_ref()) else { return Ok(None) };
+        let observed = self.backend.observe().await?;
+        let blank = observed.rules.is_none();
+        let plan = Plan::new(&observed.rules.unwrap_or_default(), desired);
+        let shown = self.describe(&plan, observed.damage, blank);
+        self.plan = Some(plan);
+        Ok(Some(shown))
+    }
+
+    fn describe(&self, plan: &Plan<B::Key, B::Rule>, damage: Vec<Difference>, blank: bool) -> TargetPlan {
+        let mut differences: Vec<Difference> = plan.changes.iter().map(difference::<B>).collect();
+        let step = |d: &Difference| Step { key: d.key.clone(), from: d.observed.clone(), to: d.expected.clone() };
+        let create = differences.iter().filter(|d| d.kind != Deviation::Extra).map(step).collect();
+        let delete = differences.iter().filter(|d| d.kind == Deviation::Extra).map(step).collect();
+        let changes = differences.len();
+        differences.extend(damage.iter().cloned());
+        TargetPlan {
+            target: self.backend.target().to_owned(),
+            backend: self.backend.name(),
+            create,
+            delete,
+            unchanged: plan.unchanged,
+            damage,
+            desired_hash: plan.desired_hash,
+            observed_hash: plan.observed_hash,
+            hash: plan.hash(),
+            blank,
+            changes,
+            differences,
+        }
+    }
+}
+
+fn difference<B: Backend>(change: &Change<B::Key, B::Rule>) -> Difference {
+    let (kind, expected, observed) = match change {
+        Change::Create { rule, .. } => (Deviation::Missing, B::rule_text(rule), String::new()),
+        Change::Replace { old, new, .. } => (Deviation::Changed, B::rule_text(new), B::rule_text(old)),
+        Change::Delete { rule, .. } => (Deviation::Extra, String::new(), B::rule_text(rule)),
+    };
+    Difference { key: B::key_text(change.key()), kind, expected, observed }
+}
+
+impl<B: Backend> Target for Managed<B> {
+    fn name(&self) -> &str {
+        self.backend.target()
+    }
+
+    fn backend(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    fn knows(&self) -> bool {
+        self.in_force.is_some()
+    }
+
+    fn aim(&mut self, ruleset: &Ruleset) -> Result<(), Vec<Unsupported>> {
+        let lowered = self.backend.lower(ruleset, &self.memory)?;
+        self.candidate = Some(lowered.rules);
+        self.memory = lowered.memory;
+        self.plan = None;
+        Ok(())
+    }
+
+    fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>> {
+        Box::pin(self.look())
+    }
+
+    fn excess(&self, limits: &Limits) -> Option<Excess> {
+        self.plan.as_ref().and_then(|plan| plan.excess(limits))
+    }
+
+    fn apply(&mut self) -> Boxed<'_, Result<u64, BackendError>> {
+        Box::pin(async {
+            let unknown = || BackendError { doing: "nothing is known of what should be enforced".to_owned(), cause: None };
+            let desired = self.candidate.as_ref().or(self.in_force.as_ref()).ok_or_else(unknown)?;
+            self.backend.apply(desired, Digest::of_table(desired)).await
+        })
+    }
+
+    fn adopt(&mut self) {
+        if let Some(candidate) = self.candidate.take() {
+            self.in_force = Some(candidate);
+        }
+    }
+
+    fn discard(&mut self) {
+        self.candidate = None;
+    }
+
+    fn memory(&self) -> String {
+        serde_json::to_string(&self.memory).unwrap_or_default()
+    }
+
+    fn remember(&mut self, memory: &str) {
+        // What cannot be read is forgotten: rules get new numbers, nothing else depends on it.
+        self.memory = serde_json::from_str(memory).unwrap_or_default();
+    }
+}

@@ -1,0 +1,185 @@
+//! The controller: wires source, store, targets, forge and doors together, and follows the branch until it is told to stop.
+//!
+//! Stopping changes nothing in the kernel: enforcement goes on, and the next start finds it.
+
+pub mod control;
+mod door;
+mod follow;
+mod reach;
+mod sender;
+mod wiring;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use policy::snapshot::CommitId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{AuditEvent, Draft, Ended, kind};
+use crate::config::Config;
+use crate::converge::{Outcome, Settings, Target, World};
+use crate::source::git::GitSource;
+use crate::store::Store;
+
+pub use self::reach::entries as failsafe_entries;
+pub use self::wiring::{git_config, settings, targets};
+
+/// Everything a running controller holds.
+pub struct Controller {
+    config: Config,
+    source: GitSource,
+    store: Store,
+    targets: Vec<Box<dyn Target>>,
+    settings: Settings,
+    settled: Option<(CommitId, Outcome)>,
+    /// Look now. Coalesces: ten calls while a trip runs make one more trip.
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+impl Controller {
+    /// Opens everything a configuration names, or says what is missing. Nothing is enforced yet.
+    ///
+    /// # Errors
+    /// A part cannot be opened; the text says what to do next.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let source = GitSource::new(git_config(&config)?)?;
+        let settings = settings(&config);
+        let store = Store::open(config.database.as_path(), &format!("host:{}", config.host_name()), Timestamp::now()).await?;
+        let controller = Self {
+            targets: Vec::new(),
+            source,
+            store,
+            settings,
+            settled: None,
+            wake: Arc::new(Notify::new()),
+            stop: CancellationToken::new(),
+            config,
+        };
+        controller.booted().await?;
+        Ok(controller)
+    }
+
+    /// What is on record before anything else happens: the start, and passes that a crash left open.
+    async fn booted(&self) -> anyhow::Result<()> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let payload = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "boot_id": boot_id.trim(), "pid": std::process::id() });
+        self.note(kind::BOOT, payload).await?;
+        let interrupted = self.store.close_interrupted_passes(Timestamp::now()).await?;
+        if !interrupted.is_empty() {
+            tracing::warn!(passes = interrupted.len(), "closed passes that were interrupted; everything is observed again");
+        }
+        Ok(())
+    }
+
+    async fn note(&self, kind: &str, payload: serde_json::Value) -> anyhow::Result<()> {
+        let origin = format!("host:{}", self.config.host_name());
+        let draft = Draft { kind, actor: "system", origin: &origin, object: "controller", outcome: Ended::Done, payload, ..Draft::at(Timestamp::now()) };
+        self.store.append(AuditEvent::new(draft)?).await?;
+        Ok(())
+    }
+
+    /// Opens the targets; a host that cannot enforce does not start.
+    async fn aim_at_targets(&mut self) -> anyhow::Result<()> {
+        self.targets = targets(&self.config).await?;
+        for target in &mut self.targets {
+            let name = crate::converge::memory_name(target.name());
+            if let Some(memory) = self.store.meta_get(&name).await? {
+                target.remember(&memory);
+            }
+        }
+        Ok(())
+    }
+
+    fn world(&mut self) -> World<'_, GitSource> {
+        World {
+            source: &self.source,
+            store: &self.store,
+            targets: &mut self.targets,
+            settings: &self.settings,
+            clock: Timestamp::now,
+            settled: &mut self.settled,
+        }
+    }
+
+    /// One trip, then the end: for scripts and timers.
+    ///
+    /// # Errors
+    /// The trip failed.
+    pub async fn once(mut self) -> anyhow::Result<Outcome> {
+        let outcome = match self.aim_at_targets().await {
+            Ok(()) => follow::trip(&mut self).await.context("the trip failed; what was enforced stays enforced"),
+            Err(error) => Err(self.could_not_start(error).await),
+        };
+        let sent = sender::drain_once(&self.config, &self.store).await;
+        self.note(kind::SHUTDOWN, serde_json::json!({ "reason": "once" })).await?;
+        self.store.close().await;
+        sent?;
+        outcome
+    }
+
+    /// Follows until a signal.
+    ///
+    /// # Errors
+    /// A door cannot be opened, or the store is lost.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        if let Err(error) = self.aim_at_targets().await {
+            let error = self.could_not_start(error).await;
+            self.store.close().await;
+            return Err(error);
+        }
+        let doors = door::open(&self).await?;
+        let sender = tokio::spawn(sender::send(self.config_forge()?, self.store.clone(), self.stop.clone()));
+        self.watch_signals()?;
+        let followed = follow::follow(&mut self).await;
+        self.stop.cancel();
+        for task in doors {
+            let _ = task.await;
+        }
+        let _ = sender.await;
+        self.note(kind::SHUTDOWN, serde_json::json!({ "reason": "signal" })).await?;
+        self.store.close().await;
+        tracing::info!("stopped; what is enforced stays enforced");
+        followed
+    }
+
+    /// The start failed after the store was open: a row says so.
+    async fn could_not_start(&self, error: anyhow::Error) -> anyhow::Error {
+        let reason = crate::converge::chain(error.as_ref());
+        let _ = self.note(kind::STORE_ERROR, serde_json::json!({ "reason": reason, "doing": "start" })).await;
+        follow::record_failure(&self.store, &self.settings, None, &reason).await;
+        error
+    }
+
+    /// A row every few minutes makes silence visible.
+    async fn heartbeat(&self) -> anyhow::Result<()> {
+        let summary = self.store.status_summary().await?;
+        let in_force = self.store.last_in_force().await?.map(|last| last.commit.to_string());
+        let payload = serde_json::json!({ "in_force": in_force, "open_drift": summary.open_drift, "outbox": summary.outbox.queued });
+        self.store.forget_deliveries(Timestamp::now()).await?;
+        self.note(kind::HEARTBEAT, payload).await
+    }
+
+    fn config_forge(&self) -> anyhow::Result<sender::AnyForge> {
+        wiring::forge(&self.config)
+    }
+
+    /// SIGTERM and SIGINT stop at the next step boundary; SIGHUP looks now.
+    fn watch_signals(&self) -> anyhow::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let (stop, wake) = (self.stop.clone(), self.wake.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = term.recv() => stop.cancel(),
+                    _ = int.recv() => stop.cancel(),
+                    _ = hup.recv() => wake.notify_one(),
+                }
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! The operators' door: a Unix socket beside the database, for root (and whoever may enter that folder) on this host.
+//!
+//! One JSON line in, one JSON line out, connection closed. The actor of an audit row is the user id that the kernel reports for the
+//! other end, never what the caller says.
+
+use std::io::{BufRead as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN};
+use crate::store::{Store, Switch};
+
+/// A longer line is not an order.
+const LINE_BYTES_MAX: u64 = 16 * 1024;
+/// An order is given at once or not at all.
+const ORDER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What an operator may ask of a running controller.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum Order {
+    /// Look now.
+    Reconcile,
+    /// Accept this head, once.
+    AcceptHead {
+        /// At least twelve digits of it.
+        commit: String,
+        /// Why.
+        reason: String,
+    },
+    /// Release the held plan with this hash.
+    Confirm {
+        /// Its first twelve digits.
+        hash: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// Whether it was taken.
+    pub ok: bool,
+    /// What happened, or why not.
+    pub message: String,
+}
+
+/// Where the socket is.
+#[must_use]
+pub fn socket(folder: &Path) -> PathBuf {
+    folder.join("control.sock")
+}
+
+/// Serves orders until told to stop.
+pub(super) fn serve(folder: &Path, store: Store, wake: Arc<Notify>, stop: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
+    let path = socket(folder);
+    // The database lock is ours, so a socket that is already there has no owner any more.
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).with_context(|| format!("cannot open the operators' socket {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(tokio::spawn(async move {
+        loop {
+            let stream = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = stream else { continue };
+            if tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &store, &wake)).await.is_err() {
+                tracing::warn!("an operator's connection said nothing and was closed");
+            }
+        }
+        let _ = std::fs::remove_file(&path);
+    }))
+}
+
+async fn answer(mut stream: UnixStream, store: &Store, wake: &Notify) {
+    let actor = stream.peer_cred().map_or_else(|_| "uid:unknown".to_owned(), |who| format!("uid:{}", who.uid()));
+    let mut line = String::new();
+    let (reading, mut writing) = stream.split();
+    let read = BufReader::new(reading.take(LINE_BYTES_MAX)).read_line(&mut line).await;
+    let reply = match read.ok().and_then(|_| serde_json::from_str::<Order>(&line).ok()) {
+        None => Reply { ok: false, message: "that is not an order".to_owned() },
+        Some(order) => carry_out(order, actor, store, wake).await,
+    };
+    if let Ok(text) = serde_json::to_string(&reply) {
+        let _ = writing.write_all(text.as_bytes()).await;
+        let _ = writing.write_all(b"\n").await;
+    }
+}
+
+async fn carry_out(order: Order, who: String, store: &Store, wake: &Notify) -> Reply {
+    let (name, value, why) = match order {
+        Order::Reconcile => {
+            wake.notify_one();
+            return Reply { ok: true, message: "looking now".to_owned() };
+        }
+        Order::AcceptHead { commit, reason } => (ACCEPTED_HEAD, commit, reason),
+        Order::Confirm { hash, reason } => (CONFIRMED_PLAN, hash, reason),
+    };
+    let hexadecimal = (12..=64).contains(&value.len()) && value.chars().all(|c| c.is_ascii_hexdigit());
+    if !hexadecimal || why.trim().is_empty() {
+        return Reply { ok: false, message: "a reason and at least 12 hexadecimal digits are needed".to_owned() };
+    }
+    let switch = Switch { name: name.to_owned(), value: value.to_ascii_lowercase(), who, why, set_at: Timestamp::now(), until: None };
+    match store.switch_set(switch).await {
+        Ok(()) => {
+            wake.notify_one();
+            Reply { ok: true, message: format!("{name} is {value}; looking now") }
+        }
+        Err(error) => Reply { ok: false, message: crate::converge::chain(&error) },
+    }
+}
+
+/// Gives an order to the controller whose database lies in `folder`.
+///
+/// # Errors
+/// No controller runs there, or it refuses.
+pub fn order(folder: &Path, order: &Order) -> anyhow::Result<String> {
+    let path = socket(folder);
+    let mut stream = std::os::unix::net::UnixStream::connect(&path)
+        .with_context(|| format!("no controller answers at {}; is it running, and are you root?", path.display()))?;
+    stream.set_read_timeout(Some(ORDER_TIME_MAX))?;
+    writeln!(stream, "{}", serde_json::to_string(order)?)?;
+    let mut line = String::new();
+    std::io::BufReader::new(&stream).read_line(&mut line).context("the controller did not answer")?;
+    let reply: Reply = serde_json::from_str(&line).context("the controller's answer is not readable")?;
+    if !reply.ok {
+        bail!("the controller refused: {}", reply.message);
+    }
+    Ok(reply.message)
+}

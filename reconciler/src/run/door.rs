@@ -1,0 +1,101 @@
+//! The doors: HTTP for forges and probes, and a socket beside the database for operators on this host.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use webhook::{Delivery, Inbox, InboxError, Keeping, Kept, Meaning, Secrets};
+
+use super::{Controller, control};
+use crate::store::{self, Store};
+
+/// Opens every door; the tasks end when the controller stops.
+pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let listen = controller.config.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}; another program may have it: change `listen`"))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let router = router(controller)?.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = controller.stop.clone();
+    let http = tokio::spawn(async move {
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!("the HTTP door closed: {error}");
+        }
+    });
+    let operators = control::serve(controller.config.database.folder(), controller.store.clone(), controller.wake.clone(), controller.stop.clone())?;
+    Ok(vec![http, operators])
+}
+
+fn router(controller: &Controller) -> anyhow::Result<Router> {
+    let probes = Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .with_state(controller.store.clone());
+    let Some(github) = &controller.config.webhooks.github else { return Ok(probes) };
+    let file = &github.secret_file;
+    let text = std::fs::read_to_string(file).with_context(|| format!("webhooks.github.secret_file: cannot read {}", file.display()))?;
+    let secrets = Secrets::parse(&text).with_context(|| format!("webhooks.github.secret_file: {}", file.display()))?;
+    let settings = webhook::Settings { secrets, reference: controller.settings.git_ref.clone() };
+    let inbox = Arc::new(StoreInbox { store: controller.store.clone(), wake: controller.wake.clone(), git_ref: controller.settings.git_ref.clone() });
+    Ok(probes.merge(webhook::router(settings, inbox)))
+}
+
+/// Ready: the database answers and the last trip did not fail.
+async fn ready(State(store): State<Store>) -> (StatusCode, String) {
+    match store.status_summary().await {
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("database: {error}\n")),
+        Ok(summary) => match summary.last_pass {
+            None => (StatusCode::SERVICE_UNAVAILABLE, "the first trip has not ended\n".to_owned()),
+            Some(pass) if pass.outcome == Some(store::Outcome::Failed) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", pass.reason)),
+            Some(_) => (StatusCode::OK, "ready\n".to_owned()),
+        },
+    }
+}
+
+/// Deliveries become rows; a push to our branch wakes the loop after its row is durable.
+struct StoreInbox {
+    store: Store,
+    wake: Arc<Notify>,
+    git_ref: String,
+}
+
+impl Inbox for StoreInbox {
+    fn keep(&self, delivery: Delivery) -> Keeping<'_> {
+        Box::pin(async move {
+            let (before, after, ignored) = match delivery.meaning {
+                Meaning::Pushed { before, after } => (before, after, None),
+                Meaning::Deleted => (None, None, None),
+                Meaning::Ping => (None, None, Some("ping".to_owned())),
+                Meaning::Ignored { reason } => (None, None, Some(reason.to_owned())),
+            };
+            let matters = ignored.is_none();
+            let row = store::Delivery {
+                forge: delivery.forge.to_owned(),
+                delivery_id: delivery.id,
+                event: delivery.event,
+                git_ref: self.git_ref.clone(),
+                before,
+                after,
+                request: None,
+                body_sha256: delivery.body_digest,
+                secret_line: u8::try_from(delivery.secret_line).unwrap_or(u8::MAX),
+                received: jiff::Timestamp::now(),
+                ignored,
+            };
+            let kept = self.store.keep_delivery(row).await.map_err(|error| InboxError(crate::converge::chain(&error)))?;
+            if matters && kept == store::Kept::New {
+                self.wake.notify_one();
+            }
+            Ok(if kept == store::Kept::New { Kept::New } else { Kept::Duplicate })
+        })
+    }
+}

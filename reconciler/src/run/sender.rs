@@ -1,0 +1,105 @@
+//! The outbox sender: red must not be lost.
+//!
+//! A status leaves the outbox only when the forge has taken it, or has said that it never will. Everything else is tried again, with
+//! back-off that survives restarts because it stands in the row.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rand::RngExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::converge::{CommitStatus, Forge, ReportError};
+use crate::forge::github::GitHub;
+use crate::forge::silent::Silent;
+use crate::store::{OutboxItem, Store};
+
+/// How often the outbox is looked at when nothing wakes it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a forge that refuses us is left alone.
+const PAUSE: Duration = Duration::from_secs(300);
+/// First wait after a failure; doubles.
+const WAIT_MIN: Duration = Duration::from_secs(2);
+/// Longest wait after a failure.
+const WAIT_MAX: Duration = Duration::from_secs(900);
+/// Statuses taken from the outbox at once.
+const BATCH: u32 = 20;
+
+/// The configured forge.
+pub enum AnyForge {
+    /// GitHub.
+    GitHub(Box<GitHub>),
+    /// Nobody is told.
+    Silent(Silent),
+}
+
+impl Forge for AnyForge {
+    async fn report(&self, status: &CommitStatus) -> Result<Option<String>, ReportError> {
+        match self {
+            Self::GitHub(forge) => forge.report(status).await,
+            Self::Silent(forge) => forge.report(status).await,
+        }
+    }
+}
+
+/// Sends until told to stop.
+pub(super) async fn send(forge: AnyForge, store: Store, stop: CancellationToken) {
+    let mut paused_until: Option<tokio::time::Instant> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+        }
+        if paused_until.is_some_and(|until| tokio::time::Instant::now() < until) {
+            continue;
+        }
+        match drain(&forge, &store).await {
+            Ok(Sent::All) => paused_until = None,
+            Ok(Sent::Paused) => paused_until = Some(tokio::time::Instant::now() + PAUSE),
+            Err(error) => tracing::error!("cannot work on the outbox: {}", crate::converge::chain(&error)),
+        }
+    }
+}
+
+/// One round, for `run --once`.
+pub(super) async fn drain_once(config: &Config, store: &Store) -> anyhow::Result<()> {
+    drain(&super::wiring::forge(config)?, store).await?;
+    Ok(())
+}
+
+enum Sent {
+    All,
+    Paused,
+}
+
+async fn drain(forge: &AnyForge, store: &Store) -> Result<Sent, crate::store::Error> {
+    for item in store.outbox_due(Timestamp::now(), BATCH).await? {
+        match forge.report(&item.status).await {
+            Ok(remote) => store.outbox_sent(item.id, remote, Timestamp::now()).await?,
+            Err(ReportError::Never { reason }) => {
+                tracing::error!(commit = %item.status.commit, "the forge will never take this status: {reason}");
+                store.outbox_dead(item.id, reason, Timestamp::now()).await?;
+            }
+            Err(ReportError::Again { reason, after }) => {
+                tracing::warn!(commit = %item.status.commit, "the status is sent again later: {reason}");
+                store.outbox_retry(item.id, Timestamp::now() + wait(&item, after), reason).await?;
+            }
+            Err(ReportError::Paused { reason }) => {
+                tracing::error!("the forge refuses us, statuses wait: {reason}");
+                store.outbox_retry(item.id, Timestamp::now() + PAUSE, reason).await?;
+                return Ok(Sent::Paused);
+            }
+        }
+    }
+    Ok(Sent::All)
+}
+
+/// As told by the forge; else doubling from two seconds to a quarter of an hour, with full jitter.
+fn wait(item: &OutboxItem, told: Option<Duration>) -> Duration {
+    if let Some(told) = told {
+        return told.min(Duration::from_secs(86_400));
+    }
+    let longest = WAIT_MIN.saturating_mul(2_u32.saturating_pow(item.attempts.min(16))).min(WAIT_MAX);
+    rand::rng().random_range(WAIT_MIN..=longest.max(WAIT_MIN))
+}

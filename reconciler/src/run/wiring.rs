@@ -1,0 +1,116 @@
+//! From the configuration to the parts it names.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use policy::compile::Endpoint;
+use policy::plan::{EmptyState, Limits};
+
+use super::reach;
+use super::sender::AnyForge;
+use crate::backend::ebpf::{Ebpf, Setup};
+use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostMode, ProfileName};
+use crate::converge::{Managed, Settings, Target};
+use crate::forge::github::{GitHub, GitHubConfig};
+use crate::forge::silent::Silent;
+use crate::source::git::{Credentials, GitConfig, PACK_BYTES_MAX};
+
+/// Version of the program and of its rule catalogue: a verdict of another one is given again.
+fn judged_by() -> String {
+    format!("pci-segment {} catalogue {}", env!("CARGO_PKG_VERSION"), policy::admit::CATALOGUE)
+}
+
+/// What does not change from trip to trip.
+#[must_use]
+pub fn settings(config: &Config) -> Settings {
+    Settings {
+        git_ref: format!("refs/heads/{}", config.source.branch.as_str()),
+        context: config.status.context.clone(),
+        public_url: config.public_url.clone(),
+        pinned_profile: config.policy.profile.map(|profile| match profile {
+            ProfileName::Baseline => policy::model::Profile::Baseline,
+            ProfileName::PciDss401 => policy::model::Profile::PciDss401,
+        }),
+        limits: Limits {
+            change_percent: u32::from(config.limits.change_percent),
+            empty_state: match config.limits.empty_state {
+                config::EmptyState::Hold => EmptyState::Hold,
+                config::EmptyState::Allow => EmptyState::Allow,
+            },
+            ..Limits::default()
+        },
+        heal: config.drift.mode == DriftMode::Heal,
+        judged_by: judged_by(),
+    }
+}
+
+/// How the repository is followed.
+///
+/// # Errors
+/// Credentials that contradict each other.
+pub fn git_config(config: &Config) -> anyhow::Result<GitConfig> {
+    Ok(GitConfig {
+        url: config.source.url.clone(),
+        branch: config.source.branch.as_str().to_owned(),
+        path: config.source.path.as_str().to_owned(),
+        timeout: config.source.timeout.get(),
+        credentials: credentials(config.source.credentials.as_ref())?,
+        ca_file: None,
+        mirror: config.database.folder().join("mirror.git"),
+        pack_bytes_max: PACK_BYTES_MAX,
+    })
+}
+
+fn credentials(given: Option<&CredentialsConfig>) -> anyhow::Result<Credentials> {
+    let Some(given) = given else { return Ok(Credentials::None) };
+    match (&given.password_file, &given.ssh_key_file) {
+        (Some(_), Some(_)) => bail!("source.credentials has a password_file and an ssh_key_file; keep one"),
+        (Some(file), None) => {
+            Ok(Credentials::Password { username: given.username.clone().unwrap_or_else(|| "git".to_owned()), password_file: file.clone() })
+        }
+        (None, Some(key)) => {
+            let known = given.known_hosts_file.clone().context("source.credentials.known_hosts_file is needed with ssh_key_file")?;
+            Ok(Credentials::SshKey { ssh_key_file: key.clone(), known_hosts_file: known })
+        }
+        (None, None) => bail!("source.credentials names neither password_file nor ssh_key_file"),
+    }
+}
+
+/// What this host enforces with; nothing where no interface is configured.
+///
+/// # Errors
+/// The kernel or the process's rights do not allow it.
+pub async fn targets(config: &Config) -> anyhow::Result<Vec<Box<dyn Target>>> {
+    if config.host.interfaces.is_empty() {
+        tracing::warn!("host.interfaces is empty: commits are judged, nothing is enforced on this host");
+        return Ok(Vec::new());
+    }
+    let failsafe = reach::failsafe(config).await?;
+    if config.host.failsafe.inbound.is_empty() {
+        tracing::warn!("host.failsafe.inbound is empty: a policy can lock everybody out of this host");
+    }
+    let setup = Setup {
+        pins: &config.host.pin_dir,
+        endpoint: Endpoint::host(config.host.labels.clone()),
+        interfaces: config.host.interfaces.clone(),
+        failsafe,
+        audit: config.host.mode == HostMode::Audit,
+    };
+    Ok(vec![Box::new(Managed::new(Ebpf::open(setup)?))])
+}
+
+/// Where verdicts are reported.
+///
+/// # Errors
+/// A token that cannot be read.
+pub fn forge(config: &Config) -> anyhow::Result<AnyForge> {
+    match config.status.forge {
+        ForgeName::None => Ok(AnyForge::Silent(Silent)),
+        ForgeName::Github => {
+            let repository = config.status.repository.as_ref().context("status.repository is needed")?;
+            let token_file: PathBuf = config.status.token_file.clone().context("status.token_file is needed")?;
+            let github = GitHub::new(GitHubConfig { api_url: config.status.api_url.clone(), repository: repository.as_str().to_owned(), token_file })?;
+            Ok(AnyForge::GitHub(Box::new(github)))
+        }
+    }
+}

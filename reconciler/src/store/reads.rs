@@ -1,0 +1,159 @@
+//! What users ask of the database: history, status, and the head of the log.
+
+use jiff::Timestamp;
+use policy::snapshot::CommitId;
+
+use super::passes::EnforcedRow;
+use super::{Error, OutboxDepth, Outcome, Store, from_ns};
+use crate::audit::{Frontier, hex};
+
+/// One line of `history`, as `--format json` prints it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct HistoryEntry {
+    /// The head, in hexadecimal; null where the branch had none.
+    pub commit: Option<String>,
+    /// Full name of the ref.
+    #[serde(rename = "ref")]
+    pub git_ref: String,
+    /// `Name <address>`, as written by people.
+    pub author: Option<String>,
+    /// First line of the message, as written by people.
+    pub subject: Option<String>,
+    /// How it ended; null while it runs.
+    pub outcome: Option<Outcome>,
+    /// How many findings the commit has.
+    pub findings: u64,
+    /// Ids of the rules it breaks.
+    pub rule_ids: Vec<String>,
+    /// When the pass began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How many changes were made.
+    pub changes: u64,
+    /// Why it ended so, for people.
+    pub reason: String,
+}
+
+/// The newest commit that was in force as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InForce {
+    /// The commit.
+    pub commit: CommitId,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Where the log stands.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct AuditHead {
+    /// How many rows.
+    pub size: u64,
+    /// Hash of the last row, in hexadecimal; empty for no rows.
+    pub head: String,
+    /// Root of the Merkle tree over all rows, in hexadecimal.
+    pub root: String,
+}
+
+/// What `status` shows.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct StatusSummary {
+    /// What is in force, target by target.
+    pub enforced: Vec<EnforcedRow>,
+    /// The newest pass.
+    pub last_pass: Option<HistoryEntry>,
+    /// When the newest delivery arrived.
+    pub last_delivery: Option<Timestamp>,
+    /// What waits to be said to the forge.
+    pub outbox: OutboxDepth,
+    /// How many differences are open.
+    pub open_drift: u64,
+    /// Where the log stands.
+    pub audit: AuditHead,
+}
+
+type Row = (Option<Vec<u8>>, String, Option<String>, Option<String>, Option<String>, i64, String, i64, Option<i64>, i64, String);
+
+impl Store {
+    /// Passes, newest first, as `history --format json` shows them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, Error> {
+        let query = sqlx::query_as(
+            "SELECT p.head, p.ref, c.author, c.subject, p.outcome, p.finding_count, p.rule_ids, p.opened, p.closed, p.changes, p.reason \
+             FROM passes p LEFT JOIN commits c ON c.oid = p.head ORDER BY p.opened DESC, p.rowid DESC LIMIT ?",
+        )
+        .bind(i64::from(limit));
+        let rows: Vec<Row> = self.read("cannot read the history", query.fetch_all(&self.readers)).await?;
+        rows.into_iter().map(entry).collect()
+    }
+
+    /// The newest commit that was in force as a whole: the base of "never backwards".
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn last_in_force(&self) -> Result<Option<InForce>, Error> {
+        let query = sqlx::query_as(
+            "SELECT head, closed FROM passes WHERE outcome = 'in_force' AND head IS NOT NULL ORDER BY opened DESC, rowid DESC LIMIT 1",
+        );
+        let row: Option<(Vec<u8>, i64)> =
+            self.read("cannot read what was last in force", query.fetch_optional(&self.readers)).await?;
+        let in_force = |(head, closed): (Vec<u8>, i64)| {
+            let commit = CommitId::from_bytes(&head).map_err(|_| Error::Damaged("a pass whose head is no commit".to_owned()))?;
+            Ok(InForce { commit, since: from_ns(closed) })
+        };
+        row.map(in_force).transpose()
+    }
+
+    /// Where the log stands, by its frontier.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn audit_head(&self) -> Result<AuditHead, Error> {
+        let query = sqlx::query_as(
+            "SELECT size, hashes, (SELECT hash FROM audit_log WHERE seq = audit_frontier.size - 1) FROM audit_frontier WHERE id = 0",
+        );
+        let row = self.read("cannot read the head of the audit log", query.fetch_one(&self.readers)).await?;
+        let (size, hashes, head): (i64, Vec<u8>, Option<Vec<u8>>) = row;
+        let size = u64::try_from(size).unwrap_or(0);
+        let frontier = Frontier::from_parts(size, &hashes).map_err(|cause| Error::Damaged(cause.to_string()))?;
+        Ok(AuditHead { size, head: head.map(|hash| hex(&hash)).unwrap_or_default(), root: hex(&frontier.root()) })
+    }
+
+    /// What `status` shows.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn status_summary(&self) -> Result<StatusSummary, Error> {
+        let query =
+            sqlx::query_as("SELECT (SELECT max(received) FROM inbox), (SELECT count(*) FROM drift WHERE resolved_at IS NULL)");
+        let (delivery, drift): (Option<i64>, i64) = self.read("cannot read the status", query.fetch_one(&self.readers)).await?;
+        Ok(StatusSummary {
+            enforced: self.enforced_all().await?,
+            last_pass: self.history(1).await?.pop(),
+            last_delivery: delivery.map(from_ns),
+            outbox: self.outbox_depth().await?,
+            open_drift: u64::try_from(drift).unwrap_or(0),
+            audit: self.audit_head().await?,
+        })
+    }
+}
+
+fn entry(row: Row) -> Result<HistoryEntry, Error> {
+    let (head, git_ref, author, subject, outcome, findings, rule_ids, opened, closed, changes, reason) = row;
+    let number = |n: i64| u64::try_from(n).unwrap_or(0);
+    Ok(HistoryEntry {
+        commit: head.map(|oid| hex(&oid)),
+        git_ref,
+        author,
+        subject,
+        outcome: outcome.as_deref().and_then(Outcome::from_word),
+        findings: number(findings),
+        rule_ids: serde_json::from_str(&rule_ids).map_err(|_| Error::Damaged("a pass with unreadable rule ids".to_owned()))?,
+        started_at: from_ns(opened),
+        finished_at: closed.map(from_ns),
+        changes: number(changes),
+        reason,
+    })
+}

@@ -1,0 +1,92 @@
+//! A forge, as far as commit statuses go: it takes what GitHub's documented call takes and remembers it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use serde_json::{Value, json};
+
+/// One status that was posted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posted {
+    /// The commit.
+    pub sha: String,
+    /// `pending`, `success`, `failure`, `error`.
+    pub state: String,
+    /// Its text.
+    pub description: String,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    posted: Vec<Posted>,
+    refuse: Option<u16>,
+}
+
+/// A forge on loopback. It lives as long as the test process.
+#[derive(Debug, Clone)]
+pub struct ForgeStandIn {
+    address: SocketAddr,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl ForgeStandIn {
+    /// Serves on a listener, which may lie in a namespace.
+    #[must_use]
+    pub fn serve(listener: TcpListener) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let memory = Arc::new(Mutex::new(Memory::default()));
+        let router = Router::new().route("/repos/{owner}/{repo}/statuses/{sha}", post(take)).with_state(memory.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), router).await.unwrap() });
+        });
+        Self { address, memory }
+    }
+
+    /// The root of its API.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Everything posted for a commit, in order.
+    #[must_use]
+    pub fn posted(&self, sha: &str) -> Vec<Posted> {
+        self.memory.lock().unwrap().posted.iter().filter(|p| p.sha == sha).cloned().collect()
+    }
+
+    /// Answers with this code from now on; `None` takes statuses again.
+    pub fn refuse(&self, code: Option<u16>) {
+        self.memory.lock().unwrap().refuse = code;
+    }
+}
+
+async fn take(
+    State(memory): State<Arc<Mutex<Memory>>>,
+    Path((_, _, sha)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let authorised = headers.get("authorization").and_then(|v| v.to_str().ok()) == Some("Bearer forge-token-canary");
+    let mut memory = memory.lock().unwrap();
+    if let Some(code) = memory.refuse {
+        return (StatusCode::from_u16(code).unwrap(), Json(json!({ "message": "refused" })));
+    }
+    if !authorised {
+        return (StatusCode::UNAUTHORIZED, Json(json!({ "message": "Bad credentials" })));
+    }
+    // As GitHub: 422 for an unknown state or a long description.
+    let state = text("state");
+    if !["pending", "success", "failure", "error"].contains(&state.as_str()) || text("description").chars().count() > 140 {
+        return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "message": "Validation Failed" })));
+    }
+    memory.posted.push(Posted { sha, state, description: text("description") });
+    (StatusCode::CREATED, Json(json!({ "id": memory.posted.len() })))
+}
