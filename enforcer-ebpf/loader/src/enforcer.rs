@@ -11,6 +11,7 @@ use enforcer_abi::SLOTS;
 
 use crate::{
     api::{Attached, Capability, Checked, FailsafeEntry, Installed, Observed, Timed},
+    counts::{self, Counted},
     error::Error,
     failsafe,
     generation::{Generations, OUTER},
@@ -132,6 +133,14 @@ impl Enforcer {
     /// If the kernel cannot be read.
     pub fn observe(&self) -> Result<Observed, Error> {
         observe::observe(self)
+    }
+
+    /// Packets by what happened to them, and why; only what happened at all.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn counts(&self) -> Result<Vec<Counted>, Error> {
+        counts::read(&self.layout)
     }
 
     /// Runs `packet` (with its Ethernet header) past the rules of `slot`, or of the generation in force, without

@@ -37,7 +37,7 @@ pub(crate) struct Generations {
 }
 
 /// What a generation was when it was installed, kept beside it: how later changes by others are noticed. The epoch, a
-/// checksum of the content, and the control word that put it in force; one reserved.
+/// checksum of the content, the control word that puts it in force, and 1 once it has been.
 pub(crate) type Seal = [u64; 4];
 
 impl Generations {
@@ -89,6 +89,8 @@ impl Generations {
         let next = Control::new(slot, word.active()).with_audit(word.audit()).with_fallback_audit(word.audit());
         self.seal_with(slot, epoch, &encoded, next)?;
         self.control.store(next);
+        let [epoch_sealed, content, word, _] = self.seal(slot)?;
+        self.write_seal(slot, &[epoch_sealed, content, word, 1])?;
         Ok((epoch, slot))
     }
 

@@ -175,3 +175,47 @@ pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, process::Command, thread};
+
+    use super::{attach_filter, detach, filterable};
+    use crate::{api::Attached, enforcer::Enforcer, sys, table::Direction};
+
+    fn run(command: &str) -> String {
+        let mut words = command.split_whitespace();
+        let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn as_a_filter() {
+        sys::own_network().unwrap();
+        run("ip link add d0 type veth peer name d1");
+        let root = PathBuf::from(format!("/run/pci-segment-test-{}-filter", std::process::id()));
+        let enforcer = Enforcer::open(&root).unwrap();
+        let d0 = filterable("d0").unwrap();
+        let show = || run("tc filter show dev d0 ingress");
+        let attach = || attach_filter(&enforcer.layout, "d0", d0, Direction::In).unwrap();
+        assert_eq!(attach(), Attached::Now);
+        assert!(show().contains("tc_in_ether"), "{}", show());
+        assert_eq!(attach(), Attached::Updated);
+        assert_eq!(show().matches("handle").count(), 1, "{}", show());
+        detach(&enforcer.layout, d0.index, Direction::In).unwrap();
+        assert_eq!(show(), "");
+        assert_eq!(enforcer.layout.hooks().unwrap(), []);
+        drop(enforcer);
+        run(&format!("umount -l {}", root.display()));
+        std::fs::remove_dir(root).unwrap();
+    }
+
+    #[test]
+    fn a_filter_outlives_its_link_is_replaced_in_place_and_is_removed_by_detaching() {
+        let root = rustix::process::geteuid().is_root();
+        assert!(root || std::env::var("CI").as_deref() != Ok("true"), "this needs root, and CI must not leave it out");
+        if root {
+            thread::spawn(as_a_filter).join().unwrap();
+        }
+    }
+}

@@ -9,6 +9,7 @@
 //! table over the limits is refused before the kernel is touched; a loopback interface is never attached.
 
 mod api;
+mod counts;
 pub mod drill;
 mod enforcer;
 mod error;
@@ -26,6 +27,7 @@ mod trial;
 pub use api::{
     Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind, Timed,
 };
+pub use counts::Counted;
 pub use enforcer::Enforcer;
 pub use error::Error;
 pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};

@@ -71,7 +71,8 @@ fn check_word(enforcer: &Enforcer, word: Control, tampering: &mut Vec<Tampering>
     // A word put back to the state before a generation agrees with itself, but that state is over.
     for slot in 0..SLOTS {
         let other = enforcer.generations.seal(slot)?;
-        if other[0] > epoch && other[2] != 0 {
+        // One that was built but never in force is what a crash leaves.
+        if other[0] > epoch && other[3] != 0 {
             let detail = format!("generation {epoch} is in force although {} was installed later", other[0]);
             found(tampering, TamperingKind::Control, detail);
         }

@@ -178,3 +178,23 @@ fn audit_of_the_host_drops_nothing_and_leaving_it_cuts() {
     assert!(!answers(&mut stream));
     assert_eq!(enforcer.observe().unwrap().tampering, []);
 }
+
+#[test]
+fn every_refusal_is_counted_with_its_reason() {
+    let Some(lab) = Lab::new("real traffic") else { return };
+    let mut enforcer = lab.open();
+    lab.serve(true, 8080);
+    lab.attach(&mut enforcer);
+    enforcer.install(&table(&[(IN, "10.7.0.0/24", &[service(UDP, 8080, 2)])]), [1; 32], 0).unwrap();
+    assert!(lab.on_peer(|| udp(HOST4, 8080) && !udp(HOST4, 9090) && !udp(HOST6, 8080)));
+    let counts = enforcer.counts().unwrap();
+    let packets = |hook, ipv6, verdict, reason| {
+        let key = (hook, ipv6, verdict, reason);
+        counts.iter().find(|own| (own.hook, own.ipv6, own.verdict, own.reason) == key).map_or(0, |own| own.packets)
+    };
+    assert_eq!(packets("tc_in", false, "pass", "new"), 1);
+    assert_eq!(packets("tc_out", false, "pass", "flow"), 1);
+    assert_eq!(packets("tc_in", false, "drop", "no_rule"), 1);
+    // Router solicitations of the peer's kernel, perhaps, besides.
+    assert!(packets("tc_in", true, "drop", "no_rule") >= 1);
+}
