@@ -166,13 +166,7 @@ pub struct StatusConfig {
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self {
-            forge: ForgeName::None,
-            api_url: default_api_url(),
-            repository: None,
-            token_file: None,
-            context: default_context(),
-        }
+        Self { forge: ForgeName::None, api_url: default_api_url(), repository: None, token_file: None, context: default_context() }
     }
 }
 

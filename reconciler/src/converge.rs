@@ -20,8 +20,8 @@ use policy::plan::Limits;
 use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
-pub(crate) use self::pass::{chain, memory_name};
 pub use self::judge::judge_snapshot;
+pub(crate) use self::pass::{chain, memory_name};
 pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
 pub use self::target::{Backend, BackendError, Boxed, Deviation, Difference, Lowered, Managed, Observed, Step, Target, TargetPlan};
 
@@ -143,7 +143,9 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
     let head = match world.source.head().await? {
         Head::At(commit) => commit,
         Head::EmptyRepository => return world.hold(None, "the repository is empty: push a first commit", started).await,
-        Head::BranchMissing => return world.hold(None, &format!("{} is gone, or never was", world.settings.git_ref), started).await,
+        Head::BranchMissing => {
+            return world.hold(None, &format!("{} is gone, or never was", world.settings.git_ref), started).await;
+        }
     };
     if let Some((_, outcome)) = world.settled.as_ref().filter(|(settled, _)| *settled == head) {
         return Ok(outcome.clone());

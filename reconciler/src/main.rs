@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
-use pci_segment::cli::{AuditCommand, Cli, Command, Exit, demo, doctor, enforce, explain, init, operate, plan, records, run, validate};
+use pci_segment::cli::{
+    AuditCommand, Cli, Command, Exit, demo, doctor, enforce, explain, init, operate, plan, records, run, validate,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

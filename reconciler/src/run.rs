@@ -67,7 +67,8 @@ impl Controller {
     /// What is on record before anything else happens: the start, and passes that a crash left open.
     async fn booted(&self) -> anyhow::Result<()> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let payload = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "boot_id": boot_id.trim(), "pid": std::process::id() });
+        let payload =
+            serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "boot_id": boot_id.trim(), "pid": std::process::id() });
         self.note(kind::BOOT, payload).await?;
         let interrupted = self.store.close_interrupted_passes(Timestamp::now()).await?;
         if !interrupted.is_empty() {
@@ -78,7 +79,15 @@ impl Controller {
 
     async fn note(&self, kind: &str, payload: serde_json::Value) -> anyhow::Result<()> {
         let origin = format!("host:{}", self.config.host_name());
-        let draft = Draft { kind, actor: "system", origin: &origin, object: "controller", outcome: Ended::Done, payload, ..Draft::at(Timestamp::now()) };
+        let draft = Draft {
+            kind,
+            actor: "system",
+            origin: &origin,
+            object: "controller",
+            outcome: Ended::Done,
+            payload,
+            ..Draft::at(Timestamp::now())
+        };
         self.store.append(AuditEvent::new(draft)?).await?;
         Ok(())
     }
@@ -160,7 +169,8 @@ impl Controller {
     async fn heartbeat(&self) -> anyhow::Result<()> {
         let summary = self.store.status_summary().await?;
         let in_force = self.store.last_in_force().await?.map(|last| last.commit.to_string());
-        let payload = serde_json::json!({ "in_force": in_force, "open_drift": summary.open_drift, "outbox": summary.outbox.queued });
+        let payload =
+            serde_json::json!({ "in_force": in_force, "open_drift": summary.open_drift, "outbox": summary.outbox.queued });
         self.store.forget_deliveries(Timestamp::now()).await?;
         self.note(kind::HEARTBEAT, payload).await
     }
@@ -172,7 +182,8 @@ impl Controller {
     /// SIGTERM and SIGINT stop at the next step boundary; SIGHUP looks now.
     fn watch_signals(&self) -> anyhow::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
-        let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let (mut term, mut int, mut hup) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
         let (stop, wake) = (self.stop.clone(), self.wake.clone());
         tokio::spawn(async move {
             loop {

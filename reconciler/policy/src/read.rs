@@ -122,11 +122,7 @@ fn regular<'a>(path: &str, entry: &'a Entry, problems: &mut Problems) -> Option<
         Entry::Submodule => "a submodule",
         Entry::Executable => "an executable file",
         Entry::Refused { reason } => {
-            problems.add(
-                Code::NotAFile,
-                Spot::START,
-                format!("{}: {reason}", scalar::shown(path)),
-            );
+            problems.add(Code::NotAFile, Spot::START, format!("{}: {reason}", scalar::shown(path)));
             return None;
         }
     };

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use enforcer::{AttachmentState, Cidr as KernelCidr, Direction as KernelDirection, Enforcer, FailsafeEntry, Mode as KernelMode, TamperingKind};
+use enforcer::{
+    AttachmentState, Cidr as KernelCidr, Direction as KernelDirection, Enforcer, FailsafeEntry, Mode as KernelMode, TamperingKind,
+};
 use policy::compile::{Endpoint, Ruleset};
 use policy::digest::Digest;
 use policy::lower::Unsupported;

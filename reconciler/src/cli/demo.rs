@@ -39,7 +39,10 @@ pub fn demo(args: &DemoArgs, out: Output) -> anyhow::Result<Exit> {
     let root = rustix::process::geteuid().is_root();
     let mut stage = Stage::build(root, out)?;
     if !root {
-        out.line(out.paint(Tone::Warning, "Not root: the steps that need the kernel are left out (packets, tampering, drift). Run it with sudo to see them."));
+        out.line(out.paint(
+            Tone::Warning,
+            "Not root: the steps that need the kernel are left out (packets, tampering, drift). Run it with sudo to see them.",
+        ));
     }
     let shown = play(&mut stage, out);
     if args.keep && shown.is_ok() {
@@ -160,7 +163,9 @@ fn short(id: &str) -> &str {
 fn took(entry: &Value) -> String {
     let time = |key: &str| entry.get(key).and_then(Value::as_str).and_then(|t| t.parse::<jiff::Timestamp>().ok());
     match (time("started_at"), time("finished_at")) {
-        (Some(start), Some(end)) => format!("({} changes in {} ms)", entry.get("changes").unwrap_or(&Value::Null), end.duration_since(start).as_millis()),
+        (Some(start), Some(end)) => {
+            format!("({} changes in {} ms)", entry.get("changes").unwrap_or(&Value::Null), end.duration_since(start).as_millis())
+        }
         _ => String::new(),
     }
 }

@@ -99,7 +99,9 @@ fn parse_release(release: &str) -> Option<(u32, u32)> {
 async fn configuration(path: &Path) -> Vec<Check> {
     let config = match Config::load(path) {
         Ok(config) => config,
-        Err(error) => return vec![Check::bad("configuration", chain(&error), "mend the line; pci-segment init writes a commented example")],
+        Err(error) => {
+            return vec![Check::bad("configuration", chain(&error), "mend the line; pci-segment init writes a commented example")];
+        }
     };
     let mut checks = vec![Check::good("configuration", path.display().to_string())];
     checks.extend(interfaces(&config));
@@ -119,14 +121,19 @@ fn interfaces(config: &Config) -> Vec<Check> {
     let check = |name: &String| {
         let there = Path::new("/sys/class/net").join(name).exists();
         let label = format!("interface {name}");
-        if there { Check::good(&label, "exists") } else { Check::bad(&label, "does not exist", &format!("choose from: {}", known_interfaces())) }
+        if there {
+            Check::good(&label, "exists")
+        } else {
+            Check::bad(&label, "does not exist", &format!("choose from: {}", known_interfaces()))
+        }
     };
     config.host.interfaces.iter().map(check).collect()
 }
 
 fn known_interfaces() -> String {
     let Ok(folder) = std::fs::read_dir("/sys/class/net") else { return String::new() };
-    let mut names: Vec<String> = folder.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name != "lo").collect();
+    let mut names: Vec<String> =
+        folder.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name != "lo").collect();
     names.sort();
     names.join(", ")
 }
@@ -156,7 +163,11 @@ async fn database(config: &Config) -> Check {
         let folder = config.database.folder();
         return match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
             Ok(()) => Check::good("database", format!("{} is made at the first start", file.display())),
-            Err(error) => Check::bad("database", format!("cannot write in {}: {error}", folder.display()), "install -d -m 0700 the folder, owned by the controller's user"),
+            Err(error) => Check::bad(
+                "database",
+                format!("cannot write in {}: {error}", folder.display()),
+                "install -d -m 0700 the folder, owned by the controller's user",
+            ),
         };
     }
     match Store::open_read_only(file).await {
@@ -173,7 +184,9 @@ fn token(config: &Config) -> Check {
     let Some(file) = &config.status.token_file else { return Check::good("forge token", "none configured") };
     match crate::secret::Secret::read(file) {
         Ok(_) => Check::good("forge token", file.display().to_string()),
-        Err(error) => Check::bad("forge token", chain(&error), "put a token with commit status rights there, readable by the controller only"),
+        Err(error) => {
+            Check::bad("forge token", chain(&error), "put a token with commit status rights there, readable by the controller only")
+        }
     }
 }
 

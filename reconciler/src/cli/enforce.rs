@@ -16,7 +16,11 @@ pub fn enforce(args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
     let snapshot = files::load(&args.policies.files)?;
     let judgement = judge_snapshot(&snapshot, None, validate::today()?, None);
     let Some(admitted) = judgement.admitted.as_ref() else {
-        out.note(format!("{} errors; pci-segment validate -f {} shows them", judgement.counts().error, args.policies.files.join(" ")));
+        out.note(format!(
+            "{} errors; pci-segment validate -f {} shows them",
+            judgement.counts().error,
+            args.policies.files.join(" ")
+        ));
         return Ok(Exit::Violations);
     };
     if args.failsafe.is_empty() && !args.no_failsafe {

@@ -30,7 +30,10 @@ pub fn explain(args: &ExplainArgs, out: Output) -> anyhow::Result<Exit> {
     let set = reading.set.clone();
     let judgement = admit(reading, &Circumstances { today: validate::today()?, pinned_profile: None, commit: None });
     if !judgement.compliant() {
-        out.note(format!("note: this set is not compliant ({} errors) and would not be enforced; see pci-segment validate", judgement.counts().error));
+        out.note(format!(
+            "note: this set is not compliant ({} errors) and would not be enforced; see pci-segment validate",
+            judgement.counts().error
+        ));
     }
     match &args.flows {
         Some(path) => stream(path, args, &set, out),
@@ -63,7 +66,9 @@ fn sentence(verdict: &Verdict, flow: &Flow, out: Output) -> String {
     match (&verdict.policy, &verdict.rule) {
         (None, _) => format!("{word}: no policy selects this workload for {way}, so nothing is filtered"),
         (Some(policy), Some(rule)) => format!("{word}: policy {policy}, rule {rule}"),
-        (Some(policy), None) => format!("{word}: policy {policy} isolates this workload for {way}, and no rule of any policy allows the flow"),
+        (Some(policy), None) => {
+            format!("{word}: policy {policy} isolates this workload for {way}, and no rule of any policy allows the flow")
+        }
     }
 }
 
@@ -73,7 +78,9 @@ fn stream(path: &std::path::Path, args: &ExplainArgs, set: &PolicySet, out: Outp
     let mut reader = BufReader::new(file);
     for number in 1_u64.. {
         let mut line = String::new();
-        let read = std::io::Read::take(&mut reader, FLOW_LINE_BYTES_MAX).read_line(&mut line).with_context(|| format!("cannot read {}", path.display()))?;
+        let read = std::io::Read::take(&mut reader, FLOW_LINE_BYTES_MAX)
+            .read_line(&mut line)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         if read == 0 {
             break;
         }
@@ -148,7 +155,9 @@ fn protocol_number(name: &str) -> anyhow::Result<u8> {
         "sctp" => policy::net::service::SCTP,
         "icmp" => policy::net::service::ICMP,
         "icmpv6" => policy::net::service::ICMPV6,
-        number => number.parse().with_context(|| format!("protocol {name} is not known; write tcp, udp, sctp, icmp, icmpv6 or a number"))?,
+        number => number
+            .parse()
+            .with_context(|| format!("protocol {name} is not known; write tcp, udp, sctp, icmp, icmpv6 or a number"))?,
     })
 }
 

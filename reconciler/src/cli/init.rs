@@ -16,9 +16,14 @@ static TEMPLATE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../policies-te
 /// A file exists already, or cannot be written.
 pub fn init(args: &InitArgs, out: Output) -> anyhow::Result<Exit> {
     let files = files(&TEMPLATE);
-    let taken: Vec<String> = files.iter().filter(|f| args.directory.join(f.path()).exists()).map(|f| f.path().display().to_string()).collect();
+    let taken: Vec<String> =
+        files.iter().filter(|f| args.directory.join(f.path()).exists()).map(|f| f.path().display().to_string()).collect();
     if !taken.is_empty() && !args.force {
-        anyhow::bail!("{} already has {}; choose another folder, or overwrite with --force", args.directory.display(), taken.join(", "));
+        anyhow::bail!(
+            "{} already has {}; choose another folder, or overwrite with --force",
+            args.directory.display(),
+            taken.join(", ")
+        );
     }
     write(&args.directory)?;
     for file in files {

@@ -130,7 +130,9 @@ fn one_line(error: &anyhow::Error) -> String {
 /// Control characters, terminal escapes and direction marks made visible.
 #[must_use]
 pub fn escape(text: &str) -> String {
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
     if !text.chars().any(hidden) {
         return text.to_owned();
     }

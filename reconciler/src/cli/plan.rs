@@ -48,7 +48,9 @@ async fn make(args: &PlanArgs) -> anyhow::Result<(CommitId, Vec<TargetPlan>)> {
     };
     let commit = match &args.commit {
         None => head,
-        Some(text) => text.parse().ok().with_context(|| format!("--commit {text}: write all digits of a commit id on the branch"))?,
+        Some(text) => {
+            text.parse().ok().with_context(|| format!("--commit {text}: write all digits of a commit id on the branch"))?
+        }
     };
     let snapshot = source.snapshot(&commit).await?;
     let judgement = judge_snapshot(&snapshot, Some(commit), validate::today()?, settings(&config).pinned_profile);
@@ -78,7 +80,13 @@ fn show(commit: CommitId, plans: &[TargetPlan], out: Output) {
     }
     for plan in plans {
         let (creates, deletes) = (plan.create.len(), plan.delete.len());
-        out.line(out.paint(Tone::Strong, &format!("{} ({}): {creates} to put in force, {deletes} to remove, {} unchanged", plan.target, plan.backend, plan.unchanged)));
+        out.line(out.paint(
+            Tone::Strong,
+            &format!(
+                "{} ({}): {creates} to put in force, {deletes} to remove, {} unchanged",
+                plan.target, plan.backend, plan.unchanged
+            ),
+        ));
         for step in &plan.create {
             let before = if step.from.is_empty() { String::new() } else { format!(" (now: {})", step.from) };
             out.line(format!("  {} {}: {}{before}", out.paint(Tone::Good, "+"), step.key, step.to));

@@ -36,7 +36,13 @@ fn show_status(summary: &StatusSummary, out: Output) {
     }
     for row in &summary.enforced {
         let commit = short(&row.commit);
-        out.line(format!("in force     {commit} on {} ({}, generation {}), verified {}", row.target, row.backend, row.generation, when(row.verified_at)));
+        out.line(format!(
+            "in force     {commit} on {} ({}, generation {}), verified {}",
+            row.target,
+            row.backend,
+            row.generation,
+            when(row.verified_at)
+        ));
     }
     if let Some(pass) = &summary.last_pass {
         let commit = pass.commit.as_deref().map_or("-", short);
@@ -45,10 +51,17 @@ fn show_status(summary: &StatusSummary, out: Output) {
             out.line(format!("             {}", super::output::escape(&pass.reason)));
         }
     }
-    let drift = if summary.open_drift == 0 { "none".to_owned() } else { out.paint(Tone::Bad, &format!("{} open; see pci-segment drift", summary.open_drift)) };
+    let drift = if summary.open_drift == 0 {
+        "none".to_owned()
+    } else {
+        out.paint(Tone::Bad, &format!("{} open; see pci-segment drift", summary.open_drift))
+    };
     out.line(format!("drift        {drift}"));
     out.line(format!("statuses     {} waiting, {} given up", summary.outbox.queued, summary.outbox.dead));
-    out.line(format!("webhook      {}", summary.last_delivery.map_or_else(|| "no delivery yet".to_owned(), |at| format!("last delivery {}", when(at)))));
+    out.line(format!(
+        "webhook      {}",
+        summary.last_delivery.map_or_else(|| "no delivery yet".to_owned(), |at| format!("last delivery {}", when(at)))
+    ));
     out.line(format!("audit log    {} rows, head {}", summary.audit.size, short(&summary.audit.head)));
 }
 
@@ -66,7 +79,14 @@ pub fn history(args: &HistoryArgs, out: Output) -> anyhow::Result<Exit> {
     let cells = |row: &HistoryEntry| {
         let commit = row.commit.as_deref().map_or("-", short).to_owned();
         let what = if row.rule_ids.is_empty() { row.reason.clone() } else { row.rule_ids.join(" ") };
-        vec![row.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string(), commit, painted_plain(row.outcome), row.changes.to_string(), row.subject.clone().unwrap_or_default(), what]
+        vec![
+            row.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            commit,
+            painted_plain(row.outcome),
+            row.changes.to_string(),
+            row.subject.clone().unwrap_or_default(),
+            what,
+        ]
     };
     out.table(&["when (UTC)", "commit", "outcome", "changes", "subject", "why"], rows.iter().map(cells).collect());
     Ok(Exit::Done)
@@ -88,9 +108,20 @@ pub fn drift(args: &DriftArgs, out: Output) -> anyhow::Result<Exit> {
         let cells = |row: &crate::store::DriftEntry| {
             let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let ended = row.resolution.map_or("open", crate::store::Resolution::word).to_owned();
-            vec![row.first_seen.strftime("%Y-%m-%d %H:%M:%S").to_string(), row.target.clone(), row.kind.word().to_owned(), row.key.clone(), side(&row.expected), side(&row.observed), ended]
+            vec![
+                row.first_seen.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+                row.target.clone(),
+                row.kind.word().to_owned(),
+                row.key.clone(),
+                side(&row.expected),
+                side(&row.observed),
+                ended,
+            ]
         };
-        out.table(&["first seen (UTC)", "target", "kind", "key", "expected", "observed", "resolution"], rows.iter().map(cells).collect());
+        out.table(
+            &["first seen (UTC)", "target", "kind", "key", "expected", "observed", "resolution"],
+            rows.iter().map(cells).collect(),
+        );
     }
     Ok(if open { Exit::Violations } else { Exit::Done })
 }

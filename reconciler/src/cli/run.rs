@@ -66,7 +66,8 @@ fn log_to_stderr(format: LogFormat, out: Output) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("PCI_SEGMENT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Human => builder.with_ansi(out.colour()).try_init(),

@@ -59,7 +59,8 @@ impl<S: Source> World<'_, S> {
         let Some(target) = self.targets.get_mut(index) else { return Ok(()) };
         // One target at a time: `apply_all` works on a slice that begins with it.
         let mut one = World { targets: std::slice::from_mut(target), settled: self.settled, restored: self.restored, ..*self };
-        let enforced = one.apply_all(pass, &plans).await.inspect_err(|trouble| tracing::error!("drift is not healed: {}", chain(trouble)))?;
+        let enforced =
+            one.apply_all(pass, &plans).await.inspect_err(|trouble| tracing::error!("drift is not healed: {}", chain(trouble)))?;
         let end = PassEnd { enforced, changes, ..PassEnd::of(Recorded::InForce, "drift healed", (self.clock)()) };
         self.store.close_pass(pass, end).await?;
         self.store.note_drift(name, Vec::new(), Some(Resolution::Healed), (self.clock)()).await?;

@@ -57,7 +57,10 @@ impl<S: Source> World<'_, S> {
                 None => fresh.push(info),
             }
         }
-        let pending = fresh.iter().filter(|info| info.id == head).map(|info| self.settings.status(info.id, StatusState::Pending, "being validated"));
+        let pending = fresh
+            .iter()
+            .filter(|info| info.id == head)
+            .map(|info| self.settings.status(info.id, StatusState::Pending, "being validated"));
         let new = fresh.iter().map(|info| NewCommit { info: info.clone(), git_ref: self.settings.git_ref.clone(), came });
         let attempts = if fresh.is_empty() {
             Vec::new()
@@ -71,7 +74,9 @@ impl<S: Source> World<'_, S> {
         match (known, verdict) {
             (Some(record), _) => self.again(head, record).await,
             (None, Some(judged)) => Ok(judged),
-            (None, None) => Ok(Judged::Rejected(Rejection { reason: "nothing was judged".to_owned(), findings: 0, rule_ids: Vec::new() })),
+            (None, None) => {
+                Ok(Judged::Rejected(Rejection { reason: "nothing was judged".to_owned(), findings: 0, rule_ids: Vec::new() }))
+            }
         }
     }
 

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::judge::Rejection;
 use super::{ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, Outcome, Source, StatusState, TargetPlan, Trouble, World};
-use crate::store::{EndedPass, EnforcedNow, Ensure, NewStep, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, StepEnd, StepState, Verdict, Why};
+use crate::store::{
+    EndedPass, EnforcedNow, Ensure, NewStep, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, StepEnd, StepState, Verdict, Why,
+};
 
 impl<S: Source> World<'_, S> {
     /// Sets every target's candidate, or none.
@@ -41,7 +43,10 @@ impl<S: Source> World<'_, S> {
                 continue;
             }
             let short = head.short();
-            return Ok(Some(format!("{short} on {}: {excess}; release exactly this plan with pci-segment confirm {hash} --reason …", target.name())));
+            return Ok(Some(format!(
+                "{short} on {}: {excess}; release exactly this plan with pci-segment confirm {hash} --reason …",
+                target.name()
+            )));
         }
         Ok(None)
     }
@@ -66,7 +71,12 @@ impl<S: Source> World<'_, S> {
         } else {
             let pass = self.open(head, base, plans, why, started).await?;
             let enforced = self.apply_all(pass, plans).await?;
-            let end = PassEnd { enforced, changes: changes as u64, status: Some(status), ..PassEnd::of(Recorded::InForce, "", (self.clock)()) };
+            let end = PassEnd {
+                enforced,
+                changes: changes as u64,
+                status: Some(status),
+                ..PassEnd::of(Recorded::InForce, "", (self.clock)())
+            };
             self.store.close_pass(pass, end).await?;
         }
         self.adopt().await?;
@@ -156,7 +166,12 @@ impl<S: Source> World<'_, S> {
         let mut rows = Vec::with_capacity(plans.len());
         for plan in plans {
             let generation = self.store.enforced(plan.backend, &plan.target).await?.map_or(0, |row| row.generation);
-            rows.push(EnforcedNow { backend: plan.backend.to_owned(), target: plan.target.clone(), desired_hash: plan.desired_hash.0, generation });
+            rows.push(EnforcedNow {
+                backend: plan.backend.to_owned(),
+                target: plan.target.clone(),
+                desired_hash: plan.desired_hash.0,
+                generation,
+            });
         }
         Ok(rows)
     }
@@ -189,27 +204,54 @@ impl<S: Source> World<'_, S> {
     }
 
     /// The head's plan waits for a person.
-    pub(super) async fn hold_plan(&mut self, head: CommitId, reason: &str, plans: &[TargetPlan], started: Timestamp) -> Result<Outcome, Trouble> {
+    pub(super) async fn hold_plan(
+        &mut self,
+        head: CommitId,
+        reason: &str,
+        plans: &[TargetPlan],
+        started: Timestamp,
+    ) -> Result<Outcome, Trouble> {
         self.discard();
         let status = Some(self.settings.status(head, StatusState::Pending, reason));
-        self.end(Some(head), Some(evidence(plans)), PassEnd { status, ..PassEnd::of(Recorded::Held, reason, (self.clock)()) }, started).await?;
+        self.end(
+            Some(head),
+            Some(evidence(plans)),
+            PassEnd { status, ..PassEnd::of(Recorded::Held, reason, (self.clock)()) },
+            started,
+        )
+        .await?;
         Ok(Outcome::Held { reason: reason.to_owned() })
     }
 
     pub(super) async fn rejected(&mut self, head: CommitId, rejection: Rejection, started: Timestamp) -> Result<Outcome, Trouble> {
         let Rejection { reason, findings, rule_ids } = rejection;
-        self.end(Some(head), None, PassEnd { findings, rule_ids, ..PassEnd::of(Recorded::Rejected, &reason, (self.clock)()) }, started).await?;
+        self.end(
+            Some(head),
+            None,
+            PassEnd { findings, rule_ids, ..PassEnd::of(Recorded::Rejected, &reason, (self.clock)()) },
+            started,
+        )
+        .await?;
         Ok(self.settle(head, Outcome::Rejected { commit: head, reason }))
     }
 
-    pub(super) async fn inexpressible(&mut self, head: CommitId, problems: &[Unsupported], started: Timestamp) -> Result<Outcome, Trouble> {
+    pub(super) async fn inexpressible(
+        &mut self,
+        head: CommitId,
+        problems: &[Unsupported],
+        started: Timestamp,
+    ) -> Result<Outcome, Trouble> {
         let reason = problems.first().map_or_else(String::new, |p| format!("{}: {}", p.backend, p.message));
         let findings: Vec<_> = problems.iter().map(policy::rules::from_unsupported).collect();
         let rule = findings.first().map_or_else(String::new, |finding| finding.rule_id.to_owned());
         let findings = serde_json::to_value(findings).unwrap_or_default();
         let status = self.settings.status(head, StatusState::Failure, &reason);
         self.record(head, Verdict::Inexpressible, findings, vec![rule.clone()], Some(status)).await?;
-        let end = PassEnd { findings: problems.len() as u64, rule_ids: vec![rule], ..PassEnd::of(Recorded::Inexpressible, &reason, (self.clock)()) };
+        let end = PassEnd {
+            findings: problems.len() as u64,
+            rule_ids: vec![rule],
+            ..PassEnd::of(Recorded::Inexpressible, &reason, (self.clock)())
+        };
         self.end(Some(head), None, end, started).await?;
         Ok(self.settle(head, Outcome::Inexpressible { commit: head, reason }))
     }
@@ -228,7 +270,13 @@ pub(crate) fn memory_name(target: &str) -> String {
 }
 
 fn steps(plan: &TargetPlan, why: Why) -> Vec<NewStep> {
-    let step = |key: &str, ensure| NewStep { backend: plan.backend.to_owned(), target: plan.target.clone(), key: key.to_owned(), ensure, why };
+    let step = |key: &str, ensure| NewStep {
+        backend: plan.backend.to_owned(),
+        target: plan.target.clone(),
+        key: key.to_owned(),
+        ensure,
+        why,
+    };
     let present = plan.create.iter().map(|s| step(&s.key, Ensure::Present));
     let absent = plan.delete.iter().map(|s| step(&s.key, Ensure::Absent));
     present.chain(absent).chain(plan.damage.iter().map(|d| step(&d.key, Ensure::Present))).collect()

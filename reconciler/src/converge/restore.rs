@@ -31,7 +31,10 @@ impl<S: Source> World<'_, S> {
             }
         };
         let Some(admitted) = admitted else {
-            let reason = format!("{} is in force, but this version would not admit it; drift is not measured until a newer commit is in force", base.short());
+            let reason = format!(
+                "{} is in force, but this version would not admit it; drift is not measured until a newer commit is in force",
+                base.short()
+            );
             self.hold(Some(base), &reason, started).await?;
             return Ok(());
         };

@@ -87,7 +87,11 @@ pub trait Backend: Send {
     /// What is there.
     fn observe(&mut self) -> impl Future<Output = Result<Observed<Self::Key, Self::Rule>, BackendError>> + Send;
     /// Makes it so: all of `desired` is in force afterwards and was read back, or nothing has changed. Returns the generation.
-    fn apply(&mut self, desired: &BTreeMap<Self::Key, Self::Rule>, digest: Digest) -> impl Future<Output = Result<u64, BackendError>> + Send;
+    fn apply(
+        &mut self,
+        desired: &BTreeMap<Self::Key, Self::Rule>,
+        digest: Digest,
+    ) -> impl Future<Output = Result<u64, BackendError>> + Send;
     /// A key in words, stable: records are filed under it.
     fn key_text(key: &Self::Key) -> String;
     /// A rule in words.

@@ -113,7 +113,8 @@ async fn carry_out(order: Order, who: String, store: &Store, wake: &Notify) -> R
     if !hexadecimal || why.trim().is_empty() {
         return Reply { ok: false, message: "a reason and at least 12 hexadecimal digits are needed".to_owned() };
     }
-    let switch = Switch { name: name.to_owned(), value: value.to_ascii_lowercase(), who, why, set_at: Timestamp::now(), until: None };
+    let switch =
+        Switch { name: name.to_owned(), value: value.to_ascii_lowercase(), who, why, set_at: Timestamp::now(), until: None };
     match store.switch_set(switch).await {
         Ok(()) => {
             wake.notify_one();

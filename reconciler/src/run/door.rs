@@ -31,7 +31,12 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<JoinHand
             tracing::error!("the HTTP door closed: {error}");
         }
     });
-    let operators = control::serve(controller.config.database.folder(), controller.store.clone(), controller.wake.clone(), controller.stop.clone())?;
+    let operators = control::serve(
+        controller.config.database.folder(),
+        controller.store.clone(),
+        controller.wake.clone(),
+        controller.stop.clone(),
+    )?;
     Ok(vec![http, operators])
 }
 
@@ -42,10 +47,15 @@ fn router(controller: &Controller) -> anyhow::Result<Router> {
         .with_state(controller.store.clone());
     let Some(github) = &controller.config.webhooks.github else { return Ok(probes) };
     let file = &github.secret_file;
-    let text = std::fs::read_to_string(file).with_context(|| format!("webhooks.github.secret_file: cannot read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("webhooks.github.secret_file: cannot read {}", file.display()))?;
     let secrets = Secrets::parse(&text).with_context(|| format!("webhooks.github.secret_file: {}", file.display()))?;
     let settings = webhook::Settings { secrets, reference: controller.settings.git_ref.clone() };
-    let inbox = Arc::new(StoreInbox { store: controller.store.clone(), wake: controller.wake.clone(), git_ref: controller.settings.git_ref.clone() });
+    let inbox = Arc::new(StoreInbox {
+        store: controller.store.clone(),
+        wake: controller.wake.clone(),
+        git_ref: controller.settings.git_ref.clone(),
+    });
     Ok(probes.merge(webhook::router(settings, inbox)))
 }
 
@@ -55,7 +65,9 @@ async fn ready(State(store): State<Store>) -> (StatusCode, String) {
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("database: {error}\n")),
         Ok(summary) => match summary.last_pass {
             None => (StatusCode::SERVICE_UNAVAILABLE, "the first trip has not ended\n".to_owned()),
-            Some(pass) if pass.outcome == Some(store::Outcome::Failed) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", pass.reason)),
+            Some(pass) if pass.outcome == Some(store::Outcome::Failed) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", pass.reason))
+            }
             Some(_) => (StatusCode::OK, "ready\n".to_owned()),
         },
     }

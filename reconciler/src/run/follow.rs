@@ -108,7 +108,9 @@ fn announce(last: &mut Option<Outcome>, outcome: Outcome) {
     match &outcome {
         Outcome::InForce { commit, changes } => tracing::info!(%commit, changes, "in force"),
         Outcome::Rejected { commit, reason } => tracing::warn!(%commit, "rejected, the last good commit stays enforced: {reason}"),
-        Outcome::Inexpressible { commit, reason } => tracing::warn!(%commit, "cannot be enforced exactly, the last good commit stays enforced: {reason}"),
+        Outcome::Inexpressible { commit, reason } => {
+            tracing::warn!(%commit, "cannot be enforced exactly, the last good commit stays enforced: {reason}")
+        }
         Outcome::Held { reason } => tracing::warn!("held, the last good commit stays enforced: {reason}"),
     }
     *last = Some(outcome);

@@ -39,7 +39,8 @@ fn configured(direction: Direction, peers: &[FailsafePeer]) -> anyhow::Result<Ve
     let mut out = Vec::new();
     for entry in peers {
         for (address, length) in &entry.peers {
-            let peer = Cidr::new(*address, *length).with_context(|| format!("host.failsafe: {address}/{length} has host bits set"))?;
+            let peer =
+                Cidr::new(*address, *length).with_context(|| format!("host.failsafe: {address}/{length} has host bits set"))?;
             out.push((direction, entry.protocol, entry.port, peer));
         }
     }
@@ -79,7 +80,9 @@ fn host_of(url: &str) -> Option<(String, u16)> {
         gix::url::Scheme::Http => 80,
         gix::url::Scheme::Ssh => 22,
         gix::url::Scheme::Git => 9418,
-        gix::url::Scheme::File | gix::url::Scheme::Ext | gix::url::Scheme::Helper(_) | gix::url::Scheme::HelperUrl(_) => return None,
+        gix::url::Scheme::File | gix::url::Scheme::Ext | gix::url::Scheme::Helper(_) | gix::url::Scheme::HelperUrl(_) => {
+            return None;
+        }
     };
     Some((host, url.port.unwrap_or(default)))
 }

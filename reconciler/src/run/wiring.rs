@@ -65,11 +65,13 @@ fn credentials(given: Option<&CredentialsConfig>) -> anyhow::Result<Credentials>
     let Some(given) = given else { return Ok(Credentials::None) };
     match (&given.password_file, &given.ssh_key_file) {
         (Some(_), Some(_)) => bail!("source.credentials has a password_file and an ssh_key_file; keep one"),
-        (Some(file), None) => {
-            Ok(Credentials::Password { username: given.username.clone().unwrap_or_else(|| "git".to_owned()), password_file: file.clone() })
-        }
+        (Some(file), None) => Ok(Credentials::Password {
+            username: given.username.clone().unwrap_or_else(|| "git".to_owned()),
+            password_file: file.clone(),
+        }),
         (None, Some(key)) => {
-            let known = given.known_hosts_file.clone().context("source.credentials.known_hosts_file is needed with ssh_key_file")?;
+            let known =
+                given.known_hosts_file.clone().context("source.credentials.known_hosts_file is needed with ssh_key_file")?;
             Ok(Credentials::SshKey { ssh_key_file: key.clone(), known_hosts_file: known })
         }
         (None, None) => bail!("source.credentials names neither password_file nor ssh_key_file"),
@@ -122,7 +124,11 @@ pub(super) fn forge(config: &Config) -> anyhow::Result<AnyForge> {
         ForgeName::Github => {
             let repository = config.status.repository.as_ref().context("status.repository is needed")?;
             let token_file: PathBuf = config.status.token_file.clone().context("status.token_file is needed")?;
-            let github = GitHub::new(GitHubConfig { api_url: config.status.api_url.clone(), repository: repository.as_str().to_owned(), token_file })?;
+            let github = GitHub::new(GitHubConfig {
+                api_url: config.status.api_url.clone(),
+                repository: repository.as_str().to_owned(),
+                token_file,
+            })?;
             Ok(AnyForge::GitHub(Box::new(github)))
         }
     }

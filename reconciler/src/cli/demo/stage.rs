@@ -35,7 +35,11 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn build(root: bool, out: Output) -> anyhow::Result<Self> {
-        let sandbox = if root { Some(Sandbox::build("demo").context("cannot build the sandbox network; needed: root and iproute2")?) } else { None };
+        let sandbox = if root {
+            Some(Sandbox::build("demo").context("cannot build the sandbox network; needed: root and iproute2")?)
+        } else {
+            None
+        };
         let folder = match &sandbox {
             Some(sandbox) => sandbox.folder().to_owned(),
             None => std::env::temp_dir().join(format!("pci-segment-demo{}", std::process::id())),
@@ -94,7 +98,8 @@ impl Stage {
                 Err(e) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => Answer::No,
                 Err(e) => return Err(e).with_context(|| format!("cannot try {from} to port {port}")),
             };
-            let word = if answered == Answer::Yes { self.out.paint(Tone::Good, "answers") } else { self.out.paint(Tone::Bad, "blocked") };
+            let word =
+                if answered == Answer::Yes { self.out.paint(Tone::Good, "answers") } else { self.out.paint(Tone::Bad, "blocked") };
             self.out.line(format!("   {who:<23} {:<12} -> TCP {port:<5} {word}", from.to_string()));
             if answered != *expected {
                 bail!("that is not what the policies say: {from} to TCP {port} should be {expected:?}");
@@ -162,7 +167,12 @@ impl Stage {
         Ok(rows.as_array().cloned().unwrap_or_default())
     }
 
-    fn wait<T>(&mut self, patience: Duration, what: &str, mut look: impl FnMut(&Self) -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    fn wait<T>(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        mut look: impl FnMut(&Self) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
         let start = Instant::now();
         loop {
             // The database may not be there yet; that is not an answer.
@@ -226,7 +236,11 @@ impl Stage {
         out.line("");
         out.line(format!("kept: {}", self.folder.display()));
         out.line(format!("      sudo nsenter --net=/run/netns/{} bash", sandbox.host.name()));
-        out.line(format!("      remove it with: sudo ip netns delete {}; sudo ip netns delete {}", sandbox.host.name(), sandbox.peers.name()));
+        out.line(format!(
+            "      remove it with: sudo ip netns delete {}; sudo ip netns delete {}",
+            sandbox.host.name(),
+            sandbox.peers.name()
+        ));
     }
 }
 

@@ -23,7 +23,12 @@ pub(super) fn print(judgement: &Judgement, snapshot: &Snapshot, out: Output) {
 
 fn summary(judgement: &Judgement, out: Output) -> String {
     let counts = judgement.counts();
-    let read = format!("{} in {}, profile {}", counted(judgement.policies, "policy", "policies"), counted(judgement.files, "file", "files"), judgement.profile.name());
+    let read = format!(
+        "{} in {}, profile {}",
+        counted(judgement.policies, "policy", "policies"),
+        counted(judgement.files, "file", "files"),
+        judgement.profile.name()
+    );
     let skipped = if judgement.skipped > 0 { format!(", {} skipped", judgement.skipped) } else { String::new() };
     let found = format!("{}, {}", counted(counts.error, "error", "errors"), counted(counts.warning, "warning", "warnings"));
     let not_run = match judgement.not_run.len() {
@@ -70,7 +75,12 @@ fn witness_text(witness: &policy::finding::Witness) -> String {
     let value = serde_json::to_value(witness).unwrap_or_default();
     let part = |key: &str| value.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
     let service = part("port").unwrap_or_else(|| format!("type {}", part("icmp_type").unwrap_or_default()));
-    format!("{} -> {} {} {service}", part("source").unwrap_or_default(), part("destination").unwrap_or_default(), part("protocol").unwrap_or_default())
+    format!(
+        "{} -> {} {} {service}",
+        part("source").unwrap_or_default(),
+        part("destination").unwrap_or_default(),
+        part("protocol").unwrap_or_default()
+    )
 }
 
 /// The source line and a caret under the column.
