@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sqlx::error::BoxDynError;
+use sqlx::migrate::{Migration, MigrationSource, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 
 use super::tx::{Log, Tx};
 use super::{Error, to_ns};
@@ -20,7 +22,20 @@ const SCHEMA_VERSION: i64 = 1;
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 const READERS_MAX: u32 = 4;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+/// The schema's history, oldest first. Embedded by hand: sqlx's macro would build SQLite a second time for the build itself.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "store", include_str!("../../../migrations/0001_store.sql"))];
+
+#[derive(Debug)]
+struct Embedded;
+
+impl MigrationSource<'static> for Embedded {
+    fn resolve(self) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Migration>, BoxDynError>> + Send>> {
+        let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
+            Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        };
+        Box::pin(async move { Ok(MIGRATIONS.into_iter().map(migration).collect()) })
+    }
+}
 
 /// What the writing connection must answer. Asked for when it is opened, read back here.
 const SETTINGS: [(&str, &str, &str); 9] = [
@@ -117,7 +132,8 @@ pub(super) async fn connect_writer(file: &Arc<Path>, origin: &str, now: Timestam
     let mut connection = write_options(file).connect().await.map_err(opening)?;
     check_library(&mut connection).await?;
     check_settings(&mut connection).await?;
-    MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(Error::Migrate)?;
+    let migrator = Migrator::new(Embedded).await.map_err(Error::Migrate)?;
+    migrator.run_direct(None, &mut connection, false).await.map_err(Error::Migrate)?;
     let sound: String = ask(&mut connection, "PRAGMA quick_check(1)").await.map_err(opening)?;
     if sound != "ok" {
         return Err(Error::Damaged(sound));
