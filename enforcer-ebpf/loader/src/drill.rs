@@ -17,7 +17,8 @@ use crate::{
     sys::{self, Plain},
 };
 
-/// Deletes one prefix from the tables in force below `root`; answers which. The host is stricter afterwards, never more open.
+/// Deletes one prefix from the tables in force below `root`; answers which. A shorter prefix around it, if there is one, decides
+/// for its addresses from then on.
 ///
 /// # Errors
 /// If nothing is in force there, or the kernel refuses.
