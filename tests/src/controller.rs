@@ -18,7 +18,8 @@ pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let me = std::env::current_exe().unwrap();
-        let profile = me.ancestors().find(|folder| folder.join("deps").is_dir()).expect("test binaries lie below a profile's folder");
+        let profile =
+            me.ancestors().find(|folder| folder.join("deps").is_dir()).expect("test binaries lie below a profile's folder");
         let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
         cargo.args(["build", "--quiet", "--package", "pci-segment", "--bin", "pci-segment"]);
         cargo.arg("--target-dir").arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -86,7 +87,12 @@ impl<'a> Controller<'a> {
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.join("controller.log")).unwrap();
         let mut command = Command::new(binary());
-        command.args(["run", "-c", "pci-segment.yaml"]).current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .args(["run", "-c", "pci-segment.yaml"])
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         self.child = Some(match self.sandbox {
             Some(sandbox) => sandbox.host.run(move || command.spawn()).unwrap(),
             None => command.spawn().unwrap(),

@@ -44,7 +44,8 @@ impl ForgeStandIn {
         let router = Router::new().route("/repos/{owner}/{repo}/statuses/{sha}", post(take)).with_state(memory.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), router).await.unwrap() });
+            runtime
+                .block_on(async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), router).await.unwrap() });
         });
         Self { address, memory }
     }
@@ -53,6 +54,25 @@ impl ForgeStandIn {
     #[must_use]
     pub fn api_url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The configuration that reports to it; writes the token below `folder`.
+    #[must_use]
+    pub fn configuration(&self, folder: &std::path::Path) -> String {
+        let token = folder.join("forge-token");
+        std::fs::write(&token, "forge-token-canary\n").unwrap();
+        std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        format!(
+            "status: {{ forge: github, api_url: \"{}\", repository: acme/policies, token_file: {} }}\n",
+            self.api_url(),
+            token.display()
+        )
+    }
+
+    /// The states posted for a commit, in order.
+    #[must_use]
+    pub fn states(&self, sha: &str) -> Vec<String> {
+        self.posted(sha).into_iter().map(|posted| posted.state).collect()
     }
 
     /// Everything posted for a commit, in order.

@@ -6,10 +6,16 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test kit fails by panicking")]
 
 mod controller;
+mod delivery;
 mod forge;
+mod ping;
+mod scene;
 
 pub use controller::{Controller, Options, binary, run};
+pub use delivery::{WEBHOOK_SECRET, deliver, get, push_body, signature};
 pub use forge::{ForgeStandIn, Posted};
+pub use ping::pings;
+pub use scene::{BASTION, DATABASE_PORT, MONITOR, NEIGHBOUR, OTHER_PORT, Scene, echoes, policy, write_template};
 
 /// Whether the kernel tests can run. Says so when they cannot; in CI that is a failure.
 #[must_use]

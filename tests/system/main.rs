@@ -1,0 +1,14 @@
+//! The system tests: the product as a whole, on a real kernel, a real repository and a real database.
+//!
+//! Names are sentences; where one begins with a letter and a number, it is a case of the project's list of faults.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod push;
