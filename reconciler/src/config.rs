@@ -394,7 +394,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        for cloud in &self.clouds {
+        if let Some(cloud) = self.clouds.first() {
             return Err(refuse_cloud(&cloud.provider));
         }
         if !(1..=100).contains(&self.limits.change_percent) {

@@ -1,6 +1,6 @@
 //! The only place that prints. Text from repositories and kernels is escaped here, so that a file name cannot steer a terminal.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line's output module")]
+#![expect(clippy::print_stderr, reason = "the command line's output module")]
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};

@@ -101,7 +101,7 @@ impl TryFrom<String> for BranchName {
 }
 
 /// A folder inside the repository; `.` is its top.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PolicyFolder(String);
 
@@ -110,12 +110,6 @@ impl PolicyFolder {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Default for PolicyFolder {
-    fn default() -> Self {
-        Self(String::new())
     }
 }
 

@@ -109,7 +109,7 @@ fn announce(last: &mut Option<Outcome>, outcome: Outcome) {
         Outcome::InForce { commit, changes } => tracing::info!(%commit, changes, "in force"),
         Outcome::Rejected { commit, reason } => tracing::warn!(%commit, "rejected, the last good commit stays enforced: {reason}"),
         Outcome::Inexpressible { commit, reason } => {
-            tracing::warn!(%commit, "cannot be enforced exactly, the last good commit stays enforced: {reason}")
+            tracing::warn!(%commit, "cannot be enforced exactly, the last good commit stays enforced: {reason}");
         }
         Outcome::Held { reason } => tracing::warn!("held, the last good commit stays enforced: {reason}"),
     }
