@@ -21,7 +21,7 @@ use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
 pub use self::judge::judge_snapshot;
-pub(crate) use self::pass::{chain, memory_name};
+pub(crate) use self::pass::memory_name;
 pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
 pub use self::target::{Backend, BackendError, Boxed, Deviation, Difference, Lowered, Managed, Observed, Step, Target, TargetPlan};
 

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod backend;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod converge;

@@ -159,7 +159,7 @@ impl Controller {
 
     /// The start failed after the store was open: a row says so.
     async fn could_not_start(&self, error: anyhow::Error) -> anyhow::Error {
-        let reason = crate::converge::chain(error.as_ref());
+        let reason = crate::chain::chain(error.as_ref());
         let _ = self.note(kind::STORE_ERROR, serde_json::json!({ "reason": reason, "doing": "start" })).await;
         follow::record_failure(&self.store, &self.settings, None, &reason).await;
         error

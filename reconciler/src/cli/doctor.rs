@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::output::{Output, Tone, escape};
 use super::{DoctorArgs, Exit, Format, run};
+use crate::chain::chain;
 use crate::config::{Config, ForgeName};
-use crate::converge::{Head, Source as _, chain};
+use crate::converge::{Head, Source as _};
 use crate::run::git_config;
 use crate::source::git::GitSource;
 use crate::store::Store;

@@ -135,7 +135,7 @@ pub fn verify(args: &VerifyArgs, out: Output) -> anyhow::Result<Exit> {
     let report = run::runtime()?.block_on(async {
         match Store::open_read_only(&file).await {
             Ok(store) => store.verify_log(Options::default()).await,
-            Err(error) => Report::unreadable(crate::converge::chain(&error)),
+            Err(error) => Report::unreadable(crate::chain::chain(&error)),
         }
     });
     if args.records.format == Format::Json {

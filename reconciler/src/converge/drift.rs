@@ -1,7 +1,7 @@
 //! Drift: what is enforced differs from what should be, and no commit explains it.
 
-use super::pass::chain;
 use super::{Deviation, Difference, Source, TargetPlan, Trouble, World};
+use crate::chain::chain;
 use crate::store::{DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolution, Why};
 
 /// Compares every target with what should be in force and writes down what differs; in mode heal, puts it back. Returns how many

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::judge::Rejection;
 use super::{ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, Outcome, Source, StatusState, TargetPlan, Trouble, World};
+use crate::chain::chain;
 use crate::store::{
     EndedPass, EnforcedNow, Ensure, NewStep, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, StepEnd, StepState, Verdict, Why,
 };
@@ -290,16 +291,4 @@ fn evidence(plans: &[TargetPlan]) -> Plan {
     };
     let json = serde_json::to_string(&serde_json::json!({ "targets": plans })).unwrap_or_default();
     Plan { json, desired_hash: digest(|p| p.desired_hash.0), observed_hash: digest(|p| p.observed_hash.0) }
-}
-
-/// An error and its causes on one line, for a record.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -13,6 +13,7 @@ use reqwest::{Client, Url, redirect};
 use serde::Serialize;
 
 use super::cut;
+use crate::chain::chain;
 use crate::converge::{CommitStatus, Forge, ReportError, StatusState};
 use crate::secret::Secret;
 
@@ -22,6 +23,8 @@ const DESCRIPTION_BYTES_MAX: usize = 140;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// An answer we read at most; a status has about 2 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// A longer cause says nothing more.
+const CAUSE_BYTES_MAX: usize = 500;
 const API_VERSION: &str = "2022-11-28";
 
 /// Where statuses go and how we prove who we are.
@@ -75,7 +78,9 @@ impl GitHub {
             .timeout(CALL_TIMEOUT)
             .user_agent(concat!("pci-segment/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| wrong("status.api_url", format!("the TLS client cannot be set up ({})", chain(&error))))?;
+            .map_err(|error| {
+                wrong("status.api_url", format!("the TLS client cannot be set up ({})", cut(&chain(&error), CAUSE_BYTES_MAX)))
+            })?;
         Ok(Self { client, statuses, token_file: config.token_file })
     }
 
@@ -110,7 +115,8 @@ impl GitHub {
     }
 
     fn authorization(&self) -> Result<HeaderValue, ReportError> {
-        let token = Secret::read(&self.token_file).map_err(|error| ReportError::Paused { reason: chain(&error) })?;
+        let token =
+            Secret::read(&self.token_file).map_err(|error| ReportError::Paused { reason: cut(&chain(&error), CAUSE_BYTES_MAX) })?;
         let text = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()));
         let mut value = HeaderValue::from_str(&text)
             .map_err(|_| ReportError::Paused { reason: "status.token_file holds characters a header cannot have".into() })?;
@@ -135,14 +141,12 @@ fn word(state: StatusState) -> &'static str {
 }
 
 fn again(error: &reqwest::Error) -> ReportError {
-    let reason =
-        if error.is_timeout() { "no answer within 10 s".to_owned() } else { format!("cannot reach the forge: {}", chain(error)) };
+    let reason = if error.is_timeout() {
+        "no answer within 10 s".to_owned()
+    } else {
+        format!("cannot reach the forge: {}", cut(&chain(error), CAUSE_BYTES_MAX))
+    };
     ReportError::Again { reason, after: None }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-    cut(&causes.collect::<Vec<_>>().join(": "), 500)
 }
 
 fn wrong(key: &'static str, problem: impl Into<String>) -> ConfigError {

@@ -120,7 +120,7 @@ async fn carry_out(order: Order, who: String, store: &Store, wake: &Notify) -> R
             wake.notify_one();
             Reply { ok: true, message: format!("{name} is {value}; looking now") }
         }
-        Err(error) => Reply { ok: false, message: crate::converge::chain(&error) },
+        Err(error) => Reply { ok: false, message: crate::chain::chain(&error) },
     }
 }
 

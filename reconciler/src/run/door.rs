@@ -103,7 +103,7 @@ impl Inbox for StoreInbox {
                 received: jiff::Timestamp::now(),
                 ignored,
             };
-            let kept = self.store.keep_delivery(row).await.map_err(|error| InboxError(crate::converge::chain(&error)))?;
+            let kept = self.store.keep_delivery(row).await.map_err(|error| InboxError(crate::chain::chain(&error)))?;
             if matters && kept == store::Kept::New {
                 self.wake.notify_one();
             }

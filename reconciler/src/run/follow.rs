@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use rand::RngExt as _;
 
 use super::Controller;
-use crate::converge::{Outcome, Settings, Trouble, chain, check_drift, converge};
+use crate::chain::chain;
+use crate::converge::{Outcome, Settings, Trouble, check_drift, converge};
 use crate::store::{self, Came, EndedPass, Outcome as Recorded, PassEnd, Store};
 
 /// First wait after a failed trip; doubles.

@@ -57,7 +57,7 @@ pub(super) async fn send(forge: AnyForge, store: Store, stop: CancellationToken)
         match drain(&forge, &store).await {
             Ok(Sent::All) => paused_until = None,
             Ok(Sent::Paused) => paused_until = Some(tokio::time::Instant::now() + PAUSE),
-            Err(error) => tracing::error!("cannot work on the outbox: {}", crate::converge::chain(&error)),
+            Err(error) => tracing::error!("cannot work on the outbox: {}", crate::chain::chain(&error)),
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use pci_segment::chain::chain;
 use pci_segment::converge::Source as _;
 use pci_segment::source::git::{GitConfig, GitSource};
 use policy::snapshot::Entry;
 
-use crate::support::{World, chain, git_in, head};
+use crate::support::{World, git_in, head};
 
 #[tokio::test]
 async fn g01_links_submodules_executables_and_odd_modes_are_entries_of_their_kind() {

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use pci_segment::chain::chain;
 use pci_segment::converge::{Head, Source as _};
 use pci_segment::source::git::{Credentials, GitConfig, GitSource};
 use policy::snapshot::Entry;
 
 use crate::http_server::GitServer;
-use crate::support::{World, chain, head};
+use crate::support::{World, head};
 
 fn source(world: &World, url: String) -> GitSource {
     GitSource::new(GitConfig { url, ..world.config() }).unwrap()

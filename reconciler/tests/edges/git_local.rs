@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use crate::support::{World, chain, head};
+use crate::support::{World, head};
+use pci_segment::chain::chain;
 use pci_segment::converge::{Head, Source as _};
 use pci_segment::source::git::{GitConfig, GitSource};
 use policy::snapshot::Entry;

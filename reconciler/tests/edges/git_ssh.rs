@@ -3,10 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use pci_segment::chain::chain;
 use pci_segment::converge::Source as _;
 use pci_segment::source::git::{Credentials, GitConfig, GitSource};
 
-use crate::support::{World, chain, head};
+use crate::support::{World, head};
 
 fn source(world: &World, url: String) -> GitSource {
     let credentials =

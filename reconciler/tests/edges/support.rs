@@ -124,17 +124,6 @@ pub(crate) fn git_in(folder: &Path, args: &[&str], input: &[u8]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// The whole chain of an error, as it is logged.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
-}
-
 /// The head of the branch, which must be there.
 pub(crate) async fn head(source: &GitSource) -> CommitId {
     match source.head().await {

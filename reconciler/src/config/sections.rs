@@ -1,0 +1,271 @@
+//! The sections of a configuration file, as people write them.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::types::{BranchName, CronSchedule, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
+
+/// `source:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// `https://`, `ssh://`, scp-like or `file://`; checked by the Git source.
+    pub url: String,
+    /// The branch whose head is enforced.
+    #[serde(default)]
+    pub branch: BranchName,
+    /// The folder in the repository that holds the documents.
+    #[serde(default)]
+    pub path: PolicyFolder,
+    /// How often to look without being told.
+    #[serde(default = "default_poll_interval")]
+    pub poll_interval: Interval,
+    /// The whole of one fetch.
+    #[serde(default = "default_timeout")]
+    pub timeout: Interval,
+    /// How to authenticate.
+    pub credentials: Option<CredentialsConfig>,
+}
+
+fn default_poll_interval() -> Interval {
+    Interval::from_secs(60)
+}
+
+fn default_timeout() -> Interval {
+    Interval::from_secs(60)
+}
+
+/// `source.credentials:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialsConfig {
+    /// User name for HTTP.
+    pub username: Option<String>,
+    /// File that holds the password or token for HTTP.
+    pub password_file: Option<PathBuf>,
+    /// Private key for SSH.
+    pub ssh_key_file: Option<PathBuf>,
+    /// The only host keys that are accepted.
+    pub known_hosts_file: Option<PathBuf>,
+}
+
+/// `policy:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// A commit whose own profile is weaker is rejected.
+    pub profile: Option<ProfileName>,
+}
+
+/// A rule profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ProfileName {
+    /// What always runs.
+    #[serde(rename = "baseline")]
+    Baseline,
+    /// Everything.
+    #[serde(rename = "pci-dss-4.0.1")]
+    PciDss401,
+}
+
+/// `webhooks:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// `POST /webhooks/github`.
+    pub github: Option<WebhookSecretConfig>,
+}
+
+/// One receiver's secrets.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSecretConfig {
+    /// File with one to three secrets, one a line, newest first.
+    pub secret_file: PathBuf,
+}
+
+/// Which forge gets commit statuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForgeName {
+    /// Nobody is told.
+    #[default]
+    None,
+    /// GitHub or GitHub Enterprise.
+    Github,
+}
+
+/// `status:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusConfig {
+    /// Which forge.
+    #[serde(default)]
+    pub forge: ForgeName,
+    /// Root of its API.
+    #[serde(default = "default_api_url")]
+    pub api_url: String,
+    /// `owner/name`.
+    pub repository: Option<RepositorySlug>,
+    /// File that holds the token.
+    pub token_file: Option<PathBuf>,
+    /// The name under which the verdict is filed.
+    #[serde(default = "default_context")]
+    pub context: String,
+}
+
+impl Default for StatusConfig {
+    fn default() -> Self {
+        Self { forge: ForgeName::None, api_url: default_api_url(), repository: None, token_file: None, context: default_context() }
+    }
+}
+
+fn default_api_url() -> String {
+    "https://api.github.com".to_owned()
+}
+
+fn default_context() -> String {
+    "pci-segment/policy".to_owned()
+}
+
+/// What enforces on the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostBackend {
+    /// The best that works here.
+    #[default]
+    Auto,
+    /// eBPF or nothing.
+    Ebpf,
+}
+
+/// Whether what should be dropped is dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostMode {
+    /// Dropped.
+    #[default]
+    Enforce,
+    /// Counted only.
+    Audit,
+}
+
+/// `host:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostConfig {
+    /// Default: the kernel's host name.
+    pub name: Option<String>,
+    /// What policies select, where the repository has no Inventory.
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Where packets are judged. Empty: this instance enforces nothing on the host.
+    #[serde(default)]
+    pub interfaces: Vec<String>,
+    /// What enforces.
+    #[serde(default)]
+    pub backend: HostBackend,
+    /// Whether it drops.
+    #[serde(default)]
+    pub mode: HostMode,
+    /// What stays reachable whatever a commit says.
+    #[serde(default)]
+    pub failsafe: FailsafeConfig,
+    /// Where programs and maps are pinned, on a bpf file system.
+    #[serde(default = "default_pin_dir")]
+    pub pin_dir: PathBuf,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            labels: std::collections::BTreeMap::new(),
+            interfaces: Vec::new(),
+            backend: HostBackend::Auto,
+            mode: HostMode::Enforce,
+            failsafe: FailsafeConfig::default(),
+            pin_dir: default_pin_dir(),
+        }
+    }
+}
+
+fn default_pin_dir() -> PathBuf {
+    PathBuf::from("/sys/fs/bpf/pci-segment")
+}
+
+/// `host.failsafe:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailsafeConfig {
+    /// Who may always reach this host.
+    #[serde(default)]
+    pub inbound: Vec<FailsafePeer>,
+    /// Whom this host may always reach.
+    #[serde(default)]
+    pub outbound: Vec<FailsafePeer>,
+}
+
+/// A cloud entry: its provider decides whether this binary knows it.
+#[derive(Debug, Deserialize)]
+pub struct CloudConfig {
+    /// `aws` or `azure`.
+    pub provider: String,
+}
+
+/// `limits:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Largest share of a target's rules that one pass may remove or change.
+    #[serde(default = "default_change_percent")]
+    pub change_percent: u8,
+    /// What happens when nothing would be left.
+    #[serde(default)]
+    pub empty_state: EmptyState,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { change_percent: default_change_percent(), empty_state: EmptyState::Hold }
+    }
+}
+
+fn default_change_percent() -> u8 {
+    30
+}
+
+/// `limits.empty_state:`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmptyState {
+    /// A person decides.
+    #[default]
+    Hold,
+    /// Taken at its word.
+    Allow,
+}
+
+/// Whether drift is only reported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftMode {
+    /// Rows and metrics; the target is left alone.
+    #[default]
+    Report,
+    /// Put back.
+    Heal,
+}
+
+/// `drift:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriftConfig {
+    /// When to look: cron with seconds first, in UTC.
+    #[serde(default)]
+    pub schedule: CronSchedule,
+    /// What to do about it.
+    #[serde(default)]
+    pub mode: DriftMode,
+}
