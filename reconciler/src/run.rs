@@ -5,6 +5,7 @@
 pub mod control;
 mod door;
 mod follow;
+mod patience;
 mod reach;
 mod sender;
 mod wiring;
@@ -23,13 +24,14 @@ use crate::converge::{Outcome, Settings, Target, World};
 use crate::source::git::GitSource;
 use crate::store::Store;
 
+use self::patience::Patient;
 pub use self::reach::entries as failsafe_entries;
 pub use self::wiring::{Purpose, git_config, settings, targets};
 
 /// Everything a running controller holds.
 pub struct Controller {
     config: Config,
-    source: GitSource,
+    source: Patient<GitSource>,
     store: Store,
     targets: Vec<Box<dyn Target>>,
     settings: Settings,
@@ -49,15 +51,16 @@ impl Controller {
         let source = GitSource::new(git_config(&config)?)?;
         let settings = settings(&config);
         let store = Store::open(config.database.as_path(), &format!("host:{}", config.host_name()), Timestamp::now()).await?;
+        let stop = CancellationToken::new();
         let controller = Self {
             targets: Vec::new(),
-            source,
+            source: Patient::new(source, stop.clone()),
             store,
             settings,
             settled: None,
             restored: false,
             wake: Arc::new(Notify::new()),
-            stop: CancellationToken::new(),
+            stop,
             config,
         };
         controller.booted().await?;
@@ -104,7 +107,7 @@ impl Controller {
         Ok(())
     }
 
-    fn world(&mut self) -> World<'_, GitSource> {
+    fn world(&mut self) -> World<'_, Patient<GitSource>> {
         World {
             source: &self.source,
             store: &self.store,

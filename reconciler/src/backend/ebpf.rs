@@ -130,10 +130,9 @@ impl Backend for Ebpf {
                 enforcer.set_failsafe(&failsafe)?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
                 let installed = enforcer.install(&table, digest.0, 0)?;
-                for interface in &interfaces {
-                    enforcer.attach(interface)?;
-                }
-                Ok(installed)
+                // One interface that is gone does not keep the others from being guarded.
+                let failed = interfaces.iter().filter_map(|interface| enforcer.attach(interface).err()).next_back();
+                failed.map_or(Ok(installed), Err)
             })
             .await?;
         Ok(u64::from(installed.epoch))

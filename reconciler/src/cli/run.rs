@@ -20,7 +20,8 @@ const TEMPORARY_FAILURE: u8 = 75;
 pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config)?;
     log_to_stderr(args.log_format, out);
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let controller = Controller::open(config).await?;
         if !args.once {
             return match controller.run().await {
@@ -34,7 +35,10 @@ pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
         let outcome = controller.once().await?;
         out.line(sentence(&outcome));
         Ok(if matches!(outcome, Outcome::InForce { .. }) { Exit::Done } else { Exit::Violations })
-    })
+    });
+    // A fetch that still waits for a silent remote must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The store is lost; a start looks at everything again.

@@ -33,6 +33,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     let mut next = Woken::Look(Came::Poll);
     let mut look_at = tokio::time::Instant::now();
+    let mut drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
     loop {
         match next {
             Woken::Stop => return Ok(()),
@@ -42,21 +43,25 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                         announce(&mut last_outcome, outcome);
                         0
                     }
+                    Err(_) if controller.stop.is_cancelled() => return Ok(()),
                     Err(error) if fatal(&error) => return Err(error.into()),
                     Err(_) => failures + 1,
                 };
                 look_at = tokio::time::Instant::now() + pause(controller, failures);
             }
-            Woken::Drift => drift(controller).await,
+            Woken::Drift => {
+                drift(controller).await;
+                drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
+            }
             Woken::Heartbeat => controller.heartbeat().await?,
         }
-        let drift_in = until_drift(controller);
         next = tokio::select! {
             biased;
             () = controller.stop.cancelled() => Woken::Stop,
+            // Before the wake, so that a stream of pushes does not keep drift from being seen.
+            () = tokio::time::sleep(until(drift_at)) => Woken::Drift,
             () = controller.wake.notified() => Woken::Look(Came::Push),
             () = tokio::time::sleep_until(look_at) => Woken::Look(Came::Poll),
-            () = tokio::time::sleep(drift_in) => Woken::Drift,
             _ = heartbeat.tick() => Woken::Heartbeat,
         };
     }
@@ -74,6 +79,8 @@ async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Troubl
     match &looked {
         Ok(_) if waiting.is_empty() => {}
         Ok(_) => controller.store.close_deliveries(waiting.iter().map(|one| one.id).collect(), None).await?,
+        // Told to stop while the remote was silent: that is no failure.
+        Err(_) if controller.stop.is_cancelled() => {}
         Err(trouble) => {
             let reason = chain(trouble);
             tracing::error!("{reason}; what is enforced stays enforced");
@@ -133,8 +140,7 @@ fn pause(controller: &Controller, failures: u32) -> Duration {
     rand::rng().random_range(BACK_OFF_MIN..=longest.max(BACK_OFF_MIN))
 }
 
-fn until_drift(controller: &Controller) -> Duration {
-    let now = Timestamp::now();
-    let next = controller.config.drift.schedule.next_after(now);
-    next.map_or(NEVER, |next| Duration::try_from(next.duration_since(now)).unwrap_or(Duration::ZERO))
+/// A time that passed while a trip ran is now, not lost.
+fn until(due: Option<Timestamp>) -> Duration {
+    due.map_or(NEVER, |due| Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO))
 }
