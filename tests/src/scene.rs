@@ -1,5 +1,6 @@
 //! What most system tests play on: the sandbox network, a policy repository that begins as the template, services on both sides.
 
+use std::cell::OnceCell;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::Path;
@@ -27,6 +28,8 @@ pub struct Scene {
     pub repository: Repository,
     /// Two namespaces.
     pub sandbox: Sandbox,
+    /// Opening has the verifier look at every program, and holds the lock meanwhile: once is enough.
+    kernel: OnceCell<Enforcer>,
 }
 
 impl Scene {
@@ -43,7 +46,7 @@ impl Scene {
             sandbox.serve(port).unwrap();
         }
         let repository = Repository::create(sandbox.folder()).unwrap();
-        Self { repository, sandbox }
+        Self { repository, sandbox, kernel: OnceCell::new() }
     }
 
     /// A controller on the database host.
@@ -77,7 +80,7 @@ impl Scene {
     /// What the kernel enforces.
     #[must_use]
     pub fn observe(&self) -> Observed {
-        Enforcer::open(self.sandbox.pins()).unwrap().observe().unwrap()
+        self.kernel.get_or_init(|| Enforcer::open(self.sandbox.pins()).unwrap()).observe().unwrap()
     }
 
     /// Whether the database host answers a peer.

@@ -11,4 +11,9 @@
     reason = "tests fail by panicking"
 )]
 
+mod crash;
+mod drift;
+mod lineage;
 mod push;
+mod template;
+mod verdict;
