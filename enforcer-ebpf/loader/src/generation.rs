@@ -116,12 +116,19 @@ impl Generations {
         Ok(hint.clamp(latest + 1, EPOCH_MAX))
     }
 
-    /// Puts `inner` into the outer maps and pins it. Each update waits for running programs.
+    /// Puts `inner` into the outer maps and pins it. Each update waits for running programs, so all wait together.
     fn place(&self, layout: &Layout, slot: u32, inner: &Inner) -> Result<(), Error> {
-        for ((name, outer), map) in OUTER.into_iter().zip(&self.outer).zip(inner.maps()) {
-            let fd = sys::descriptor(map.fd().as_fd());
-            sys::update(outer.fd().as_fd(), &slot, &fd)
-                .map_err(|error| Error::kernel(format!("place a map into {name}"), error))?;
+        let put = |outer: &MapData, map: &MapData| sys::update(outer.fd().as_fd(), &slot, &sys::descriptor(map.fd().as_fd()));
+        std::thread::scope(|scope| {
+            let pairs = self.outer.iter().zip(inner.maps());
+            let waiting: Vec<_> = pairs.map(|(outer, map)| scope.spawn(move || put(outer, map))).collect();
+            let mut placed = OUTER.into_iter().zip(waiting).map(|(name, update)| {
+                let update = update.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that waited panicked")));
+                update.map_err(|error| Error::kernel(format!("place a map into {name}"), error))
+            });
+            placed.by_ref().collect::<Result<(), Error>>()
+        })?;
+        for (name, map) in OUTER.into_iter().zip(inner.maps()) {
             let path = layout.inner(slot, name);
             unpin(&path)?;
             map.pin(&path).map_err(|error| Error::kernel(format!("pin {}", path.display()), std::io::Error::other(error)))?;
