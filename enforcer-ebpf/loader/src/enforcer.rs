@@ -15,9 +15,7 @@ use crate::{
     error::Error,
     failsafe,
     generation::{Generations, OUTER},
-    hook,
-    object::{self, map_error},
-    observe,
+    hook, object, observe,
     pin::{Layout, unpin},
     probe,
     table::{Direction, Table},
@@ -53,10 +51,35 @@ impl Enforcer {
         let _lock = layout.lock()?;
         object::load(&layout, object)?;
         let generations = Generations::open(&layout)?;
-        let failsafe =
-            MapData::from_pin(layout.map("failsafe")).map_err(|error| map_error("open the pinned map failsafe", error))?;
+        Self::with(layout, generations)
+    }
+
+    /// Opens what is pinned below `root` as it is, without loading, pinning, mounting or replacing anything; none if
+    /// nothing is.
+    ///
+    /// # Errors
+    /// If only a part of it is pinned, or it cannot be read.
+    pub fn open_existing(root: &Path) -> Result<Option<Self>, Error> {
+        let layout = Layout::new(root);
+        if !layout.used()? {
+            return Ok(None);
+        }
+        let generations = Generations::open_existing(&layout)?;
+        Self::with(layout, generations).map(Some)
+    }
+
+    fn with(layout: Layout, generations: Generations) -> Result<Self, Error> {
+        let failsafe = object::map(&layout, "failsafe")?;
         let attached = layout.hooks()?.into_iter().map(|(ifindex, direction, _)| (ifindex, direction)).collect();
         Ok(Self { layout, generations, failsafe, attached: Mutex::new(attached) })
+    }
+
+    /// Whether [`Enforcer::attach`] would take interface `ifname`; changes nothing.
+    ///
+    /// # Errors
+    /// If there is no such interface, or it is a loopback one, or its frames cannot be read.
+    pub fn check_interface(&self, ifname: &str) -> Result<(), Error> {
+        hook::check(ifname)
     }
 
     /// Attaches both directions of interface `ifname`; idempotent. An interface made anew under the same name is
@@ -100,10 +123,18 @@ impl Enforcer {
     /// Replaces the failsafe entries; what stays among them is never missing.
     ///
     /// # Errors
-    /// If an entry names every peer, there are too many, or the kernel refuses.
+    /// If an entry names every peer or there are too many, in which case nothing is changed; or if the kernel refuses.
     pub fn set_failsafe(&mut self, entries: &[FailsafeEntry]) -> Result<(), Error> {
         let _lock = self.layout.lock()?;
         failsafe::set(&self.failsafe, entries)
+    }
+
+    /// The failsafe entries in force, in order of number.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read, or holds one that [`Enforcer::set_failsafe`] did not write.
+    pub fn failsafe(&self) -> Result<Vec<FailsafeEntry>, Error> {
+        failsafe::read(&self.failsafe)
     }
 
     /// Builds `table` in a quiet slot, reads it back, and turns every packet to it at once. The epoch is at least

@@ -69,8 +69,13 @@ pub enum Error {
         source: io::Error,
     },
     /// There is no such interface.
-    #[error("there is no network interface {0}")]
-    NoInterface(String),
+    #[error("there is no network interface {ifname}; {}", here(.present))]
+    NoInterface {
+        /// The name asked for.
+        ifname: String,
+        /// Those there are, without loopback.
+        present: Vec<String>,
+    },
     /// Loopback is never filtered.
     #[error("{0} is a loopback interface; a host talking to itself is not segmentation")]
     Loopback(String),
@@ -93,6 +98,17 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
+    /// More failsafe entries than the kernel side holds; none was changed.
+    #[error("{count} failsafe entries were given, and {max} is the most; none was changed")]
+    FailsafeFull {
+        /// How many.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A pin that belongs to what is in force is gone.
+    #[error("the pin {} is gone; applying the policies again puts it back", .0.display())]
+    PinGone(PathBuf),
     /// What was read back differs from what was written; nothing was switched.
     #[error("what was written does not read back: {0}")]
     ReadBack(String),
@@ -101,8 +117,39 @@ pub enum Error {
     EpochsExhausted,
 }
 
+/// Interfaces an error names; a host with more has them made by a container runtime.
+const NAMES_SHOWN: usize = 10;
+
+/// What there is to choose from.
+fn here(present: &[String]) -> String {
+    let shown: Vec<&str> = present.iter().take(NAMES_SHOWN).map(String::as_str).collect();
+    match present.len().saturating_sub(NAMES_SHOWN) {
+        0 if shown.is_empty() => "this host has none but loopback".to_owned(),
+        0 => format!("this host has {}", shown.join(", ")),
+        more => format!("this host has {} and {more} more", shown.join(", ")),
+    }
+}
+
 impl Error {
     pub(crate) fn kernel(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Kernel { doing: doing.into(), source: source.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    fn message(count: usize) -> String {
+        let present = (0..count).map(|n| format!("eth{n}")).collect();
+        Error::NoInterface { ifname: "wan".to_owned(), present }.to_string()
+    }
+
+    #[test]
+    fn a_missing_interface_is_answered_with_the_ones_there_are() {
+        assert_eq!(message(2), "there is no network interface wan; this host has eth0, eth1");
+        assert_eq!(message(0), "there is no network interface wan; this host has none but loopback");
+        assert!(message(10).ends_with("eth8, eth9"));
+        assert!(message(12).ends_with("eth9 and 2 more"));
     }
 }

@@ -7,13 +7,13 @@
 pub(crate) mod encode;
 pub(crate) mod inner;
 
-use aya::maps::{MapData, MapInfo};
+use aya::maps::MapData;
 use enforcer_abi::{Control, Generation, SLOTS};
 use std::os::fd::AsFd as _;
 
 use crate::{
     error::Error,
-    object::map_error,
+    object::{self, map_error},
     pin::{Layout, unpin},
     sys::{self, ControlWord},
     table::Table,
@@ -26,6 +26,9 @@ const EPOCH_MAX: u32 = u32::MAX >> 1;
 
 /// Names of the outer maps, in the order they are set.
 pub(crate) const OUTER: [&str; 5] = ["hosts4", "hosts6", "nets4", "nets6", "intervals"];
+
+/// The pinned array of seals.
+const SEALS: &str = "seals";
 
 /// The maps that hold generations.
 #[derive(Debug)]
@@ -41,15 +44,23 @@ pub(crate) struct Generations {
 pub(crate) type Seal = [u64; 4];
 
 impl Generations {
+    /// Opens the pinned maps; the seals, which no program uses, are made if they are gone.
     pub(crate) fn open(layout: &Layout) -> Result<Self, Error> {
-        let open = |name: &str| {
-            MapData::from_pin(layout.map(name)).map_err(|error| map_error(format!("open the pinned map {name}"), error))
-        };
+        Self::with(layout, seals(layout)?)
+    }
+
+    /// Opens the pinned maps, and makes none.
+    pub(crate) fn open_existing(layout: &Layout) -> Result<Self, Error> {
+        Self::with(layout, object::map(layout, SEALS)?)
+    }
+
+    fn with(layout: &Layout, seals: MapData) -> Result<Self, Error> {
+        let open = |name: &str| object::map(layout, name);
         let control = open("control")?;
         let control = ControlWord::map(control.fd().as_fd()).map_err(|error| Error::kernel("map the control word", error))?;
         let [hosts4, hosts6, nets4, nets6, intervals] = OUTER;
         let outer = [open(hosts4)?, open(hosts6)?, open(nets4)?, open(nets6)?, open(intervals)?];
-        Ok(Self { control, records: open("generations")?, seals: seals(layout)?, outer })
+        Ok(Self { control, records: open("generations")?, seals, outer })
     }
 
     pub(crate) fn record(&self, slot: u32) -> Result<Generation, Error> {
@@ -167,14 +178,14 @@ fn quiet(word: Control) -> u32 {
 
 /// The pinned array of seals, which the programs do not use; made if it is not there.
 fn seals(layout: &Layout) -> Result<MapData, Error> {
-    let path = layout.map("seals");
-    if MapInfo::from_pin(&path).is_ok() {
-        return MapData::from_pin(&path).map_err(|error| map_error("open the pinned map seals", error));
+    let path = layout.map(SEALS);
+    if path.exists() {
+        return object::map(layout, SEALS);
     }
     let kind = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
     #[expect(clippy::cast_possible_truncation, reason = "the sizes are 4 and 32")]
     let wanted = aya_obj::Map::new_from_params(kind, size_of::<u32>() as u32, size_of::<Seal>() as u32, SLOTS, 0);
-    let map = MapData::create(wanted, "seals", None).map_err(|error| map_error("create the map seals", error))?;
+    let map = MapData::create(wanted, SEALS, None).map_err(|error| map_error("create the map seals", error))?;
     map.pin(&path).map_err(|error| Error::kernel("pin the map seals", std::io::Error::other(error)))?;
     Ok(map)
 }

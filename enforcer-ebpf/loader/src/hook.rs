@@ -30,11 +30,21 @@ const PLAIN: [u32; 5] = [0xFFFE, 519, 768, 769, 776];
 /// The interface called `ifname`, if it may be filtered.
 pub(crate) fn filterable(ifname: &str) -> Result<Interface, Error> {
     let found = sys::interface(ifname).map_err(|error| Error::kernel(format!("look up interface {ifname}"), error))?;
-    let interface = found.ok_or_else(|| Error::NoInterface(ifname.to_owned()))?;
+    let Some(interface) = found else {
+        // Which there are is help on the way; that they cannot be listed is not the error.
+        let present = sys::interface_names().unwrap_or_default();
+        return Err(Error::NoInterface { ifname: ifname.to_owned(), present });
+    };
     if interface.loopback {
         return Err(Error::Loopback(ifname.to_owned()));
     }
     Ok(interface)
+}
+
+/// Whether [`attach`] would take the interface called `ifname`.
+pub(crate) fn check(ifname: &str) -> Result<(), Error> {
+    let interface = filterable(ifname)?;
+    Direction::ALL.into_iter().try_for_each(|direction| program_name(ifname, interface, direction).map(drop))
 }
 
 /// Name of the program for one hook of an interface.

@@ -9,7 +9,7 @@ use std::{fs, io, path::Path};
 
 use aya::{
     EbpfError, EbpfLoader,
-    maps::{MapError, MapInfo},
+    maps::{MapData, MapError, MapInfo},
     programs::{ProgramError, ProgramInfo, SchedClassifier},
 };
 
@@ -84,6 +84,15 @@ fn pin(path: &Path, name: &str, program: &mut SchedClassifier) -> Result<(), Err
 /// Opens a pinned program.
 pub(crate) fn program(layout: &Layout, name: &str) -> Result<SchedClassifier, Error> {
     SchedClassifier::from_pin(layout.prog(name)).map_err(|error| program_error(name, error))
+}
+
+/// Opens a pinned map.
+pub(crate) fn map(layout: &Layout, name: &str) -> Result<MapData, Error> {
+    let path = layout.map(name);
+    if !path.exists() {
+        return Err(Error::PinGone(path));
+    }
+    MapData::from_pin(path).map_err(|error| map_error(format!("open the pinned map {name}"), error))
 }
 
 /// Names of the maps, after each pinned one has been found to be what `object` would make.

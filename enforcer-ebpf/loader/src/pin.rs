@@ -46,6 +46,15 @@ impl Layout {
         Ok(())
     }
 
+    /// Whether anything is pinned here.
+    pub(crate) fn used(&self) -> Result<bool, Error> {
+        match fs::read_dir(self.maps()) {
+            Ok(mut entries) => Ok(entries.next().is_some()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(Error::PinDirectory { path: self.maps(), source }),
+        }
+    }
+
     /// Held while what is pinned is changed, so that two processes do not interleave.
     pub(crate) fn lock(&self) -> Result<OwnedFd, Error> {
         let open = || {

@@ -1,7 +1,9 @@
 //! The few kernel calls that aya does not offer: maps by bytes, link details, the mapped control word, interfaces.
 //!
-//! All `unsafe` of the crate is in this module.
+//! All `unsafe` of the crate is in this module and those below it.
 #![expect(unsafe_code, reason = "bpf(2), mmap(2) and ioctl(2) take addresses; each call says why its addresses hold")]
+
+mod interface;
 
 use std::{
     ffi::CString,
@@ -17,6 +19,8 @@ use std::{
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
 use enforcer_abi::{Control, Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
+
+pub(crate) use interface::{Interface, interface, interface_name, interface_names};
 
 /// Types that are plain bytes: any bytes are a value, and no byte is padding.
 ///
@@ -200,55 +204,6 @@ impl Drop for ControlWord {
         // SAFETY: the mapping made by `map`, which nothing refers to any more. It cannot fail for valid arguments.
         let _ = unsafe { rustix::mm::munmap(self.word.as_ptr().cast(), PAGE) };
     }
-}
-
-/// A network interface, in the network namespace of the calling thread.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Interface {
-    pub(crate) index: u32,
-    pub(crate) loopback: bool,
-    /// ARPHRD number.
-    pub(crate) link_type: u32,
-}
-
-/// Looks up an interface by name; none if there is no such interface.
-pub(crate) fn interface(name: &str) -> io::Result<Option<Interface>> {
-    // SAFETY: zero is a value of every integer in it.
-    let mut request: libc::ifreq = unsafe { zeroed() };
-    if name.is_empty() || name.len() >= request.ifr_name.len() || name.contains('\0') {
-        return Ok(None);
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = libc::c_char::from_ne_bytes([from]);
-    }
-    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)?;
-    let mut ask = |what| {
-        // SAFETY: the request is a valid `ifreq` with a terminated name.
-        let answer = unsafe { libc::ioctl(socket.as_raw_fd(), what, std::ptr::from_mut(&mut request)) };
-        if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(request.ifr_ifru) }
-    };
-    let index = match ask(libc::SIOCGIFINDEX) {
-        // SAFETY: the kernel has filled in this member.
-        Ok(answer) => unsafe { answer.ifru_ifindex }.cast_unsigned(),
-        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    // SAFETY: the kernel has filled in this member.
-    let flags = i32::from(unsafe { ask(libc::SIOCGIFFLAGS)?.ifru_flags });
-    // SAFETY: the kernel has filled in this member.
-    let link_type = u32::from(unsafe { ask(libc::SIOCGIFHWADDR)?.ifru_hwaddr.sa_family });
-    Ok(Some(Interface { index, loopback: flags & libc::IFF_LOOPBACK != 0, link_type }))
-}
-
-/// The name of the interface with this index, in the network namespace of the calling thread.
-pub(crate) fn interface_name(index: u32) -> Option<String> {
-    let mut name = [0_u8; libc::IF_NAMESIZE];
-    // SAFETY: the buffer has the size the call demands.
-    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
-    if found.is_null() {
-        return None;
-    }
-    std::ffi::CStr::from_bytes_until_nul(&name).ok().map(|name| name.to_string_lossy().into_owned())
 }
 
 /// A descriptor as the value that updates of an outer map take.

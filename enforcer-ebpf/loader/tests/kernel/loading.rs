@@ -31,9 +31,41 @@ fn loopback_and_unknown_interfaces_are_refused_by_name() {
     let mut enforcer = lab.open();
     lab.on_host(|| {
         assert!(matches!(enforcer.attach("lo"), Err(Error::Loopback(name)) if name == "lo"));
-        assert!(matches!(enforcer.attach("eth9"), Err(Error::NoInterface(name)) if name == "eth9"));
-        assert!(matches!(enforcer.attach("a-name-that-is-too-long"), Err(Error::NoInterface(_))));
+        assert!(
+            matches!(enforcer.attach("eth9"), Err(Error::NoInterface { ifname, present }) if ifname == "eth9" && present == ["h0"])
+        );
+        assert!(matches!(enforcer.attach("a-name-that-is-too-long"), Err(Error::NoInterface { .. })));
     });
+}
+
+#[test]
+fn whether_an_interface_can_be_attached_is_told_without_attaching_it() {
+    let Some(lab) = Lab::new("attaching") else { return };
+    let enforcer = lab.open();
+    lab.on_host(|| {
+        enforcer.check_interface("h0").unwrap();
+        assert!(matches!(enforcer.check_interface("lo"), Err(Error::Loopback(_))));
+        let missing = enforcer.check_interface("eth9").unwrap_err().to_string();
+        assert_eq!(missing, "there is no network interface eth9; this host has h0");
+        assert_eq!(enforcer.observe().unwrap().attachments, []);
+    });
+}
+
+#[test]
+fn looking_at_what_is_pinned_makes_nothing() {
+    let Some(lab) = Lab::new("opening what is there") else { return };
+    assert!(Enforcer::open_existing(&lab.root).unwrap().is_none());
+    assert!(!lab.root.exists());
+    let wanted = table(&[]);
+    lab.open().install(&wanted, [1; 32], 0).unwrap();
+    let seen = Enforcer::open_existing(&lab.root).unwrap().unwrap().observe().unwrap();
+    assert_eq!((seen.table, seen.tampering), (Some(wanted), vec![]));
+    for name in ["failsafe", "generations", "seals"] {
+        let path = lab.root.join("abi1/maps").join(name);
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(Enforcer::open_existing(&lab.root), Err(Error::PinGone(gone)) if gone == path));
+        assert!(!path.exists(), "{name} was not made again");
+    }
 }
 
 #[test]
