@@ -6,8 +6,11 @@
 mod sections;
 mod types;
 
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 pub use self::sections::{
@@ -18,6 +21,8 @@ pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Inte
 
 /// A larger file is a mistake, not a configuration.
 const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Asking a forge more often than this is abuse; a webhook is what makes a push arrive at once.
+const POLL_INTERVAL_SECS_MIN: u64 = 10;
 
 /// Everything `pci-segment run -c FILE` needs to know.
 #[derive(Debug, Deserialize)]
@@ -32,7 +37,7 @@ pub struct Config {
     #[serde(default)]
     pub database: DatabasePath,
     /// Where the HTTP door listens.
-    #[serde(default = "default_listen")]
+    #[serde(default = "default_listen", deserialize_with = "types::listen_address")]
     pub listen: std::net::SocketAddr,
     /// How people reach this controller, for links in commit statuses.
     pub public_url: Option<String>,
@@ -80,6 +85,12 @@ pub enum ConfigError {
         /// Its size.
         bytes: u64,
     },
+    /// A pipe, a device or a folder.
+    #[error("{path} is not a regular file; name the configuration file itself with -c")]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+    },
     /// Not YAML, or not ours.
     #[error("{path}:{line}:{column}: {reason}")]
     Text {
@@ -109,11 +120,19 @@ impl Config {
     /// The file is unreadable, is not a configuration, or contradicts itself; each error names the place.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let read = |cause| ConfigError::Read { path: path.to_owned(), cause };
-        let bytes = std::fs::metadata(path).map_err(read)?.len();
-        if bytes > CONFIG_FILE_BYTES_MAX {
-            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes });
+        // Opening a pipe without a writer would wait for one.
+        let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+        let file = std::fs::File::options().read(true).custom_flags(no_wait).open(path).map_err(read)?;
+        let metadata = file.metadata().map_err(read)?;
+        if !metadata.is_file() {
+            return Err(ConfigError::NotAFile { path: path.to_owned() });
         }
-        Self::parse(&std::fs::read_to_string(path).map_err(read)?, path)
+        if metadata.len() > CONFIG_FILE_BYTES_MAX {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes: metadata.len() });
+        }
+        let mut text = String::new();
+        file.take(CONFIG_FILE_BYTES_MAX).read_to_string(&mut text).map_err(read)?;
+        Self::parse(&text, path)
     }
 
     /// Parses a configuration; `path` is for error texts.
@@ -141,8 +160,11 @@ impl Config {
         if !(1..=100).contains(&self.limits.change_percent) {
             return Err(format!("limits.change_percent is {}; write 1 to 100", self.limits.change_percent));
         }
-        if self.source.poll_interval < Interval::from_secs(1) {
-            return Err("source.poll_interval: at least 1s".to_owned());
+        if self.source.poll_interval < Interval::from_secs(POLL_INTERVAL_SECS_MIN) {
+            return Err(format!(
+                "source.poll_interval is shorter than {POLL_INTERVAL_SECS_MIN}s; write {POLL_INTERVAL_SECS_MIN}s or more, and \
+                 set up webhooks to see a push at once"
+            ));
         }
         if self.status.forge != ForgeName::None && self.status.repository.is_none() {
             return Err("status.repository is needed with a forge: write owner/name".to_owned());
@@ -205,6 +227,30 @@ mod tests {
         let error = parse("source:\n  url: file:///p\n  poll_interval: soon\n").unwrap_err();
         assert!(error.starts_with("c.yaml:3:"), "{error}");
         assert!(error.contains("60s"), "{error}");
+    }
+
+    #[test]
+    fn polling_too_often_is_refused() {
+        let with = |interval: &str| parse(&format!("source: {{url: file:///p, poll_interval: {interval}}}"));
+        assert!(with("9s").unwrap_err().contains("10s or more"));
+        assert!(with("10s").is_ok());
+    }
+
+    #[test]
+    fn a_bad_listen_address_is_refused_with_what_to_write() {
+        let error = parse("source: {url: file:///p}\nlisten: x\n").unwrap_err();
+        assert!(error.starts_with("c.yaml:2:"), "{error}");
+        assert!(error.contains("`x`") && error.contains("127.0.0.1:8080"), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(matches!(Config::load(&pipe), Err(ConfigError::NotAFile { .. })));
+        assert!(matches!(Config::load(folder.path()), Err(ConfigError::NotAFile { .. })));
     }
 
     #[test]

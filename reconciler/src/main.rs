@@ -37,11 +37,16 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::Confirm(args) => operate::confirm(&args, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "pci-segment", &mut std::io::stdout());
+            // Into memory first: the generator panics when its pipe is closed.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pci-segment", &mut script);
+            out.bytes(&script);
             Ok(Exit::Done)
         }
         Command::Man => {
-            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            out.bytes(&page);
             Ok(Exit::Done)
         }
     }

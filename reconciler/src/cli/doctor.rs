@@ -52,20 +52,23 @@ pub fn doctor(args: &DoctorArgs, out: Output) -> anyhow::Result<Exit> {
     let healthy = checks.iter().all(|check| check.ok || check.optional);
     match args.format {
         Format::Json => out.json(&serde_json::json!({ "ok": healthy, "checks": checks })),
-        Format::Human => checks.iter().for_each(|check| show(check, out)),
+        Format::Human => {
+            let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
+            checks.iter().for_each(|check| show(check, width, out));
+        }
     }
     Ok(if healthy { Exit::Done } else { Exit::Violations })
 }
 
-fn show(check: &Check, out: Output) {
+fn show(check: &Check, width: usize, out: Output) {
     let mark = match (check.ok, check.optional) {
         (true, _) => out.paint(Tone::Good, "ok  "),
         (false, true) => out.paint(Tone::Warning, "warn"),
         (false, false) => out.paint(Tone::Bad, "FAIL"),
     };
-    out.line(format!("{mark} {:<22} {}", check.name, escape(&check.detail)));
+    out.line(format!("{mark} {:<width$} {}", check.name, escape(&check.detail)));
     if !check.remedy.is_empty() {
-        out.line(format!("     {:<22} -> {}", "", escape(&check.remedy)));
+        out.line(format!("     {:<width$} -> {}", "", escape(&check.remedy)));
     }
 }
 

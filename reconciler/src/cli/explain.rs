@@ -19,6 +19,9 @@ use super::{Exit, ExplainArgs, FlowDirection, Format, files, validate};
 
 /// A longer line of `--flows` is not a flow.
 const FLOW_LINE_BYTES_MAX: u64 = 64 * 1024;
+/// What a line of `--flows` looks like, for errors.
+const FLOW_EXAMPLE: &str =
+    r#"{"labels": {"pci-env": "cde"}, "direction": "ingress", "peer": "10.0.0.1", "protocol": "tcp", "port": 443}"#;
 
 /// Answers for one flow, or for each line of a file.
 ///
@@ -88,8 +91,7 @@ fn stream(path: &std::path::Path, args: &ExplainArgs, set: &PolicySet, out: Outp
             continue;
         }
         let place = || format!("{}:{number}", path.display());
-        let mut object: serde_json::Map<String, Value> = serde_json::from_str(&line).with_context(place)?;
-        let mut asked: Asked = serde_json::from_value(Value::Object(object.clone())).with_context(place)?;
+        let (mut object, mut asked) = parse(&line).with_context(|| format!("{} is not a flow like {FLOW_EXAMPLE}", place()))?;
         asked.labels.extend(common.clone());
         let verdict = explain_all(set, &[asked.flow().with_context(place)?]).pop().context("no answer")?;
         if let Value::Object(answer) = serde_json::to_value(&verdict)? {
@@ -98,6 +100,12 @@ fn stream(path: &std::path::Path, args: &ExplainArgs, set: &PolicySet, out: Outp
         out.line(Value::Object(object));
     }
     Ok(Exit::Done)
+}
+
+fn parse(line: &str) -> serde_json::Result<(serde_json::Map<String, Value>, Asked)> {
+    let object: serde_json::Map<String, Value> = serde_json::from_str(line)?;
+    let asked = serde_json::from_value(Value::Object(object.clone()))?;
+    Ok((object, asked))
 }
 
 /// A protocol as people write it: a name or a number.
@@ -173,4 +181,14 @@ pub fn labels(pairs: &[String]) -> anyhow::Result<Labels> {
             Ok((key.to_owned(), value.to_owned()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flow_that_errors_show_is_a_flow() {
+        parse(FLOW_EXAMPLE).unwrap().1.flow().unwrap();
+    }
 }

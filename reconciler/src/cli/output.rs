@@ -59,6 +59,12 @@ impl Output {
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
+    /// Bytes as they are: a completion script, a manual page.
+    pub fn bytes(self, bytes: &[u8]) {
+        // As in `line`: whoever closes the pipe has seen enough.
+        let _ = std::io::stdout().write_all(bytes);
+    }
+
     /// One JSON document.
     pub fn json(self, value: &impl serde::Serialize) {
         let mut out = std::io::stdout().lock();
@@ -72,16 +78,19 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 
-    /// An error: one line, with `-v` its causes.
+    /// An error with its causes on one line; with `-v` a line each, and whole where a cause has many (a verifier's log).
     pub fn error(self, error: &anyhow::Error) {
         let label = self.paint(Tone::Bad, "error:");
         if self.verbose == 0 {
             eprintln!("{label} {}", escape(&one_line(error)));
             return;
         }
-        eprintln!("{label} {}", escape(&error.to_string()));
-        for cause in error.chain().skip(1) {
-            eprintln!("  because: {}", escape(&cause.to_string()));
+        for (depth, cause) in error.chain().enumerate() {
+            let mut prefix = if depth == 0 { format!("{label} ") } else { "  because: ".to_owned() };
+            for line in cause.to_string().lines() {
+                eprintln!("{prefix}{}", escape(line));
+                "    ".clone_into(&mut prefix);
+            }
         }
     }
 
@@ -119,12 +128,10 @@ impl Output {
     }
 }
 
-/// The error and its nearest cause: enough to act on, on one line.
+/// The whole chain on one line, of each cause its first: the last cause is often the only one that says what to mend.
 fn one_line(error: &anyhow::Error) -> String {
-    match error.chain().nth(1) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
+    let causes = error.chain().map(ToString::to_string);
+    causes.map(|text| text.lines().next().unwrap_or_default().trim_end().to_owned()).collect::<Vec<_>>().join(": ")
 }
 
 /// Control characters, terminal escapes and direction marks made visible.
@@ -150,8 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_one_line_with_its_nearest_cause() {
-        let error = anyhow::Error::msg("inner").context("outer");
-        assert_eq!(one_line(&error), "outer: inner");
+    fn an_error_is_one_line_with_every_cause() {
+        let error = anyhow::Error::msg("no such device").context("cannot attach").context("the rules cannot be put in force");
+        assert_eq!(one_line(&error), "the rules cannot be put in force: cannot attach: no such device");
+    }
+
+    #[test]
+    fn of_a_cause_with_many_lines_only_the_first_is_shown() {
+        let error = anyhow::Error::msg("verifier said no\n0: r1 = r0\n1: exit").context("cannot load");
+        assert_eq!(one_line(&error), "cannot load: verifier said no");
     }
 }

@@ -36,6 +36,14 @@ impl TryFrom<String> for Interval {
     }
 }
 
+/// `address:port`.
+pub(super) fn listen_address<'de, D: serde::Deserializer<'de>>(value: D) -> Result<std::net::SocketAddr, D::Error> {
+    let text = String::deserialize(value)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!("listen is `{text}`; write an address and a port, for example 127.0.0.1:8080"))
+    })
+}
+
 /// `sqlite:///absolute/path`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

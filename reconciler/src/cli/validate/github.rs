@@ -19,9 +19,19 @@ pub(super) fn print(judgement: &Judgement, out: Output) {
             place.spot.line,
             place.spot.column,
             finding.rule_id,
-            data(&format!("{} {}", finding.message, finding.remediation)),
+            data(&sentences(&finding.message, &finding.remediation)),
         ));
     }
+}
+
+/// What is wrong, then what to do: two sentences, or two halves of one.
+fn sentences(message: &str, remediation: &str) -> String {
+    let separator = match (message.ends_with(['.', '!', '?']), remediation.starts_with(char::is_lowercase)) {
+        (true, _) => " ",
+        (false, true) => "; ",
+        (false, false) => ". ",
+    };
+    format!("{message}{separator}{remediation}")
 }
 
 /// The escapes of GitHub's workflow commands for a message.
@@ -37,6 +47,13 @@ fn property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_message_and_the_remedy_do_not_run_together() {
+        assert_eq!(sentences("port 23 is open", "close it"), "port 23 is open; close it");
+        assert_eq!(sentences("Port 23 is open", "Close it"), "Port 23 is open. Close it");
+        assert_eq!(sentences("Port 23 is open.", "Close it"), "Port 23 is open. Close it");
+    }
 
     #[test]
     fn text_from_a_repository_cannot_start_a_command_of_its_own() {
