@@ -16,14 +16,15 @@ mod words;
 use jiff::Timestamp;
 use policy::compile::compile;
 use policy::model::Profile;
-use policy::plan::Limits;
+use policy::plan::{EmptyState, Limits};
 use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
 pub use self::judge::judge_snapshot;
-pub(crate) use self::pass::memory_name;
 pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
-pub use self::target::{Backend, BackendError, Boxed, Deviation, Difference, Lowered, Managed, Observed, Step, Target, TargetPlan};
+pub use self::target::{
+    Backend, BackendError, Boxed, Deviation, Difference, Kept, Lowered, Managed, Observed, Step, Target, TargetPlan,
+};
 
 use self::judge::Judged;
 use self::lineage::Lineage;
@@ -52,8 +53,21 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether drift is put back.
     pub heal: bool,
-    /// Program and catalogue version: a verdict of another version is judged again.
+    /// Program, catalogue and pinned profile: a verdict of another one is given again.
     pub judged_by: String,
+    /// What being in force means here.
+    pub posture: Posture,
+}
+
+/// What being in force means here: nobody shall think that packets are dropped where they are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posture {
+    /// What no rule allows is dropped.
+    Enforced,
+    /// It is counted.
+    Audited,
+    /// No target is configured.
+    JudgedOnly,
 }
 
 /// Everything a trip works with.
@@ -138,7 +152,10 @@ pub enum Trouble {
 /// # Errors
 /// The world did not answer; try again later. What is enforced stays enforced.
 pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result<Outcome, Trouble> {
-    world.restore().await?;
+    if let Err(trouble) = world.restore().await {
+        // A target that does not answer must not keep commits from being judged; the next trip tries again.
+        tracing::error!("what was last in force is not back: {}", crate::chain::chain(&trouble));
+    }
     let started = (world.clock)();
     let head = match world.source.head().await? {
         Head::At(commit) => commit,
@@ -151,8 +168,8 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         return Ok(outcome.clone());
     }
     let base = world.store.last_in_force().await?.map(|last| last.commit);
-    if base == Some(head) && world.targets.iter().all(|target| target.knows()) {
-        return Ok(world.settle(head, Outcome::InForce { commit: head, changes: 0 }));
+    if base == Some(head) && *world.restored && world.is_known().await? {
+        return world.still_in_force(head, started).await;
     }
     let new = match world.lineage(base, head).await? {
         Lineage::New(commits) => commits,
@@ -160,6 +177,9 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
     };
     let admitted = match world.judge(new, head, came).await? {
         Judged::Compliant(admitted) => *admitted,
+        Judged::Rejected(rejection) if rejection.empty && world.settings.limits.empty_state == EmptyState::Hold => {
+            return world.hold(Some(head), "empty state: the commit has no policy document", started).await;
+        }
         Judged::Rejected(rejection) => return world.rejected(head, rejection, started).await,
     };
     if let Err(unsupported) = world.aim(&compile(&admitted)) {

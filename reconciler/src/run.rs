@@ -28,6 +28,9 @@ use self::patience::Patient;
 pub use self::reach::entries as failsafe_entries;
 pub use self::wiring::{Purpose, git_config, settings, targets};
 
+/// Under which name the store keeps what it follows.
+const SOURCE: &str = "source_url";
+
 /// Everything a running controller holds.
 pub struct Controller {
     config: Config,
@@ -63,8 +66,22 @@ impl Controller {
             stop,
             config,
         };
+        controller.follows_the_same_source().await?;
         controller.booted().await?;
         Ok(controller)
+    }
+
+    /// One database follows one source: another one's history proves nothing here.
+    async fn follows_the_same_source(&self) -> anyhow::Result<()> {
+        let url = &self.config.source.url;
+        match self.store.meta_get(SOURCE).await? {
+            None => self.store.meta_set(SOURCE.to_owned(), url.clone(), Timestamp::now()).await?,
+            Some(known) if known == *url => {}
+            Some(known) => anyhow::bail!(
+                "this database follows {known}, the configuration says {url}; name another database, or put source.url back"
+            ),
+        }
+        Ok(())
     }
 
     /// What is on record before anything else happens: the start, and passes that a crash left open.
@@ -98,12 +115,6 @@ impl Controller {
     /// Opens the targets; a host that cannot enforce does not start.
     async fn aim_at_targets(&mut self) -> anyhow::Result<()> {
         self.targets = targets(&self.config, Purpose::Enforce).await?;
-        for target in &mut self.targets {
-            let name = crate::converge::memory_name(target.name());
-            if let Some(memory) = self.store.meta_get(&name).await? {
-                target.remember(&memory);
-            }
-        }
         Ok(())
     }
 
@@ -119,11 +130,11 @@ impl Controller {
         }
     }
 
-    /// One trip, then the end: for scripts and timers.
+    /// One trip and one look for drift, then the end: for scripts and timers. Answers how many differences were found.
     ///
     /// # Errors
     /// The trip failed.
-    pub async fn once(mut self) -> anyhow::Result<Outcome> {
+    pub async fn once(mut self) -> anyhow::Result<(Outcome, usize)> {
         let outcome = match self.aim_at_targets().await {
             Ok(()) => follow::trip(&mut self).await.context("the trip failed; what was enforced stays enforced"),
             Err(error) => Err(self.could_not_start(error).await),

@@ -3,6 +3,8 @@
 //! Desired and observed speak the same words (`policy::lower::bpf`), so the one diff of the project finds every difference in
 //! content; what is not content (hooks, programs, the control word) comes back as damage.
 
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +23,8 @@ use crate::converge::{Backend, BackendError, Deviation, Difference, Lowered, Obs
 /// The eBPF firewall of this host.
 #[derive(Debug)]
 pub struct Ebpf {
-    enforcer: Arc<Mutex<Enforcer>>,
+    /// None where nothing is pinned and it was opened only to look.
+    enforcer: Arc<Mutex<Option<Enforcer>>>,
     endpoint: Endpoint,
     interfaces: Vec<String>,
     failsafe: Vec<FailsafeEntry>,
@@ -51,14 +54,27 @@ impl Ebpf {
     /// Missing capabilities or kernel features, each with what to do.
     pub fn open(setup: Setup<'_>) -> Result<Self, BackendError> {
         let enforcer = Enforcer::open(setup.pins).map_err(|e| refused("the eBPF firewall cannot be opened", e))?;
-        Ok(Self {
+        Ok(Self::with(setup, Some(enforcer)))
+    }
+
+    /// Finds what is pinned and changes nothing: for plans.
+    ///
+    /// # Errors
+    /// What is pinned cannot be opened.
+    pub fn open_to_look(setup: Setup<'_>) -> Result<Self, BackendError> {
+        let enforcer = Enforcer::open_existing(setup.pins).map_err(|e| refused("the eBPF firewall cannot be read", e))?;
+        Ok(Self::with(setup, enforcer))
+    }
+
+    fn with(setup: Setup<'_>, enforcer: Option<Enforcer>) -> Self {
+        Self {
             enforcer: Arc::new(Mutex::new(enforcer)),
             endpoint: setup.endpoint,
             target: format!("host/{}", setup.interfaces.join(",")),
             interfaces: setup.interfaces,
             failsafe: setup.failsafe,
             audit: setup.audit,
-        })
+        }
     }
 
     /// Puts the failsafe list in place: it is configuration, and holds whatever the policies say.
@@ -77,12 +93,23 @@ impl Ebpf {
         F: FnOnce(&mut Enforcer) -> Result<T, enforcer::Error> + Send + 'static,
     {
         let enforcer = Arc::clone(&self.enforcer);
-        let done = tokio::task::spawn_blocking(move || work(&mut enforcer.lock().unwrap_or_else(PoisonError::into_inner))).await;
+        let done = tokio::task::spawn_blocking(move || {
+            let mut held = enforcer.lock().unwrap_or_else(PoisonError::into_inner);
+            held.as_mut().map(work)
+        })
+        .await;
         match done {
-            Ok(answer) => answer.map_err(|e| refused(doing, e)),
+            Ok(Some(answer)) => answer.map_err(|e| refused(doing, e)),
+            Ok(None) => Err(BackendError { doing: format!("{doing}: nothing is pinned there"), cause: None }),
             Err(cause) => Err(BackendError { doing: doing.to_owned(), cause: Some(Box::new(cause)) }),
         }
     }
+}
+
+/// Attaches every interface; one that is gone does not keep the others from being guarded.
+fn attach_all(enforcer: &mut Enforcer, interfaces: &[String]) -> Result<(), enforcer::Error> {
+    let failed = interfaces.iter().filter_map(|interface| enforcer.attach(interface).err()).next_back();
+    failed.map_or(Ok(()), Err)
 }
 
 /// The enforcer's error as one line that says what to do, its cause kept.
@@ -115,10 +142,15 @@ impl Backend for Ebpf {
     }
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
-        let seen = self.blocking("the kernel cannot be read", |enforcer| enforcer.observe()).await?;
+        if self.enforcer.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Ok(Observed { rules: None, damage: Vec::new() });
+        }
+        let look = |enforcer: &mut Enforcer| Ok((enforcer.observe()?, enforcer.failsafe()?));
+        let (seen, failsafe) = self.blocking("the kernel cannot be read", look).await?;
         let rules = seen.table.as_ref().map(from_kernel);
         let mut damage = damage(&seen);
         damage.extend(unattached(&seen, &self.interfaces));
+        damage.extend(failsafe_damage(&failsafe, &self.failsafe));
         Ok(Observed { rules, damage })
     }
 
@@ -127,15 +159,41 @@ impl Backend for Ebpf {
         let (interfaces, failsafe) = (self.interfaces.clone(), self.failsafe.clone());
         let installed = self
             .blocking("the rules cannot be put in force", move |enforcer| {
+                // All or nothing: an interface that is gone is known before anything changes.
+                interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
                 enforcer.set_failsafe(&failsafe)?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
                 let installed = enforcer.install(&table, digest.0, 0)?;
-                // One interface that is gone does not keep the others from being guarded.
-                let failed = interfaces.iter().filter_map(|interface| enforcer.attach(interface).err()).next_back();
-                failed.map_or(Ok(installed), Err)
+                attach_all(enforcer, &interfaces)?;
+                Ok(installed)
             })
             .await?;
         Ok(u64::from(installed.epoch))
+    }
+
+    async fn mend(&mut self, desired: &Table, digest: Digest, blank: bool) -> Result<Option<u64>, BackendError> {
+        let table = blank.then(|| to_kernel(desired));
+        let (interfaces, failsafe) = (self.interfaces.clone(), self.failsafe.clone());
+        self.blocking("the hooks cannot be put back", move |enforcer| {
+            enforcer.set_failsafe(&failsafe)?;
+            let installed = table.map(|table| enforcer.install(&table, digest.0, 0)).transpose()?;
+            attach_all(enforcer, &interfaces)?;
+            Ok(installed.map(|installed| u64::from(installed.epoch)))
+        })
+        .await
+    }
+
+    fn setup_text(&self) -> String {
+        let labels: Vec<String> = self.endpoint.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        format!("{} {} audit={}", self.endpoint.namespace, labels.join(","), self.audit)
+    }
+
+    fn keep(rules: &Table) -> String {
+        stored::keep(rules)
+    }
+
+    fn recall(text: &str) -> Option<Table> {
+        stored::recall(text)
     }
 
     fn key_text(key: &Key) -> String {
@@ -205,17 +263,39 @@ fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
     hooks.chain(tampering).collect()
 }
 
-/// Configured interfaces on which nothing of ours is attached, not even broken.
+/// Configured hooks, one by one, where nothing of ours is attached, not even broken.
 fn unattached(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Difference> {
-    let known: BTreeSet<&str> = seen.attachments.iter().map(|hook| hook.ifname.as_str()).collect();
-    let missing = interfaces.iter().filter(|name| !known.contains(name.as_str()));
-    let difference = |name: &String| Difference {
-        key: format!("hook {name}"),
+    let known: BTreeSet<(&str, KernelDirection)> =
+        seen.attachments.iter().map(|hook| (hook.ifname.as_str(), hook.direction)).collect();
+    let wanted = interfaces.iter().flat_map(|name| KernelDirection::ALL.map(|direction| (name.as_str(), direction)));
+    let difference = |(name, direction): (&str, KernelDirection)| Difference {
+        key: format!("hook {name} {}", direction.label()),
         kind: Deviation::Detached,
         expected: "our program".to_owned(),
         observed: "not attached".to_owned(),
     };
-    missing.map(difference).collect()
+    wanted.filter(|hook| !known.contains(hook)).map(difference).collect()
+}
+
+/// The failsafe list is configuration, but it opens traffic: what is not on the configured list was put there by somebody else.
+fn failsafe_damage(found: &[FailsafeEntry], wanted: &[FailsafeEntry]) -> Vec<Difference> {
+    let text =
+        |entry: &FailsafeEntry| format!("{} protocol {} port {} {}", entry.direction.label(), entry.proto, entry.port, entry.peer);
+    let (found, wanted): (BTreeSet<String>, BTreeSet<String>) =
+        (found.iter().map(text).collect(), wanted.iter().map(text).collect());
+    let extra = found.difference(&wanted).map(|entry| Difference {
+        key: format!("failsafe {entry}"),
+        kind: Deviation::Extra,
+        expected: String::new(),
+        observed: "always passes".to_owned(),
+    });
+    let missing = wanted.difference(&found).map(|entry| Difference {
+        key: format!("failsafe {entry}"),
+        kind: Deviation::Missing,
+        expected: "always passes".to_owned(),
+        observed: String::new(),
+    });
+    extra.chain(missing).collect()
 }
 
 fn to_kernel(table: &Table) -> enforcer::Table {

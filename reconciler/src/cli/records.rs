@@ -6,7 +6,8 @@ use super::operate::database;
 use super::output::{Output, Tone};
 use super::{DriftArgs, Exit, Format, HistoryArgs, RecordArgs, VerifyArgs, run};
 use crate::audit::verify::{Options, Report};
-use crate::store::{HistoryEntry, Outcome, StatusSummary, Store};
+use crate::config::{Config, HostMode};
+use crate::store::{DriftEntry, DriftKind, HistoryEntry, Outcome, StatusSummary, Store};
 
 fn open(args: &RecordArgs) -> anyhow::Result<(tokio::runtime::Runtime, Store)> {
     let file = database(args)?;
@@ -26,24 +27,40 @@ pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
         out.json(&summary);
         return Ok(Exit::Done);
     }
-    show_status(&summary, out);
+    let open = runtime.block_on(store.drift(true))?;
+    let config = if args.database.is_none() { Some(Config::load(&args.config)?) } else { None };
+    show_enforced(&summary, &open, config.as_ref(), out);
+    show_rest(&summary, out);
     Ok(Exit::Done)
 }
 
-fn show_status(summary: &StatusSummary, out: Output) {
-    if summary.enforced.is_empty() {
-        out.line(out.paint(Tone::Warning, "nothing is enforced yet"));
+/// What is in force, and loudly where it is not what it seems.
+fn show_enforced(summary: &StatusSummary, open: &[DriftEntry], config: Option<&Config>, out: Output) {
+    let audited = config.is_some_and(|config| config.host.mode == HostMode::Audit);
+    let configured = config.map(|config| format!("host/{}", config.host.interfaces.join(",")));
+    if summary.enforced.is_empty() || config.is_some_and(|config| config.host.interfaces.is_empty()) {
+        out.line(out.paint(Tone::Warning, "nothing is enforced by this controller"));
     }
     for row in &summary.enforced {
         let commit = short(&row.commit);
+        let detached = open.iter().any(|drift| drift.target == row.target && drift.kind == DriftKind::Detached);
+        let word = match (configured.as_ref().is_none_or(|name| *name == row.target), detached, audited) {
+            (false, _, _) => out.paint(Tone::Warning, "no longer configured:"),
+            (true, true, _) => out.paint(Tone::Bad, "NOT ENFORCED (a hook is gone):"),
+            (true, false, true) => out.paint(Tone::Warning, "audited, nothing is dropped:"),
+            (true, false, false) => out.paint(Tone::Good, "in force    "),
+        };
         out.line(format!(
-            "in force     {commit} on {} ({}, generation {}), verified {}",
+            "{word} {commit} on {} ({}, generation {}), verified {}",
             row.target,
             row.backend,
             row.generation,
             when(row.verified_at)
         ));
     }
+}
+
+fn show_rest(summary: &StatusSummary, out: Output) {
     if let Some(pass) = &summary.last_pass {
         let commit = pass.commit.as_deref().map_or("-", short);
         out.line(format!("last pass    {} {commit} {}", painted(pass.outcome, out), when(pass.started_at)));
@@ -58,10 +75,8 @@ fn show_status(summary: &StatusSummary, out: Output) {
     };
     out.line(format!("drift        {drift}"));
     out.line(format!("statuses     {} waiting, {} given up", summary.outbox.queued, summary.outbox.dead));
-    out.line(format!(
-        "webhook      {}",
-        summary.last_delivery.map_or_else(|| "no delivery yet".to_owned(), |at| format!("last delivery {}", when(at)))
-    ));
+    let delivery = summary.last_delivery.map_or_else(|| "no delivery yet".to_owned(), |at| format!("last delivery {}", when(at)));
+    out.line(format!("webhook      {delivery}"));
     out.line(format!("audit log    {} rows, head {}", summary.audit.size, short(&summary.audit.head)));
 }
 
@@ -105,7 +120,7 @@ pub fn drift(args: &DriftArgs, out: Output) -> anyhow::Result<Exit> {
     } else if rows.is_empty() {
         out.line("no drift on record");
     } else {
-        let cells = |row: &crate::store::DriftEntry| {
+        let cells = |row: &DriftEntry| {
             let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let ended = row.resolution.map_or("open", crate::store::Resolution::word).to_owned();
             vec![

@@ -1,7 +1,10 @@
 //! `pci-segment run`: the controller in the foreground, its log on standard error.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::output::Output;
 use super::{Exit, LogFormat, RunArgs};
@@ -32,9 +35,13 @@ pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
                 ended => ended.map(|()| Exit::Done),
             };
         }
-        let outcome = controller.once().await?;
+        let (outcome, drift) = controller.once().await?;
         out.line(sentence(&outcome));
-        Ok(if matches!(outcome, Outcome::InForce { .. }) { Exit::Done } else { Exit::Violations })
+        if drift > 0 {
+            out.line(format!("drift: {drift} differences found; pci-segment drift lists them"));
+        }
+        let good = matches!(outcome, Outcome::InForce { .. }) && drift == 0;
+        Ok(if good { Exit::Done } else { Exit::Violations })
     });
     // A fetch that still waits for a silent remote must not hold up the end.
     runtime.shutdown_background();
@@ -69,12 +76,13 @@ fn log_to_stderr(format: LogFormat, out: Output) {
         1 => "debug,sqlx=info,hyper=info,h2=info,rustls=info",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_env("PCI_SEGMENT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
-    // A second start in one process (tests) keeps the first subscriber.
-    let _ = match format {
-        LogFormat::Human => builder.with_ansi(out.colour()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let named = std::env::var("PCI_SEGMENT_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = named.or_else(|| level.parse().ok()).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
+    let layer = match format {
+        LogFormat::Human => layer.with_ansi(out.colour()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
+    // A second start in one process (tests) keeps the first subscriber.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }

@@ -5,7 +5,7 @@ use crate::chain::chain;
 use crate::store::{DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolution, Why};
 
 /// Compares every target with what should be in force and writes down what differs; in mode heal, puts it back. Returns how many
-/// differences were found.
+/// differences are left.
 ///
 /// # Errors
 /// A target or the store did not answer.
@@ -35,36 +35,56 @@ impl<S: Source> World<'_, S> {
                 tracing::warn!(target = %name, found = count, "what is enforced is not what should be");
             }
         }
-        if count > 0 && self.settings.heal {
-            self.heal(index, plan).await?;
-        }
-        Ok(count)
+        let damaged = plan.damage.len();
+        let mended = if damaged > 0 && self.rehook(index, &plan).await { damaged } else { 0 };
+        let changed = plan.changes;
+        let healed = if changed > 0 && self.settings.heal && self.heal(index, plan).await? { changed } else { 0 };
+        Ok(count - mended - healed)
     }
 
     async fn has_open_drift(&self) -> Result<bool, Trouble> {
         Ok(self.store.status_summary().await?.open_drift > 0)
     }
 
+    /// Hooks and the failsafe list are ours whatever the mode: without them nothing is enforced at all. What was mended is closed as
+    /// healed at once; what was not stays open.
+    async fn rehook(&mut self, index: usize, plan: &TargetPlan) -> bool {
+        let name = plan.target.clone();
+        let mended = self.mend(index, plan.blank).await;
+        if let Err(trouble) = &mended {
+            tracing::error!(target = %name, "not enforced everywhere: {}", chain(trouble));
+            return false;
+        }
+        tracing::warn!(target = %name, mended = plan.damage.len(), "put back what enforcement hangs on");
+        let left: Vec<DriftSeen> = plan.differences.iter().filter(|d| !plan.damage.contains(d)).map(row).collect();
+        if let Err(error) = self.store.note_drift(name, left, Some(Resolution::Healed), (self.clock)()).await {
+            tracing::error!("cannot record: {}", chain(&error));
+        }
+        true
+    }
+
     /// Puts back what should be in force, as a pass like any other.
-    async fn heal(&mut self, index: usize, plan: TargetPlan) -> Result<(), Trouble> {
-        let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) else { return Ok(()) };
+    async fn heal(&mut self, index: usize, plan: TargetPlan) -> Result<bool, Trouble> {
+        let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) else { return Ok(false) };
         let name = plan.target.clone();
         if let Some(excess) = self.targets.get(index).and_then(|target| target.excess(&self.settings.limits)) {
             tracing::warn!(target = %name, "drift is not healed: {excess}; push a commit, or mend it by hand");
-            return Ok(());
+            return Ok(false);
         }
         let changes = plan.differences.len() as u64;
         let plans = [plan];
         let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)()).await?;
-        let Some(target) = self.targets.get_mut(index) else { return Ok(()) };
+        let Some(target) = self.targets.get_mut(index) else { return Ok(false) };
         // One target at a time: `apply_all` works on a slice that begins with it.
         let mut one = World { targets: std::slice::from_mut(target), settled: self.settled, restored: self.restored, ..*self };
-        let enforced =
-            one.apply_all(pass, &plans).await.inspect_err(|trouble| tracing::error!("drift is not healed: {}", chain(trouble)))?;
+        let enforced = one
+            .apply_all(base, pass, &plans)
+            .await
+            .inspect_err(|trouble| tracing::error!("drift is not healed: {}", chain(trouble)))?;
         let end = PassEnd { enforced, changes, ..PassEnd::of(Recorded::InForce, "drift healed", (self.clock)()) };
         self.store.close_pass(pass, end).await?;
         self.store.note_drift(name, Vec::new(), Some(Resolution::Healed), (self.clock)()).await?;
-        Ok(())
+        Ok(true)
     }
 }
 

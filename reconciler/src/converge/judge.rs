@@ -37,6 +37,14 @@ pub(super) struct Rejection {
     pub findings: u64,
     /// The rules that are broken.
     pub rule_ids: Vec<String>,
+    /// There is no policy document at all: more likely a mistake than a wish, so a person decides.
+    pub empty: bool,
+}
+
+impl Rejection {
+    fn because(reason: String) -> Self {
+        Self { reason, findings: 0, rule_ids: Vec::new(), empty: false }
+    }
 }
 
 /// Reads and judges one snapshot: pure, for whoever has a thread.
@@ -48,35 +56,32 @@ pub fn judge_snapshot(snapshot: &Snapshot, commit: Option<CommitId>, today: Date
 impl<S: Source> World<'_, S> {
     /// Judges what is new, oldest first; the head is the last.
     pub(super) async fn judge(&self, commits: Vec<CommitInfo>, head: CommitId, came: Came) -> Result<Judged, Trouble> {
-        let mut fresh = Vec::new();
-        let mut known = None;
+        let mut judged = None;
         for info in commits {
-            match self.verdict_of(&info).await? {
-                Some(record) if info.id == head => known = Some(record),
-                Some(_) => {}
-                None => fresh.push(info),
-            }
+            let is_head = info.id == head;
+            judged = match self.verdict_of(&info).await? {
+                Some(record) if is_head => Some(self.again(head, record).await?),
+                Some(_) => None,
+                None => Some(self.judge_new(info, is_head, came).await?),
+            };
         }
-        let pending = fresh
-            .iter()
-            .filter(|info| info.id == head)
-            .map(|info| self.settings.status(info.id, StatusState::Pending, "being validated"));
-        let new = fresh.iter().map(|info| NewCommit { info: info.clone(), git_ref: self.settings.git_ref.clone(), came });
-        let attempts = if fresh.is_empty() {
-            Vec::new()
-        } else {
-            self.store.begin_judging(new.collect(), pending.collect(), (self.clock)()).await?
-        };
-        let mut verdict = None;
-        for (info, attempt) in fresh.iter().zip(attempts) {
-            verdict = Some(self.judge_one(info.id, info.id == head, attempt).await?);
+        Ok(judged.unwrap_or_else(|| Judged::Rejected(Rejection::because("nothing was judged".to_owned()))))
+    }
+
+    /// Durable as pending first, so that a crash while judging is found at the next start.
+    async fn judge_new(&self, info: CommitInfo, is_head: bool, came: Came) -> Result<Judged, Trouble> {
+        let commit = info.id;
+        // The files first: a repository that does not answer is no attempt at judging.
+        let snapshot = self.source.snapshot(&commit).await?;
+        let pending = is_head.then(|| self.settings.status(commit, StatusState::Pending, "being validated"));
+        let new = NewCommit { info, git_ref: self.settings.git_ref.clone(), came };
+        let attempts = self.store.begin_judging(vec![new], pending.into_iter().collect(), (self.clock)()).await?;
+        if attempts.first().is_some_and(|attempt| *attempt > ATTEMPTS_MAX) {
+            return self.failed(commit, &format!("validator stopped {ATTEMPTS_MAX} times on this commit")).await;
         }
-        match (known, verdict) {
-            (Some(record), _) => self.again(head, record).await,
-            (None, Some(judged)) => Ok(judged),
-            (None, None) => {
-                Ok(Judged::Rejected(Rejection { reason: "nothing was judged".to_owned(), findings: 0, rule_ids: Vec::new() }))
-            }
+        match self.examine(commit, snapshot).await {
+            Ok(judgement) => self.keep_verdict(commit, judgement, is_head).await,
+            Err(reason) => self.failed(commit, &reason).await,
         }
     }
 
@@ -86,67 +91,64 @@ impl<S: Source> World<'_, S> {
         Ok(record.filter(|r| r.verdict != Verdict::Pending && r.judged_by.as_deref() == Some(&self.settings.judged_by)))
     }
 
-    /// A head that has its verdict: a compliant one is read again for its content, nothing is recorded twice.
+    /// A head that has its verdict: a compliant one is read again for its content, nothing is recorded twice. A verdict that does not
+    /// hold any more (another day, say) is given anew.
     async fn again(&self, head: CommitId, record: CommitRecord) -> Result<Judged, Trouble> {
+        if matches!(record.verdict, Verdict::Compliant | Verdict::Inexpressible) {
+            let snapshot = self.source.snapshot(&head).await?;
+            return match self.examine(head, snapshot).await {
+                Ok(Judgement { admitted: Some(admitted), .. }) => Ok(Judged::Compliant(Box::new(admitted))),
+                Ok(judgement) => self.keep_verdict(head, judgement, true).await,
+                Err(reason) => self.failed(head, &reason).await,
+            };
+        }
         let findings = record.findings.as_array().map_or(0, Vec::len) as u64;
-        if matches!(record.verdict, Verdict::Compliant | Verdict::Inexpressible)
-            && let Ok(Some(admitted)) = self.examine(head).await.map(|judged| judged.ok().and_then(|j| j.admitted))
-        {
-            return Ok(Judged::Compliant(Box::new(admitted)));
-        }
-        let reason = match record.rule_ids.first() {
-            Some(rule) => format!("{findings} findings, the first is {rule}"),
-            None => format!("judged {}", record.verdict.word()),
-        };
-        Ok(Judged::Rejected(Rejection { reason, findings, rule_ids: record.rule_ids }))
+        let reason =
+            if record.verdict == Verdict::Error { "error: not judged".to_owned() } else { first_finding(&record.findings) };
+        Ok(Judged::Rejected(Rejection {
+            reason,
+            findings,
+            rule_ids: record.rule_ids,
+            empty: findings == 0 && record.verdict == Verdict::Rejected,
+        }))
     }
 
-    async fn judge_one(&self, commit: CommitId, is_head: bool, attempt: u32) -> Result<Judged, Trouble> {
-        if attempt > ATTEMPTS_MAX {
-            return self.failed(commit, &format!("validator stopped {ATTEMPTS_MAX} times on this commit")).await;
-        }
-        match self.examine(commit).await? {
-            Ok(judgement) => self.keep_verdict(commit, judgement, is_head).await,
-            Err(reason) => self.failed(commit, &reason).await,
-        }
-    }
-
-    /// Reads and judges a commit; `Err` inside means that judging itself went wrong.
-    pub(super) async fn examine(&self, commit: CommitId) -> Result<Result<Judgement, String>, Trouble> {
-        let snapshot = self.source.snapshot(&commit).await?;
+    /// Judges a commit on a thread of its own; `Err` means that judging itself went wrong.
+    async fn examine(&self, commit: CommitId, snapshot: Snapshot) -> Result<Judgement, String> {
         let pinned = self.settings.pinned_profile;
         let day = (self.clock)().to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
-        let Some(today) = Date::parse(&day) else { return Ok(Err(format!("the clock says {day}"))) };
+        let today = Date::parse(&day).ok_or_else(|| format!("the clock says {day}"))?;
         let task = tokio::task::spawn_blocking(move || judge_snapshot(&snapshot, Some(commit), today, pinned));
-        Ok(match tokio::time::timeout(JUDGING_TIME_MAX, task).await {
+        match tokio::time::timeout(JUDGING_TIME_MAX, task).await {
             Ok(Ok(judgement)) => Ok(judgement),
             Ok(Err(_)) => Err("the validator stopped on this commit".to_owned()),
             Err(_) => Err(format!("the validator needs more than {} s for this commit", JUDGING_TIME_MAX.as_secs())),
-        })
+        }
     }
 
     /// The one place that stores what the rules said. A compliant head gets its status when its pass ends.
     async fn keep_verdict(&self, commit: CommitId, judgement: Judgement, is_head: bool) -> Result<Judged, Trouble> {
-        let reason = first_finding(&judgement);
+        let findings = serde_json::to_value(&judgement.findings).unwrap_or_default();
+        let reason = first_finding(&findings);
         let rule_ids = broken_rules(&judgement);
         let (verdict, status) = match (judgement.compliant(), is_head) {
             (true, true) => (Verdict::Compliant, None),
             (true, false) => (Verdict::Compliant, Some(self.settings.status(commit, StatusState::Success, "compliant"))),
             (false, _) => (Verdict::Rejected, Some(self.settings.status(commit, StatusState::Failure, &reason))),
         };
-        let findings = serde_json::to_value(&judgement.findings).unwrap_or_default();
         let count = judgement.findings.len() as u64;
+        let empty = judgement.policies == 0 && count == 0;
         self.record(commit, verdict, findings, rule_ids.clone(), status).await?;
         Ok(match judgement.admitted {
             Some(admitted) => Judged::Compliant(Box::new(admitted)),
-            None => Judged::Rejected(Rejection { reason, findings: count, rule_ids }),
+            None => Judged::Rejected(Rejection { reason, findings: count, rule_ids, empty }),
         })
     }
 
     async fn failed(&self, commit: CommitId, reason: &str) -> Result<Judged, Trouble> {
         let status = self.settings.status(commit, StatusState::Error, reason);
         self.record(commit, Verdict::Error, json!([]), Vec::new(), Some(status)).await?;
-        Ok(Judged::Rejected(Rejection { reason: format!("error: {reason}"), findings: 0, rule_ids: Vec::new() }))
+        Ok(Judged::Rejected(Rejection::because(format!("error: {reason}"))))
     }
 
     pub(super) async fn record(

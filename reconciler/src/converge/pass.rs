@@ -61,7 +61,7 @@ impl<S: Source> World<'_, S> {
         started: Timestamp,
     ) -> Result<Outcome, Trouble> {
         let changes = plans.iter().map(|plan| plan.changes).sum();
-        let status = self.settings.status(head, StatusState::Success, &format!("compliant, in force ({changes} changes)"));
+        let status = self.settings.status(head, StatusState::Success, &self.settings.posture.sentence(changes));
         let why = if base == Some(head) { Why::Drift } else { Why::Commit };
         if plans.iter().all(TargetPlan::is_empty) {
             let enforced = self.enforced_now(plans).await?;
@@ -71,7 +71,7 @@ impl<S: Source> World<'_, S> {
             self.store.record_pass(EndedPass { head: Some(head), git_ref, enforced_before: base, plan, started, end }).await?;
         } else {
             let pass = self.open(head, base, plans, why, started).await?;
-            let enforced = self.apply_all(pass, plans).await?;
+            let enforced = self.apply_all(head, pass, plans).await?;
             let end = PassEnd {
                 enforced,
                 changes: changes as u64,
@@ -82,19 +82,6 @@ impl<S: Source> World<'_, S> {
         }
         self.adopt().await?;
         Ok(self.settle(head, Outcome::InForce { commit: head, changes }))
-    }
-
-    /// After a restart: the records agree on what should be there, and the hooks are in place. Content that differs all the same is
-    /// drift, and drift has its own way.
-    pub(super) async fn as_recorded(&self, plans: &[TargetPlan]) -> Result<bool, Trouble> {
-        for plan in plans {
-            let row = self.store.enforced(plan.backend, &plan.target).await?;
-            let same = row.is_some_and(|row| row.desired_hash == plan.desired_hash.to_string());
-            if !same || plan.blank || !plan.damage.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     pub(super) fn adopt_all(&mut self) {
@@ -112,16 +99,18 @@ impl<S: Source> World<'_, S> {
         why: Why,
         at: Timestamp,
     ) -> Result<PassId, Trouble> {
-        for target in self.targets.iter() {
-            self.store.meta_set(memory_name(target.name()), target.memory(), at).await?;
-        }
         let steps = plans.iter().flat_map(|plan| steps(plan, why)).collect();
         let git_ref = self.settings.git_ref.clone();
         Ok(self.store.open_pass(OpenPass { head, git_ref, enforced_before: base, plan: evidence(plans), steps, at }).await?)
     }
 
     /// Applies target by target and looks again; a failure ends the pass as failed, with what was done on record.
-    pub(super) async fn apply_all(&mut self, pass: PassId, plans: &[TargetPlan]) -> Result<Vec<EnforcedNow>, Trouble> {
+    pub(super) async fn apply_all(
+        &mut self,
+        head: CommitId,
+        pass: PassId,
+        plans: &[TargetPlan],
+    ) -> Result<Vec<EnforcedNow>, Trouble> {
         let mut enforced = Vec::with_capacity(plans.len());
         let mut first = 0;
         for (i, plan) in plans.iter().enumerate() {
@@ -138,7 +127,10 @@ impl<S: Source> World<'_, S> {
                 Ok(now) => enforced.push(now),
                 Err(trouble) => {
                     self.discard();
-                    let end = PassEnd { enforced, ..PassEnd::of(Recorded::Failed, &chain(&trouble), (self.clock)()) };
+                    let reason = chain(&trouble);
+                    let status =
+                        Some(self.settings.status(head, StatusState::Error, &format!("compliant, but not in force: {reason}")));
+                    let end = PassEnd { enforced, status, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
                     self.store.close_pass(pass, end).await?;
                     return Err(trouble);
                 }
@@ -162,6 +154,21 @@ impl<S: Source> World<'_, S> {
         Ok(EnforcedNow { backend: plan.backend.to_owned(), target: name, desired_hash: plan.desired_hash.0, generation })
     }
 
+    /// Puts hooks back, and everything if `blank`; what is then in force.
+    pub(super) async fn mend(&mut self, index: usize, blank: bool) -> Result<Option<EnforcedNow>, Trouble> {
+        let Some(target) = self.targets.get_mut(index) else { return Ok(None) };
+        let (name, backend) = (target.name().to_owned(), target.backend());
+        let trouble = |cause| Trouble::Backend { target: name.clone(), cause };
+        let generation = target.mend(blank).await.map_err(trouble)?;
+        let Some(after) = target.plan().await.map_err(trouble)? else { return Ok(None) };
+        if let Some(left) = after.damage.first() {
+            return Err(Trouble::NotVerified { target: name, detail: format!("{} ({})", left.key, left.observed) });
+        }
+        let recorded = self.store.enforced(backend, &name).await?.map_or(0, |row| row.generation);
+        let generation = generation.unwrap_or(recorded);
+        Ok(Some(EnforcedNow { backend: backend.to_owned(), target: name, desired_hash: after.desired_hash.0, generation }))
+    }
+
     /// What is in force where nothing had to change: the generation stays the one on record.
     async fn enforced_now(&self, plans: &[TargetPlan]) -> Result<Vec<EnforcedNow>, Trouble> {
         let mut rows = Vec::with_capacity(plans.len());
@@ -178,6 +185,10 @@ impl<S: Source> World<'_, S> {
     }
 
     async fn adopt(&mut self) -> Result<(), Trouble> {
+        for target in self.targets.iter() {
+            let kept = serde_json::to_string(&target.remember()).unwrap_or_default();
+            self.store.meta_set(kept_name(target.name()), kept, (self.clock)()).await?;
+        }
         self.adopt_all();
         // A decision is for one head and one plan; it is used up now.
         for name in [ACCEPTED_HEAD, CONFIRMED_PLAN] {
@@ -201,6 +212,7 @@ impl<S: Source> World<'_, S> {
     pub(super) async fn hold(&mut self, head: Option<CommitId>, reason: &str, started: Timestamp) -> Result<Outcome, Trouble> {
         let status = head.map(|head| self.settings.status(head, StatusState::Failure, reason));
         self.end(head, None, PassEnd { status, ..PassEnd::of(Recorded::Held, reason, (self.clock)()) }, started).await?;
+        *self.settled = None;
         Ok(Outcome::Held { reason: reason.to_owned() })
     }
 
@@ -224,8 +236,20 @@ impl<S: Source> World<'_, S> {
         Ok(Outcome::Held { reason: reason.to_owned() })
     }
 
+    /// The head is what is in force. The records say so too, also after a look that failed or was held.
+    pub(super) async fn still_in_force(&mut self, head: CommitId, started: Timestamp) -> Result<Outcome, Trouble> {
+        let newest = self.store.history(1).await?.pop();
+        let said =
+            newest.is_some_and(|row| row.outcome == Some(Recorded::InForce) && row.commit.as_deref() == Some(&head.to_string()));
+        if !said {
+            let status = Some(self.settings.status(head, StatusState::Success, &self.settings.posture.sentence(0)));
+            self.end(Some(head), None, PassEnd { status, ..PassEnd::of(Recorded::InForce, "", (self.clock)()) }, started).await?;
+        }
+        Ok(self.settle(head, Outcome::InForce { commit: head, changes: 0 }))
+    }
+
     pub(super) async fn rejected(&mut self, head: CommitId, rejection: Rejection, started: Timestamp) -> Result<Outcome, Trouble> {
-        let Rejection { reason, findings, rule_ids } = rejection;
+        let Rejection { reason, findings, rule_ids, .. } = rejection;
         self.end(
             Some(head),
             None,
@@ -265,9 +289,9 @@ impl<S: Source> World<'_, S> {
     }
 }
 
-/// Under which name a target's memory is kept.
-pub(crate) fn memory_name(target: &str) -> String {
-    format!("memory:{target}")
+/// Under which name a target's rules are kept.
+pub(super) fn kept_name(target: &str) -> String {
+    format!("kept:{target}")
 }
 
 fn steps(plan: &TargetPlan, why: Why) -> Vec<NewStep> {

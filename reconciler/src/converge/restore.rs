@@ -1,64 +1,74 @@
 //! The start: what was last in force is known again, and in force again, before anything is asked of the head.
 //!
-//! The head may be rejected, held or out of reach; the last good commit is enforced all the same. It is read from the mirror, so no
-//! network is needed. After a reboot the kernel is blank and the rules are put back; after a restart they are found as they were.
+//! The head may be rejected, held or out of reach, the mirror lost, the network down: the last good rules are enforced all the same.
+//! They stand in the store, beside the hash that says they are the ones. After a reboot the kernel is blank and they are put back;
+//! after a restart they are found as they were, and content that differs is drift, which has its own way.
 
-use super::{Outcome, Source, Trouble, World};
-
-use policy::compile::compile;
 use policy::snapshot::CommitId;
 
+use super::pass::kept_name;
+use super::{Kept, Source, Trouble, World};
+use crate::store::{Outcome as Recorded, PassEnd, Why};
+
 impl<S: Source> World<'_, S> {
-    /// Once per process, until it succeeds.
+    /// Once per process, until every target answered.
     pub(super) async fn restore(&mut self) -> Result<(), Trouble> {
         if *self.restored {
             return Ok(());
         }
         if let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) {
-            self.restore_commit(base).await?;
+            for index in 0..self.targets.len() {
+                self.restore_target(index, base).await?;
+            }
         }
         *self.restored = true;
         Ok(())
     }
 
-    async fn restore_commit(&mut self, base: CommitId) -> Result<(), Trouble> {
-        let started = (self.clock)();
-        let admitted = match self.examine(base).await? {
-            Ok(judgement) => judgement.admitted,
-            Err(reason) => {
-                tracing::error!(commit = %base, "the commit in force cannot be judged: {reason}");
-                None
-            }
-        };
-        let Some(admitted) = admitted else {
-            let reason = format!(
-                "{} is in force, but this version would not admit it; drift is not measured until a newer commit is in force",
-                base.short()
-            );
-            self.hold(Some(base), &reason, started).await?;
-            return Ok(());
-        };
-        if let Err(problems) = self.aim(&compile(&admitted)) {
-            self.inexpressible(base, &problems, started).await?;
-            return Ok(());
-        }
-        let plans = self.plan().await?;
-        if self.as_recorded(&plans).await? {
-            self.adopt_all();
-            return Ok(());
-        }
-        let blank = plans.iter().all(|plan| plan.blank);
-        match self.too_large(base, &plans).await? {
-            // With nothing there, putting back is no change of anything.
-            Some(reason) if !blank => {
-                self.hold_plan(base, &reason, &plans, started).await?;
-            }
-            _ => {
-                tracing::warn!(commit = %base, "puts the last good commit back in force");
-                let done: Outcome = self.carry_out(base, Some(base), &plans, started).await?;
-                tracing::info!(?done, "put back");
+    /// Whether every target knows what should be in force, and nothing it depends on beside the commit has changed.
+    pub(super) async fn is_known(&self) -> Result<bool, Trouble> {
+        for target in self.targets.iter() {
+            let kept = self.store.meta_get(&kept_name(target.name())).await?;
+            let kept = kept.and_then(|text| serde_json::from_str::<Kept>(&text).ok());
+            if !target.knows() || kept.is_none_or(|kept| kept.setup != target.setup_text()) {
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    async fn restore_target(&mut self, index: usize, base: CommitId) -> Result<(), Trouble> {
+        let Some(target) = self.targets.get_mut(index) else { return Ok(()) };
+        let (name, backend) = (target.name().to_owned(), target.backend());
+        let Some(row) = self.store.enforced(backend, &name).await? else { return Ok(()) };
+        let kept = self.store.meta_get(&kept_name(&name)).await?;
+        let Some(kept) = kept.and_then(|text| serde_json::from_str::<Kept>(&text).ok()) else { return Ok(()) };
+        if !target.recall(&kept, &row.desired_hash) {
+            tracing::error!(target = %name, "what was kept of the rules in force does not hash to what is on record; the head decides");
+            return Ok(());
+        }
+        let trouble = |cause| Trouble::Backend { target: name.clone(), cause };
+        let Some(plan) = target.plan().await.map_err(trouble)? else { return Ok(()) };
+        if !plan.blank && plan.damage.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(target = %name, commit = %base, "puts the last good rules back in force");
+        let plans = [plan];
+        let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)()).await?;
+        let [plan] = plans;
+        let mut end = PassEnd::of(Recorded::InForce, "put back at start", (self.clock)());
+        match self.mend(index, plan.blank).await {
+            Ok(enforced) => {
+                end.enforced.extend(enforced);
+                end.changes = plan.differences.len() as u64;
+                self.store.close_pass(pass, end).await?;
+                Ok(())
+            }
+            Err(trouble) => {
+                let reason = crate::chain::chain(&trouble);
+                self.store.close_pass(pass, PassEnd { outcome: Recorded::Failed, reason, ..end }).await?;
+                Err(trouble)
+            }
+        }
     }
 }

@@ -13,8 +13,8 @@ use policy::diff::Change;
 use policy::digest::{Canonical, Digest};
 use policy::lower::Unsupported;
 use policy::plan::{Excess, Limits, Plan};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// A boxed future.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -92,6 +92,20 @@ pub trait Backend: Send {
         desired: &BTreeMap<Self::Key, Self::Rule>,
         digest: Digest,
     ) -> impl Future<Output = Result<u64, BackendError>> + Send;
+    /// Puts hooks back where they are gone, as far as that is possible now. Where `blank` says that nothing is there at all, `desired`
+    /// is put in force first. Returns the generation.
+    fn mend(
+        &mut self,
+        desired: &BTreeMap<Self::Key, Self::Rule>,
+        digest: Digest,
+        blank: bool,
+    ) -> impl Future<Output = Result<Option<u64>, BackendError>> + Send;
+    /// Everything the rules depend on beside the commit: labels, mode. Another text means that the same commit may mean other rules.
+    fn setup_text(&self) -> String;
+    /// Rules as text, to be kept over restarts.
+    fn keep(rules: &BTreeMap<Self::Key, Self::Rule>) -> String;
+    /// The other way round; `None` for what is not such a text.
+    fn recall(text: &str) -> Option<BTreeMap<Self::Key, Self::Rule>>;
     /// A key in words, stable: records are filed under it.
     fn key_text(key: &Self::Key) -> String;
     /// A rule in words.
@@ -179,14 +193,29 @@ pub trait Target: Send {
     fn excess(&self, limits: &Limits) -> Option<Excess>;
     /// Applies the candidate, else what should be in force; returns the generation.
     fn apply(&mut self) -> Boxed<'_, Result<u64, BackendError>>;
+    /// Puts hooks back, and everything if `blank`.
+    fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>>;
     /// The candidate is in force from now on.
     fn adopt(&mut self);
     /// Forgets the candidate.
     fn discard(&mut self);
-    /// What to remember over restarts.
-    fn memory(&self) -> String;
-    /// Takes up what an earlier process remembered.
-    fn remember(&mut self, memory: &str);
+    /// What should be in force and what the rules depend on, to be kept over restarts.
+    fn remember(&self) -> Kept;
+    /// Takes up what an earlier process kept, if it hashes to `desired_hash`. Says whether it did.
+    fn recall(&mut self, kept: &Kept, desired_hash: &str) -> bool;
+    /// Everything the rules depend on beside the commit.
+    fn setup_text(&self) -> String;
+}
+
+/// What a target keeps over restarts: enough to put the last good rules back without a repository, a network or a judgement.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// What should be in force.
+    pub rules: String,
+    /// What `lower` remembers.
+    pub memory: String,
+    /// What the rules depended on.
+    pub setup: String,
 }
 
 /// A backend, what should be in force, the candidate, and the plan made last.
@@ -197,13 +226,14 @@ pub struct Managed<B: Backend> {
     candidate: Option<BTreeMap<B::Key, B::Rule>>,
     plan: Option<Plan<B::Key, B::Rule>>,
     memory: B::Memory,
+    candidate_memory: Option<B::Memory>,
 }
 
 impl<B: Backend> Managed<B> {
     /// A target of which nothing is known yet.
     #[must_use]
     pub fn new(backend: B) -> Self {
-        Self { backend, in_force: None, candidate: None, plan: None, memory: B::Memory::default() }
+        Self { backend, in_force: None, candidate: None, plan: None, memory: B::Memory::default(), candidate_memory: None }
     }
 
     async fn look(&mut self) -> Result<Option<TargetPlan>, BackendError> {
@@ -265,7 +295,7 @@ impl<B: Backend> Target for Managed<B> {
     fn aim(&mut self, ruleset: &Ruleset) -> Result<(), Vec<Unsupported>> {
         let lowered = self.backend.lower(ruleset, &self.memory)?;
         self.candidate = Some(lowered.rules);
-        self.memory = lowered.memory;
+        self.candidate_memory = Some(lowered.memory);
         self.plan = None;
         Ok(())
     }
@@ -286,22 +316,42 @@ impl<B: Backend> Target for Managed<B> {
         })
     }
 
+    fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>> {
+        Box::pin(async move {
+            let Some(desired) = &self.in_force else { return Ok(None) };
+            self.backend.mend(desired, Digest::of_table(desired), blank).await
+        })
+    }
+
     fn adopt(&mut self) {
         if let Some(candidate) = self.candidate.take() {
             self.in_force = Some(candidate);
+        }
+        if let Some(memory) = self.candidate_memory.take() {
+            self.memory = memory;
         }
     }
 
     fn discard(&mut self) {
         self.candidate = None;
+        self.candidate_memory = None;
     }
 
-    fn memory(&self) -> String {
-        serde_json::to_string(&self.memory).unwrap_or_default()
+    fn remember(&self) -> Kept {
+        let rules = self.candidate.as_ref().or(self.in_force.as_ref()).map(B::keep).unwrap_or_default();
+        let memory = self.candidate_memory.as_ref().unwrap_or(&self.memory);
+        Kept { rules, memory: serde_json::to_string(memory).unwrap_or_default(), setup: self.backend.setup_text() }
     }
 
-    fn remember(&mut self, memory: &str) {
+    fn recall(&mut self, kept: &Kept, desired_hash: &str) -> bool {
         // What cannot be read is forgotten: rules get new numbers, nothing else depends on it.
-        self.memory = serde_json::from_str(memory).unwrap_or_default();
+        self.memory = serde_json::from_str(&kept.memory).unwrap_or_default();
+        let rules = B::recall(&kept.rules).filter(|rules| Digest::of_table(rules).to_string() == desired_hash);
+        self.in_force = rules;
+        self.in_force.is_some()
+    }
+
+    fn setup_text(&self) -> String {
+        self.backend.setup_text()
     }
 }

@@ -1,21 +1,22 @@
 //! What is said of a commit, to forges and in records.
 
 use policy::admit::Judgement;
-use policy::finding::{Finding, Severity};
+use policy::finding::Severity;
 use policy::snapshot::CommitId;
+use serde_json::Value;
 
-use super::{CommitStatus, Settings, StatusState};
+use super::{CommitStatus, Posture, Settings, StatusState};
 
-/// `3 violations: PCI-1.3.1-004 policies/db.yaml:20 (+2)`.
-pub(super) fn first_finding(judgement: &Judgement) -> String {
-    let errors: Vec<&Finding> = judgement.findings.iter().filter(|f| f.severity == Severity::Error).collect();
-    let count = judgement.counts().error;
-    let Some(first) = errors.first() else {
-        return "no policy document found".to_owned();
-    };
-    let more = if count > 1 { format!(" (+{})", count - 1) } else { String::new() };
-    let word = if count == 1 { "violation" } else { "violations" };
-    format!("{count} {word}: {} {}:{}{more}", first.rule_id, first.place.file, first.place.spot.line)
+/// `3 violations: PCI-1.3.1-004 policies/db.yaml:20 (+2)`, from the findings as they are stored.
+pub(super) fn first_finding(findings: &Value) -> String {
+    let is_error = |finding: &&Value| finding.get("severity").and_then(Value::as_str) == Some("error");
+    let errors: Vec<&Value> = findings.as_array().into_iter().flatten().filter(is_error).collect();
+    let Some(first) = errors.first() else { return "no policy document found".to_owned() };
+    let text = |key: &str| first.get(key).and_then(Value::as_str).unwrap_or("?");
+    let line = first.get("line").and_then(Value::as_u64).unwrap_or(1);
+    let more = if errors.len() > 1 { format!(" (+{})", errors.len() - 1) } else { String::new() };
+    let word = if errors.len() == 1 { "violation" } else { "violations" };
+    format!("{} {word}: {} {}:{line}{more}", errors.len(), text("rule_id"), text("file"))
 }
 
 /// The ids of the rules that are broken, each once, in order.
@@ -35,5 +36,16 @@ impl Settings {
     pub(super) fn status(&self, commit: CommitId, state: StatusState, description: &str) -> CommitStatus {
         let link = self.public_url.as_ref().map(|url| format!("{}/commits/{commit}", url.trim_end_matches('/')));
         CommitStatus { commit, state, description: description.to_owned(), link, context: self.context.clone() }
+    }
+}
+
+impl Posture {
+    /// What a compliant head has come to.
+    pub(super) fn sentence(self, changes: usize) -> String {
+        match self {
+            Self::Enforced => format!("compliant, in force ({changes} changes)"),
+            Self::Audited => format!("compliant, audited: nothing is dropped ({changes} changes)"),
+            Self::JudgedOnly => "compliant; this controller enforces nothing".to_owned(),
+        }
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                         announce(&mut last_outcome, outcome);
                         0
                     }
-                    Err(_) if controller.stop.is_cancelled() => return Ok(()),
+                    Err(Trouble::Source(_)) if controller.stop.is_cancelled() => return Ok(()),
                     Err(error) if fatal(&error) => return Err(error.into()),
                     Err(_) => failures + 1,
                 };
@@ -53,7 +53,11 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                 drift(controller).await;
                 drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
             }
-            Woken::Heartbeat => controller.heartbeat().await?,
+            Woken::Heartbeat => {
+                if let Err(error) = controller.heartbeat().await {
+                    tracing::error!("no heartbeat: {}", chain(error.as_ref()));
+                }
+            }
         }
         next = tokio::select! {
             biased;
@@ -67,9 +71,11 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
     }
 }
 
-/// One trip; a failure is on record before this returns.
-pub(super) async fn trip(controller: &mut Controller) -> Result<Outcome, Trouble> {
-    look(controller, Came::Poll).await
+/// One trip and one look for drift; a failure is on record before this returns.
+pub(super) async fn trip(controller: &mut Controller) -> Result<(Outcome, usize), Trouble> {
+    let outcome = look(controller, Came::Poll).await?;
+    let drift = check_drift(&mut controller.world()).await?;
+    Ok((outcome, drift))
 }
 
 async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Trouble> {
@@ -80,9 +86,10 @@ async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Troubl
         Ok(_) if waiting.is_empty() => {}
         Ok(_) => controller.store.close_deliveries(waiting.iter().map(|one| one.id).collect(), None).await?,
         // Told to stop while the remote was silent: that is no failure.
-        Err(_) if controller.stop.is_cancelled() => {}
+        Err(Trouble::Source(_)) if controller.stop.is_cancelled() => {}
         Err(trouble) => {
             let reason = chain(trouble);
+            controller.settled = None;
             tracing::error!("{reason}; what is enforced stays enforced");
             if !fatal(trouble) && matches!(trouble, Trouble::Source(_)) {
                 record_failure(&controller.store, &controller.settings, None, &reason).await;

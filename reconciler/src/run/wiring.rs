@@ -10,14 +10,15 @@ use super::reach;
 use super::sender::AnyForge;
 use crate::backend::ebpf::{Ebpf, Setup};
 use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostMode, ProfileName};
-use crate::converge::{Managed, Settings, Target};
+use crate::converge::{Managed, Posture, Settings, Target};
 use crate::forge::github::{GitHub, GitHubConfig};
 use crate::forge::silent::Silent;
 use crate::source::git::{Credentials, GitConfig, PACK_BYTES_MAX};
 
 /// Version of the program and of its rule catalogue: a verdict of another one is given again.
-fn judged_by() -> String {
-    format!("pci-segment {} catalogue {}", env!("CARGO_PKG_VERSION"), policy::admit::CATALOGUE)
+fn judged_by(config: &Config) -> String {
+    let pinned = config.policy.profile.map_or_else(String::new, |profile| format!(" pinned {profile:?}"));
+    format!("pci-segment {} catalogue {}{pinned}", env!("CARGO_PKG_VERSION"), policy::admit::CATALOGUE)
 }
 
 /// What does not change from trip to trip.
@@ -40,7 +41,16 @@ pub fn settings(config: &Config) -> Settings {
             ..Limits::default()
         },
         heal: config.drift.mode == DriftMode::Heal,
-        judged_by: judged_by(),
+        judged_by: judged_by(config),
+        posture: posture(config),
+    }
+}
+
+fn posture(config: &Config) -> Posture {
+    match (config.host.interfaces.is_empty(), config.host.mode) {
+        (true, _) => Posture::JudgedOnly,
+        (false, HostMode::Audit) => Posture::Audited,
+        (false, HostMode::Enforce) => Posture::Enforced,
     }
 }
 
@@ -107,7 +117,10 @@ pub async fn targets(config: &Config, purpose: Purpose) -> anyhow::Result<Vec<Bo
         failsafe,
         audit: config.host.mode == HostMode::Audit,
     };
-    let firewall = Ebpf::open(setup)?;
+    let firewall = match purpose {
+        Purpose::Plan => Ebpf::open_to_look(setup)?,
+        Purpose::Enforce => Ebpf::open(setup)?,
+    };
     if purpose == Purpose::Enforce {
         firewall.prepare().await?;
     }

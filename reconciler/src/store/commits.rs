@@ -253,7 +253,7 @@ async fn begin_one(tx: &mut Tx, commit: &NewCommit, now: Timestamp) -> Result<u3
 async fn store_verdict(tx: &mut Tx, judged: &Judged) -> Result<String, Error> {
     let count = i64::try_from(count(&judged.findings)).unwrap_or(i64::MAX);
     let came: Option<String> = sqlx::query_scalar(
-        "UPDATE commits SET verdict = ?, findings = ?, finding_count = ?, rule_ids = ?, judged_by = ?, judged_at = ? WHERE oid = ? RETURNING came",
+        "UPDATE commits SET verdict = ?, findings = ?, finding_count = ?, rule_ids = ?, judged_by = ?, judged_at = ?, attempts = 0 WHERE oid = ? RETURNING came",
     )
     .bind(judged.verdict.word())
     .bind(judged.findings.to_string())
