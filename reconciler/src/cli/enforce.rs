@@ -1,12 +1,22 @@
 //! `pci-segment enforce`: policy files on this host, without Git and without records.
+//!
+//! Without `--keep` nothing is left filtered, however the command ends; the one exception are rules that were in force there before
+//! and that this command could not replace: a host that was guarded is not opened by a failure.
 
-use anyhow::bail;
-use policy::compile::{Endpoint, compile};
+use std::path::Path;
 
-use super::output::{Output, Tone};
+use anyhow::{Context as _, bail};
+use enforcer::Enforcer;
+use policy::admit::{Admitted, Judgement};
+use policy::compile::{Endpoint, Ruleset, compile};
+use policy::finding::Severity;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::output::{Output, Tone, escape};
 use super::{EnforceArgs, Exit, explain, files, run, validate};
 use crate::backend::ebpf::{Ebpf, Setup};
-use crate::converge::{Managed, Target as _, judge_snapshot};
+use crate::chain::chain;
+use crate::converge::{Managed, Target as _};
 
 /// Enforces until Ctrl-C; `--keep` leaves the rules in force.
 ///
@@ -14,13 +24,9 @@ use crate::converge::{Managed, Target as _, judge_snapshot};
 /// Not compliant, not expressible, or the kernel refuses.
 pub fn enforce(args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
     let snapshot = files::load(&args.policies.files)?;
-    let judgement = judge_snapshot(&snapshot, None, validate::today()?, None);
-    let Some(admitted) = judgement.admitted.as_ref() else {
-        out.note(format!(
-            "{} errors; pci-segment validate -f {} shows them",
-            judgement.counts().error,
-            args.policies.files.join(" ")
-        ));
+    let judgement = validate::judge_named(&snapshot, validate::today()?, None);
+    let Some(admitted) = admitted(&judgement, &args.policies.files)? else {
+        out.note(format!("{}; pci-segment validate -f {} shows all", refusal(&judgement), args.policies.files.join(" ")));
         return Ok(Exit::Violations);
     };
     if args.failsafe.is_empty() && !args.no_failsafe {
@@ -36,14 +42,31 @@ pub fn enforce(args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
     run::runtime()?.block_on(hold(setup, &compile(admitted), args, out))
 }
 
-async fn hold(setup: Setup<'_>, ruleset: &policy::compile::Ruleset, args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
-    let mut target = Managed::new(Ebpf::open(setup)?);
-    if let Err(problems) = target.aim(ruleset) {
-        bail!("this host cannot enforce it exactly: {}", problems.first().map_or("", |p| p.message.as_str()));
+/// The set, none if it has errors. A set without any policy is an error of its own: it was not what somebody meant.
+fn admitted<'a>(judgement: &'a Judgement, named: &[String]) -> anyhow::Result<Option<&'a Admitted>> {
+    if judgement.policies == 0 && judgement.counts().error == 0 {
+        bail!("no policy in {}; name files that hold NetworkPolicy documents", named.join(", "));
     }
-    let plan = target.plan().await?;
-    target.apply().await?;
-    let rules = plan.map_or(0, |plan| plan.create.len() + plan.unchanged);
+    Ok(judgement.admitted.as_ref())
+}
+
+/// How many errors, and the first of them.
+fn refusal(judgement: &Judgement) -> String {
+    let errors = judgement.counts().error;
+    let first = judgement.findings.iter().find(|finding| finding.severity == Severity::Error).map_or_else(String::new, |finding| {
+        format!(", first {}:{}: {}", finding.place.file, finding.place.spot.line, finding.message)
+    });
+    format!("not compliant: {errors} error{}{}", if errors == 1 { "" } else { "s" }, escape(&first))
+}
+
+async fn hold(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
+    let mut ends = Ends::new()?;
+    let guarded = guarded(&args.pin_dir);
+    let rules = match put_in_force(setup, ruleset, args).await {
+        Ok(rules) => rules,
+        Err(error) if guarded => return Err(error.context("nothing was removed, because rules were in force here before")),
+        Err(error) => return Err(undone(error, &args.pin_dir)),
+    };
     let mode = if args.audit { "auditing" } else { "enforcing" };
     out.line(format!("{} {rules} rules on {}", out.paint(Tone::Good, mode), args.interfaces.join(", ")));
     if args.keep {
@@ -51,9 +74,91 @@ async fn hold(setup: Setup<'_>, ruleset: &policy::compile::Ruleset, args: &Enfor
         return Ok(Exit::Done);
     }
     out.note("Ctrl-C stops enforcing");
-    tokio::signal::ctrl_c().await?;
-    drop(target);
-    enforcer::Enforcer::open(&args.pin_dir)?.remove_all()?;
+    ends.wait().await;
+    remove(&args.pin_dir)?;
     out.line("stopped: nothing is filtered by this command any more");
     Ok(Exit::Done)
+}
+
+/// Whether rules are in force there already; what cannot be read is taken to be.
+fn guarded(pins: &Path) -> bool {
+    match Enforcer::open_existing(pins) {
+        Ok(None) => false,
+        Ok(Some(enforcer)) => enforcer.observe().map_or(true, |seen| !seen.attachments.is_empty()),
+        Err(_) => pins.exists(),
+    }
+}
+
+/// How many rules; every interface is checked before anything changes.
+async fn put_in_force(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs) -> anyhow::Result<usize> {
+    let target = Ebpf::open(setup)?;
+    let checking = Enforcer::open(&args.pin_dir)?;
+    args.interfaces.iter().try_for_each(|interface| checking.check_interface(interface))?;
+    let mut target = Managed::new(target);
+    if let Err(problems) = target.aim(ruleset) {
+        bail!("this host cannot enforce it exactly: {}", problems.first().map_or("", |p| p.message.as_str()));
+    }
+    let plan = target.plan().await?;
+    target.apply().await?;
+    Ok(plan.map_or(0, |plan| plan.create.len() + plan.unchanged))
+}
+
+fn remove(pins: &Path) -> anyhow::Result<()> {
+    let removed = Enforcer::open_existing(pins).and_then(|pinned| pinned.map_or(Ok(()), Enforcer::remove_all));
+    removed.with_context(|| format!("the rules may still be in force; remove them with: rm -r {}", pins.display()))
+}
+
+/// The error, after what it left half done was taken away.
+fn undone(error: anyhow::Error, pins: &Path) -> anyhow::Error {
+    match remove(pins) {
+        Ok(()) => error,
+        Err(left) => error.context(chain(left.as_ref())),
+    }
+}
+
+/// The signals that end this command, caught from before the first change.
+struct Ends([Signal; 3]);
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        let catch = |kind: SignalKind| signal(kind);
+        Ok(Self([catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?, catch(SignalKind::hangup())?]))
+    }
+
+    async fn wait(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::date::Date;
+    use policy::snapshot::{Entry, Snapshot};
+
+    use super::*;
+
+    const POLICY: &str = include_str!("../../../policies-template/policies/cde-default-deny.yaml");
+
+    fn judge(path: &str, text: &str) -> Judgement {
+        let mut snapshot = Snapshot::default();
+        snapshot.entries.insert(path.to_owned(), Entry::File(text.as_bytes().to_vec()));
+        validate::judge_named(&snapshot, Date::parse("2026-01-02").unwrap(), None)
+    }
+
+    #[test]
+    fn a_named_path_through_a_dot_folder_is_read() {
+        assert!(admitted(&judge("../t/policies/a.yaml", POLICY), &[]).unwrap().is_some());
+    }
+
+    #[test]
+    fn no_policy_is_not_called_errors() {
+        let nothing = validate::judge_named(&Snapshot::default(), Date::parse("2026-01-02").unwrap(), None);
+        let error = admitted(&nothing, &["a.yaml".to_owned()]).unwrap_err();
+        assert!(error.to_string().starts_with("no policy in a.yaml"), "{error}");
+    }
 }

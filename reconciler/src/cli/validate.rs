@@ -8,6 +8,7 @@ use policy::admit::{Circumstances, Judgement, admit};
 use policy::date::Date;
 use policy::finding::Severity;
 use policy::read::read_named;
+use policy::snapshot::Snapshot;
 
 use super::files;
 use super::output::Output;
@@ -27,8 +28,7 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
         None => today()?,
     };
     let snapshot = files::load(&patterns)?;
-    let circumstances = Circumstances { today, pinned_profile: args.profile.map(profile), commit: None };
-    let judgement = admit(read_named(&snapshot), &circumstances);
+    let judgement = judge_named(&snapshot, today, args.profile);
     match args.format {
         ValidateFormat::Human => human::print(&judgement, &snapshot, out),
         ValidateFormat::Json => out.json(&judgement),
@@ -38,6 +38,12 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
         bail!("no document found in {}", patterns.join(", "));
     }
     Ok(if passes(&judgement, args.strict) { Exit::Done } else { Exit::Violations })
+}
+
+/// Judges files that somebody named. Unlike in a repository, a path may then lead through folders that begin with a dot.
+#[must_use]
+pub fn judge_named(snapshot: &Snapshot, today: Date, pinned: Option<Profile>) -> Judgement {
+    admit(read_named(snapshot), &Circumstances { today, pinned_profile: pinned.map(profile), commit: None })
 }
 
 fn passes(judgement: &Judgement, strict: bool) -> bool {
