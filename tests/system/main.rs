@@ -11,8 +11,10 @@
     reason = "tests fail by panicking"
 )]
 
+mod bad_input;
 mod crash;
 mod drift;
+mod imports;
 mod lineage;
 mod push;
 mod template;
