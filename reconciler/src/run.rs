@@ -8,6 +8,7 @@ mod follow;
 mod patience;
 mod reach;
 mod sender;
+mod vital;
 mod wiring;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::store::Store;
 
 use self::patience::Patient;
 pub use self::reach::entries as failsafe_entries;
+pub use self::vital::EndedEarly;
 pub use self::wiring::{Purpose, git_config, settings, targets};
 
 /// Under which name the store keeps what it follows.
@@ -156,19 +158,19 @@ impl Controller {
             self.store.close().await;
             return Err(error);
         }
-        let doors = door::open(&self).await?;
-        let sender = tokio::spawn(sender::send(self.config_forge()?, self.store.clone(), self.stop.clone()));
+        let mut tasks = door::open(&self).await?;
+        let sending = sender::send(self.config_forge()?, self.store.clone(), self.stop.clone());
+        tasks.push(("the sender of statuses", tokio::spawn(sending)));
+        let vital = vital::watch(self.stop.clone(), tasks);
         self.watch_signals()?;
         let followed = follow::follow(&mut self).await;
         self.stop.cancel();
-        for task in doors {
-            let _ = task.await;
-        }
-        let _ = sender.await;
-        self.note(kind::SHUTDOWN, serde_json::json!({ "reason": "signal" })).await?;
+        let vital = vital.await?;
+        let reason = vital.as_ref().map_or_else(ToString::to_string, |()| "signal".to_owned());
+        self.note(kind::SHUTDOWN, serde_json::json!({ "reason": reason })).await?;
         self.store.close().await;
         tracing::info!("stopped; what is enforced stays enforced");
-        followed
+        followed.and(vital.map_err(Into::into))
     }
 
     /// The start failed after the store was open: a row says so.

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::{Exit, LogFormat, RunArgs};
 use crate::config::Config;
 use crate::converge::Outcome;
-use crate::run::Controller;
+use crate::run::{Controller, EndedEarly};
 use crate::store;
 
 /// `EX_TEMPFAIL` of sysexits: the service manager starts us again.
@@ -48,9 +48,10 @@ pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
     ended
 }
 
-/// The store is lost; a start looks at everything again.
+/// The store is lost, or a part of the controller; a start looks at everything again.
 fn wants_restart(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<store::Error>()).any(store::Error::wants_restart)
+    error.is::<EndedEarly>()
+        || error.chain().filter_map(|cause| cause.downcast_ref::<store::Error>()).any(store::Error::wants_restart)
 }
 
 fn sentence(outcome: &Outcome) -> String {

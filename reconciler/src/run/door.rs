@@ -1,6 +1,7 @@
 //! The doors: HTTP for forges and probes, and a socket beside the database for operators on this host.
 
-use std::net::SocketAddr;
+mod serve;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,31 +14,25 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use webhook::{Delivery, Inbox, InboxError, Keeping, Kept, Meaning, Secrets};
 
+use self::serve::{Bounds, serve};
 use super::{Controller, control};
 use crate::store::{self, Store};
 
-/// Opens every door; the tasks end when the controller stops.
-pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<JoinHandle<()>>> {
+/// Opens every door; the tasks, each with its name, end when the controller stops and not before.
+pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
     let listen = controller.config.listen;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; another program may have it: change `listen`"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let router = router(controller)?.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = controller.stop.clone();
-    let http = tokio::spawn(async move {
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!("the HTTP door closed: {error}");
-        }
-    });
+    let http = tokio::spawn(serve(listener, router(controller)?, Bounds::default(), controller.stop.clone()));
     let operators = control::serve(
         controller.config.database.folder(),
         controller.store.clone(),
         controller.wake.clone(),
         controller.stop.clone(),
     )?;
-    Ok(vec![http, operators])
+    Ok(vec![("the HTTP door", http), ("the operators' door", operators)])
 }
 
 fn router(controller: &Controller) -> anyhow::Result<Router> {

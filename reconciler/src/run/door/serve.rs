@@ -1,0 +1,245 @@
+//! Serving HTTP to whoever connects, within bounds: how long a request may take to say what it wants, how many may be connected, and
+//! how long the end may take. Nobody who connects and then says nothing may keep others out or the controller from stopping.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// After an accept that failed for want of descriptors or memory; trying at once would only burn the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// From connecting, or from the last answer, to the end of the next request's headers.
+    pub headers: Duration,
+    /// What is under way when the controller stops may take this long to end.
+    pub ending: Duration,
+    /// Connections; the next ones wait in the kernel's queue.
+    pub connections: usize,
+    /// Connections from one address (of IPv6, one /64); more are closed at once.
+    pub per_address: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { headers: Duration::from_secs(10), ending: Duration::from_secs(5), connections: 1024, per_address: 32 }
+    }
+}
+
+/// Serves until told to stop, and at most `bounds.ending` longer.
+pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+    let free = Arc::new(Semaphore::new(bounds.connections));
+    let guests = Guests::default();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next() => {
+                say_panic(ended);
+                continue;
+            }
+            accepted = accept(&listener, &free) => accepted,
+        };
+        let Some((stream, peer, permit)) = accepted else { continue };
+        let Some(guest) = guests.enter(peer.ip(), bounds.per_address) else { continue };
+        let (router, stop) = (router.clone(), stop.clone());
+        connections.spawn(async move {
+            let _held = (permit, guest);
+            converse(stream, peer, router, bounds, stop).await;
+        });
+    }
+    drop(listener);
+    // Whoever is still here after that is cut off when the set is dropped.
+    let _ = tokio::time::timeout(bounds.ending, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+fn say_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a connection ended badly: {error}");
+    }
+}
+
+/// The next connection and its place; none after a failure.
+async fn accept(
+    listener: &TcpListener,
+    free: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(free).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Err(error) => {
+            tracing::warn!("cannot take an HTTP connection: {error}");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, bounds: Bounds, stop: CancellationToken) {
+    let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(peer))));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(bounds.headers);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, "an HTTP connection was cut: {error}");
+    }
+}
+
+/// How many connections each address has.
+#[derive(Debug, Clone, Default)]
+struct Guests(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Guests {
+    /// A place for one more, unless the address has its share.
+    fn enter(&self, address: IpAddr, most: usize) -> Option<Guest> {
+        let address = neighbourhood(address);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Guest { guests: self.clone(), address })
+    }
+}
+
+/// A place that is given back when dropped.
+struct Guest {
+    guests: Guests,
+    address: IpAddr,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut counts = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// One host commands a whole /64 of IPv6.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// Longer than a test may take.
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(200);
+
+    async fn open(bounds: Bounds) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() };
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, Router::new().route("/", get(seen)), bounds, stop.clone()));
+        (address, stop, served)
+    }
+
+    async fn say(address: SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn hear(stream: &mut TcpStream) -> String {
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard).await;
+        String::from_utf8_lossy(&heard).into_owned()
+    }
+
+    const WHOLE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    const HALF: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
+
+    #[tokio::test]
+    async fn a_request_is_answered_and_its_address_is_known() {
+        let (address, _stop, _served) = open(Bounds::default()).await;
+        let answer = hear(&mut say(address, WHOLE).await).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("127.0.0.1"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn headers_that_drip_are_cut_off() {
+        let (address, _stop, _served) = open(Bounds { headers: SHORT, ..Bounds::default() }).await;
+        let began = Instant::now();
+        let (mut reading, mut writing) = say(address, HALF).await.into_split();
+        let dripping = tokio::spawn(async move {
+            while writing.write_all(b"X").await.is_ok() {
+                tokio::time::sleep(SHORT / 4).await;
+            }
+        });
+        let mut heard = Vec::new();
+        let _ = reading.read_to_end(&mut heard).await;
+        dripping.abort();
+        assert!(began.elapsed() < LONG / 6, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_half_sent_request_does_not_hold_up_the_end() {
+        let (address, stop, served) = open(Bounds { headers: LONG, ending: SHORT, ..Bounds::default() }).await;
+        let _half = say(address, HALF).await;
+        tokio::time::sleep(SHORT).await;
+        stop.cancel();
+        tokio::time::timeout(LONG / 6, served).await.expect("ends within its bound").unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_address_cannot_take_every_place() {
+        let bounds = Bounds { headers: LONG, per_address: 1, ..Bounds::default() };
+        let (address, _stop, _served) = open(bounds).await;
+        let first = say(address, HALF).await;
+        assert_eq!(hear(&mut say(address, WHOLE).await).await, "");
+        drop(first);
+        tokio::time::sleep(SHORT).await;
+        assert!(hear(&mut say(address, WHOLE).await).await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn over_the_limit_the_next_one_waits_its_turn() {
+        let (address, _stop, _served) = open(Bounds { headers: SHORT, connections: 1, ..Bounds::default() }).await;
+        let _first = say(address, HALF).await;
+        assert!(hear(&mut say(address, WHOLE).await).await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[test]
+    fn a_neighbourhood_is_an_ipv4_address_or_a_64() {
+        let of = |text: &str| neighbourhood(text.parse().unwrap()).to_string();
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+}
