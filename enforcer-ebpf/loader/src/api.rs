@@ -53,7 +53,7 @@ pub enum AttachmentState {
 /// One hook of one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// Name of the interface; empty if it is gone.
+    /// Name of the interface; once it is gone the last one this process knew, empty if it knew none.
     pub ifname: String,
     /// Its index.
     pub ifindex: u32,

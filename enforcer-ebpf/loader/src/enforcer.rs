@@ -1,7 +1,7 @@
 //! The firewall of this host: what is pinned, and what can be done with it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -17,9 +17,10 @@ use crate::{
     generation::{Generations, OUTER},
     hook, object, observe,
     pin::{Layout, unpin},
-    probe,
+    probe, sys,
     table::{Direction, Table},
     trial,
+    world::{self, Kinship, Live},
 };
 
 /// The firewall of this host. Dropping it changes nothing in the kernel.
@@ -28,8 +29,11 @@ pub struct Enforcer {
     pub(crate) layout: Layout,
     pub(crate) generations: Generations,
     failsafe: MapData,
-    /// Hooks this process attached, so that it can tell when even a pin is gone.
-    pub(crate) attached: Mutex<BTreeSet<(u32, Direction)>>,
+    /// Hooks this process attached or found, and the names of their interfaces, so that it can tell when even a pin or
+    /// the interface is gone.
+    pub(crate) attached: Mutex<BTreeMap<(u32, Direction), String>>,
+    /// Programs that ran when the maps were made anew, so cannot use them.
+    apart: BTreeSet<u32>,
 }
 
 impl Enforcer {
@@ -49,9 +53,11 @@ impl Enforcer {
         let layout = Layout::new(root);
         layout.prepare()?;
         let _lock = layout.lock()?;
+        let (apart, adopted) = world::heal(&layout)?;
         object::load(&layout, object)?;
         let generations = Generations::open(&layout)?;
-        Self::with(layout, generations)
+        world::pin_inner(&layout, &generations, adopted)?;
+        Ok(Self { apart, ..Self::with(layout, generations)? })
     }
 
     /// Opens what is pinned below `root` as it is, without loading, pinning, mounting or replacing anything; none if
@@ -70,8 +76,10 @@ impl Enforcer {
 
     fn with(layout: Layout, generations: Generations) -> Result<Self, Error> {
         let failsafe = object::map(&layout, "failsafe")?;
-        let attached = layout.hooks()?.into_iter().map(|(ifindex, direction, _)| (ifindex, direction)).collect();
-        Ok(Self { layout, generations, failsafe, attached: Mutex::new(attached) })
+        let named = |ifindex| sys::interface_name(ifindex).unwrap_or_default();
+        let attached = layout.hooks()?.into_iter().map(|(ifindex, direction, _)| ((ifindex, direction), named(ifindex)));
+        let attached = Mutex::new(attached.collect());
+        Ok(Self { layout, generations, failsafe, attached, apart: BTreeSet::new() })
     }
 
     /// Whether [`Enforcer::attach`] would take interface `ifname`; changes nothing.
@@ -91,13 +99,28 @@ impl Enforcer {
         let interface = hook::filterable(ifname)?;
         let _lock = self.layout.lock()?;
         hook::sweep(&self.layout)?;
+        self.generations.pin_again(&self.layout)?;
+        let core = self.generations.core()?;
+        let in_force = self.generations.in_force()?;
+        let live = world::live(&self.layout)?;
         let mut result = Attached::Already;
+        // The interface may have been made anew.
+        self.hooks_known(|known| known.retain(|(ifindex, _), name| *ifindex == interface.index || name != ifname));
         for direction in Direction::ALL {
+            self.hooks_known(|known| drop(known.insert((interface.index, direction), ifname.to_owned())));
+            let other =
+                |own: &Live| (own.ifindex, own.direction) == (interface.index, direction) && own.kinship(&core) != Kinship::Ours;
+            if !in_force && live.iter().any(other) {
+                tracing::warn!(
+                    ifname,
+                    "a hook keeps its program until a generation is installed, so that nothing passes meanwhile"
+                );
+                continue;
+            }
             match hook::attach(&self.layout, ifname, interface, direction)? {
                 Attached::Already => {}
                 changed @ (Attached::Now | Attached::Updated) => result = changed,
             }
-            self.hooks_known(|known| known.insert((interface.index, direction)));
         }
         Ok(result)
     }
@@ -111,12 +134,12 @@ impl Enforcer {
         let _lock = self.layout.lock()?;
         for direction in Direction::ALL {
             hook::detach(&self.layout, interface.index, direction)?;
-            self.hooks_known(|known| known.remove(&(interface.index, direction)));
+            self.hooks_known(|known| drop(known.remove(&(interface.index, direction))));
         }
         Ok(())
     }
 
-    fn hooks_known(&self, change: impl FnOnce(&mut BTreeSet<(u32, Direction)>) -> bool) {
+    fn hooks_known(&self, change: impl FnOnce(&mut BTreeMap<(u32, Direction), String>)) {
         change(&mut self.attached.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -126,6 +149,7 @@ impl Enforcer {
     /// If an entry names every peer or there are too many, in which case nothing is changed; or if the kernel refuses.
     pub fn set_failsafe(&mut self, entries: &[FailsafeEntry]) -> Result<(), Error> {
         let _lock = self.layout.lock()?;
+        world::hold(&self.layout, "failsafe", &self.failsafe)?;
         failsafe::set(&self.failsafe, entries)
     }
 
@@ -145,7 +169,9 @@ impl Enforcer {
     pub fn install(&mut self, table: &Table, digest: [u8; 32], epoch_hint: u32) -> Result<Installed, Error> {
         table.check()?;
         let _lock = self.layout.lock()?;
+        let apart = world::ready(&self.layout, &self.generations, &self.apart)?;
         let (epoch, slot) = self.generations.install(&self.layout, table, digest, epoch_hint)?;
+        apart.iter().try_for_each(|own| hook::relink(&self.layout, own))?;
         Ok(Installed { epoch, slot })
     }
 

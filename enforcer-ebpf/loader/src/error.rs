@@ -107,8 +107,11 @@ pub enum Error {
         max: usize,
     },
     /// A pin that belongs to what is in force is gone.
-    #[error("the pin {} is gone; applying the policies again puts it back", .0.display())]
+    #[error("the pin {} is gone; restarting pci-segment, or applying once, puts it back", .0.display())]
     PinGone(PathBuf),
+    /// Something uses other maps than this process writes; nothing was switched.
+    #[error("{0} is another one than this process uses; restart pci-segment, which puts that right without a gap")]
+    Rewired(String),
     /// What was read back differs from what was written; nothing was switched.
     #[error("what was written does not read back: {0}")]
     ReadBack(String),

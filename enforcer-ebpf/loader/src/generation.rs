@@ -17,6 +17,7 @@ use crate::{
     pin::{Layout, unpin},
     sys::{self, ControlWord},
     table::Table,
+    world,
 };
 use encode::Encoded;
 use inner::Inner;
@@ -28,12 +29,13 @@ const EPOCH_MAX: u32 = u32::MAX >> 1;
 pub(crate) const OUTER: [&str; 5] = ["hosts4", "hosts6", "nets4", "nets6", "intervals"];
 
 /// The pinned array of seals.
-const SEALS: &str = "seals";
+pub(crate) const SEALS: &str = "seals";
 
 /// The maps that hold generations.
 #[derive(Debug)]
 pub(crate) struct Generations {
     pub(crate) control: ControlWord,
+    word: MapData,
     records: MapData,
     seals: MapData,
     outer: [MapData; 5],
@@ -56,11 +58,11 @@ impl Generations {
 
     fn with(layout: &Layout, seals: MapData) -> Result<Self, Error> {
         let open = |name: &str| object::map(layout, name);
-        let control = open("control")?;
-        let control = ControlWord::map(control.fd().as_fd()).map_err(|error| Error::kernel("map the control word", error))?;
+        let word = open("control")?;
+        let control = ControlWord::map(word.fd().as_fd()).map_err(|error| Error::kernel("map the control word", error))?;
         let [hosts4, hosts6, nets4, nets6, intervals] = OUTER;
         let outer = [open(hosts4)?, open(hosts6)?, open(nets4)?, open(nets6)?, open(intervals)?];
-        Ok(Self { control, records: open("generations")?, seals, outer })
+        Ok(Self { control, word, records: open("generations")?, seals, outer })
     }
 
     pub(crate) fn record(&self, slot: u32) -> Result<Generation, Error> {
@@ -81,10 +83,30 @@ impl Generations {
         sys::lookup(outer.fd().as_fd(), &slot).map_err(|error| Error::kernel("read an outer map", error))
     }
 
-    /// The numbers of the maps the programs must use, by name.
-    pub(crate) fn map_ids(&self) -> Result<Vec<u32>, Error> {
-        let maps = self.outer.iter().chain([&self.records]);
-        maps.map(|map| map.info().map(|info| info.id()).map_err(|error| map_error("ask for a map's number", error))).collect()
+    /// The maps of [`CORE`](world::CORE), in its order.
+    fn held(&self) -> [&MapData; 7] {
+        let [hosts4, hosts6, nets4, nets6, intervals] = &self.outer;
+        [&self.word, &self.records, hosts4, hosts6, nets4, nets6, intervals]
+    }
+
+    /// The numbers of the maps the programs must use, in the order of [`CORE`](world::CORE).
+    pub(crate) fn core(&self) -> Result<[Option<u32>; 7], Error> {
+        let mut ids = [None; 7];
+        for (id, map) in ids.iter_mut().zip(self.held()) {
+            *id = Some(map.info().map_err(|error| map_error("ask for a map's number", error))?.id());
+        }
+        Ok(ids)
+    }
+
+    /// Puts back the pins that are gone; another map in the place of one is an error.
+    pub(crate) fn pin_again(&self, layout: &Layout) -> Result<(), Error> {
+        world::CORE.into_iter().zip(self.held()).try_for_each(|(name, map)| world::hold(layout, name, map))?;
+        world::hold(layout, SEALS, &self.seals)
+    }
+
+    /// Whether a generation was ever installed.
+    pub(crate) fn in_force(&self) -> Result<bool, Error> {
+        Ok(self.record(self.control.load().active())?.epoch != 0)
     }
 
     /// Builds `table` in a quiet slot and turns to it; answers epoch and slot.
@@ -119,7 +141,9 @@ impl Generations {
     fn next_epoch(&self, hint: u32) -> Result<u32, Error> {
         let mut latest = 0;
         for slot in 0..SLOTS {
-            latest = latest.max(self.record(slot)?.epoch);
+            // Flows remember epochs, so one must not come again even if somebody emptied the records.
+            let [sealed, ..] = self.seal(slot)?;
+            latest = latest.max(self.record(slot)?.epoch).max(u32::try_from(sealed).unwrap_or_default());
         }
         if latest >= EPOCH_MAX {
             return Err(Error::EpochsExhausted);

@@ -1,12 +1,12 @@
 //! Attaching to interfaces. A TCX link before all others, pinned, so that it outlives the process; where the kernel has
 //! no TCX (before 6.6), a filter on the clsact qdisc with a priority and handle of our own, which outlives it too.
 
-use std::io;
+use std::{io, thread, time::Duration};
 
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
     links::{FdLink, PinnedLink},
-    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+    tc::{NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
 
 use crate::{
@@ -16,11 +16,15 @@ use crate::{
     pin::{Layout, unpin},
     sys::{self, Interface},
     table::Direction,
+    world::Live,
 };
 
 /// Priority and handle of our clsact filters: before what people number by hand, and recognisably ours.
 const FILTER_PRIORITY: u16 = 1;
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5047);
+
+/// Tries to attach while the kernel still removes an older link; about a second in all.
+const LINK_TRIES: u32 = 10;
 
 /// Link types whose packets begin with an Ethernet header.
 const ETHERNET: u32 = 1;
@@ -88,8 +92,7 @@ pub(crate) fn attach(layout: &Layout, ifname: &str, interface: Interface, direct
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::kernel(format!("open the link {}", path.display()), error)),
     }
-    let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-    match program.attach_with_options(ifname, tc_type(direction), first) {
+    match attach_link(&mut program, ifname, direction) {
         Ok(id) => {
             let link = program.take_link(id).map_err(|error| program_error(name, error))?;
             let link: FdLink = link.try_into().map_err(|error: aya::programs::links::LinkError| Error::Load(error.into()))?;
@@ -98,6 +101,24 @@ pub(crate) fn attach(layout: &Layout, ifname: &str, interface: Interface, direct
         }
         Err(error) if without_tcx(&error) => attach_filter(layout, ifname, interface, direction),
         Err(error) => Err(program_error(name, error)),
+    }
+}
+
+/// Attaches before all others. A link that has just lost its last reference is removed a little later, and until then
+/// the same program cannot be attached again.
+fn attach_link(program: &mut SchedClassifier, ifname: &str, direction: Direction) -> Result<SchedClassifierLinkId, ProgramError> {
+    let mut tries = 1;
+    loop {
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        match program.attach_with_options(ifname, tc_type(direction), first) {
+            Err(ProgramError::SyscallError(error))
+                if tries < LINK_TRIES && error.io_error.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                thread::sleep(Duration::from_millis(1 << tries));
+                tries += 1;
+            }
+            other => return other,
+        }
     }
 }
 
@@ -172,6 +193,16 @@ pub(crate) fn detach(layout: &Layout, ifindex: u32, direction: Direction) -> Res
         unpin(&filter)?;
     }
     unpin(&layout.link(ifindex, direction))
+}
+
+/// Has a hook that runs something else run our program from the next packet on.
+pub(crate) fn relink(layout: &Layout, hook: &Live) -> Result<(), Error> {
+    let Some(ifname) = sys::interface_name(hook.ifindex) else {
+        return Err(Error::Rewired(format!("the program of interface {}", hook.ifindex)));
+    };
+    let interface = filterable(&ifname)?;
+    tracing::info!(ifname, direction = hook.direction.label(), "replacing a program that uses other maps");
+    attach(layout, &ifname, interface, hook.direction).map(drop)
 }
 
 /// Drops the pins of links whose interface is gone.

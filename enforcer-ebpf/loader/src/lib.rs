@@ -23,6 +23,7 @@ mod probe;
 mod sys;
 mod table;
 mod trial;
+mod world;
 
 pub use api::{
     Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind, Timed,

@@ -2,10 +2,10 @@
 //!
 //! Maps that are pinned already are re-used, after a comparison: aya re-uses them without one. Programs are loaded each
 //! time, which has the verifier look at them, and pinned if they are not the ones pinned already; a program's tag, a
-//! hash of its instructions, tells.
+//! hash of its instructions, tells, together with the maps it uses.
 #![expect(clippy::wildcard_enum_match_arm, reason = "which errors a dependency has is not ours to list")]
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::fd::AsFd as _, path::Path};
 
 use aya::{
     EbpfError, EbpfLoader,
@@ -16,6 +16,7 @@ use aya::{
 use crate::{
     error::Error,
     pin::{Layout, unpin},
+    sys,
 };
 
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!("../pci_segment.bpf.o");
@@ -72,7 +73,11 @@ pub(crate) fn verify(program: &mut SchedClassifier) -> Result<(), ProgramError> 
 /// Pins `program` unless the same one is pinned; a different one is replaced in one step.
 fn pin(path: &Path, name: &str, program: &mut SchedClassifier) -> Result<(), Error> {
     let own = program.info().map_err(|error| program_error(name, error))?;
-    if ProgramInfo::from_pin(path).is_ok_and(|pinned| pinned.tag() == own.tag()) {
+    // Tags do not cover the maps a program uses.
+    let fd = program.fd().map_err(|error| program_error(name, error))?;
+    let used = sys::program_maps(fd.as_fd()).map_err(|error| Error::kernel(format!("ask for the maps of {name}"), error))?;
+    let same_maps = sys::pinned_program_maps(path).is_ok_and(|pinned| pinned == used);
+    if same_maps && ProgramInfo::from_pin(path).is_ok_and(|pinned| pinned.tag() == own.tag()) {
         return Ok(());
     }
     let fresh = path.with_file_name(format!("{name}_new"));

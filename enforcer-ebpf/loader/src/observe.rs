@@ -13,9 +13,10 @@ use crate::{
     enforcer::Enforcer,
     error::Error,
     generation::{OUTER, encode::Encoded, inner::Inner},
-    object::{map_error, program_error},
+    object::map_error,
     sys,
     table::Direction,
+    world,
 };
 
 /// Programs a hook may run, by direction.
@@ -95,7 +96,12 @@ fn inner(enforcer: &Enforcer, slot: u32, tampering: &mut Vec<Tampering>) -> Resu
             Some(_) => MapData::from_pin(&path),
             None => return Ok(None),
         };
-        maps.push(opened.map_err(|error| map_error(format!("open {name} of slot {slot}"), error))?);
+        match opened {
+            Ok(map) => maps.push(map),
+            // By number takes CAP_SYS_ADMIN; what cannot be read counts as not in force.
+            Err(_) if used != pinned => return Ok(None),
+            Err(error) => return Err(map_error(format!("open {name} of slot {slot}"), error)),
+        }
     }
     Ok(<[MapData; 5]>::try_from(maps).ok().map(Inner::from_maps))
 }
@@ -103,21 +109,17 @@ fn inner(enforcer: &Enforcer, slot: u32, tampering: &mut Vec<Tampering>) -> Resu
 /// Every hook that was attached, by this process or an earlier one.
 fn attachments(enforcer: &Enforcer, tampering: &mut Vec<Tampering>) -> Result<Vec<Attachment>, Error> {
     let pinned = enforcer.layout.hooks()?;
+    let known = enforcer.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let name =
+        |ifindex, direction| sys::interface_name(ifindex).or_else(|| known.get(&(ifindex, direction)).cloned()).unwrap_or_default();
     let mut attachments = Vec::new();
     for (ifindex, direction, filter) in &pinned {
         let state = if *filter { AttachmentState::Unverified } else { state(enforcer, *ifindex, *direction)? };
-        attachments.push(Attachment {
-            ifname: sys::interface_name(*ifindex).unwrap_or_default(),
-            ifindex: *ifindex,
-            direction: *direction,
-            state,
-        });
+        attachments.push(Attachment { ifname: name(*ifindex, *direction), ifindex: *ifindex, direction: *direction, state });
     }
-    let known = enforcer.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    for (ifindex, direction) in known {
-        if !pinned.iter().any(|(index, dir, _)| (*index, *dir) == (ifindex, direction))
-            && let Some(ifname) = sys::interface_name(ifindex)
-        {
+    for (ifindex, direction) in known.keys().copied() {
+        if !pinned.iter().any(|(index, dir, _)| (*index, *dir) == (ifindex, direction)) {
+            let ifname = name(ifindex, direction);
             attachments.push(Attachment { ifname, ifindex, direction, state: AttachmentState::Detached });
         }
     }
@@ -151,14 +153,21 @@ fn state(enforcer: &Enforcer, ifindex: u32, direction: Direction) -> Result<Atta
 
 /// The enforcing programs must use our maps.
 fn programs(enforcer: &Enforcer, tampering: &mut Vec<Tampering>) -> Result<(), Error> {
-    let wanted = enforcer.generations.map_ids()?;
+    let wanted: Vec<u32> = enforcer.generations.core()?.into_iter().flatten().collect();
+    for (name, id) in world::CORE.into_iter().zip(&wanted) {
+        let pinned = world::pinned_id(&enforcer.layout, name);
+        if pinned != Some(*id) {
+            found(tampering, TamperingKind::Rewired, format!("{name} is map {id}, and {pinned:?} is pinned"));
+        }
+    }
     for name in Direction::ALL.into_iter().flat_map(enforcing) {
-        let Ok(program) = ProgramInfo::from_pin(enforcer.layout.prog(name)) else {
+        let path = enforcer.layout.prog(name);
+        if !path.exists() {
             found(tampering, TamperingKind::Replaced, format!("program {name} is no longer pinned"));
             continue;
-        };
-        let used = program.map_ids().map_err(|error| program_error(name, error))?;
-        if used.is_some_and(|used| !wanted.iter().all(|id| used.contains(id))) {
+        }
+        let used = sys::pinned_program_maps(&path).map_err(|error| Error::kernel(format!("ask for the maps of {name}"), error))?;
+        if !wanted.iter().all(|id| used.contains(id)) {
             found(tampering, TamperingKind::Rewired, format!("program {name} uses other maps than the pinned ones"));
         }
     }

@@ -70,7 +70,7 @@ impl Layout {
         self.base.join("maps")
     }
 
-    fn progs(&self) -> PathBuf {
+    pub(crate) fn progs(&self) -> PathBuf {
         self.base.join("progs")
     }
 

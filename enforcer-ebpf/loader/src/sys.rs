@@ -17,7 +17,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
 use enforcer_abi::{Control, Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
@@ -148,6 +148,34 @@ pub(crate) fn link_details(path: &Path) -> io::Result<LinkDetails> {
     // SAFETY: integers whatever the link's type; the loader pins TCX links only.
     let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
     Ok(LinkDetails { program: info.prog_id, ifindex })
+}
+
+/// More maps than any of our programs uses.
+const PROGRAM_MAPS_MAX: usize = 64;
+
+/// Numbers of the maps a program uses, in order. Asked of a descriptor: by number it takes CAP_SYS_ADMIN.
+pub(crate) fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut ids = [0_u32; PROGRAM_MAPS_MAX];
+    // SAFETY: zero is a value of every integer in it.
+    let mut info: bpf_prog_info = unsafe { zeroed() };
+    info.map_ids = ids.as_mut_ptr() as u64;
+    let mut attr = attr();
+    attr.info.bpf_fd = number(program);
+    #[expect(clippy::cast_possible_truncation, reason = "sizes of a small struct and array")]
+    {
+        info.nr_map_ids = ids.len() as u32;
+        attr.info.info_len = size_of::<bpf_prog_info>() as u32;
+    }
+    attr.info.info = std::ptr::from_mut(&mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let mut used: Vec<u32> = ids.into_iter().take(info.nr_map_ids as usize).collect();
+    used.sort_unstable();
+    Ok(used)
+}
+
+/// Numbers of the maps that the program pinned at `path` uses, in order.
+pub(crate) fn pinned_program_maps(path: &Path) -> io::Result<Vec<u32>> {
+    program_maps(open_pin(path)?.as_fd())
 }
 
 /// Opens a pinned object.

@@ -13,6 +13,7 @@ mod lab;
 mod loading;
 mod model;
 mod packet;
+mod pins;
 mod rules;
 mod survival;
 mod tampering;
