@@ -101,6 +101,7 @@ impl Enforcer {
         hook::sweep(&self.layout)?;
         self.generations.pin_again(&self.layout)?;
         let core = self.generations.core()?;
+        world::sound(&self.layout, &core)?;
         let in_force = self.generations.in_force()?;
         let live = world::live(&self.layout)?;
         let mut result = Attached::Already;

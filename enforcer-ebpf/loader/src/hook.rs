@@ -51,6 +51,14 @@ pub(crate) fn check(ifname: &str) -> Result<(), Error> {
     Direction::ALL.into_iter().try_for_each(|direction| program_name(ifname, interface, direction).map(drop))
 }
 
+/// Programs a hook may run, by direction.
+pub(crate) const fn programs(direction: Direction) -> [&'static str; 2] {
+    match direction {
+        Direction::In => ["tc_in_ether", "tc_in_plain"],
+        Direction::Out => ["tc_out_ether", "tc_out_plain"],
+    }
+}
+
 /// Name of the program for one hook of an interface.
 pub(crate) fn program_name(ifname: &str, interface: Interface, direction: Direction) -> Result<&'static str, Error> {
     let ethernet = interface.link_type == ETHERNET;

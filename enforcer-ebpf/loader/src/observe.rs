@@ -13,19 +13,12 @@ use crate::{
     enforcer::Enforcer,
     error::Error,
     generation::{OUTER, encode::Encoded, inner::Inner},
+    hook,
     object::map_error,
     sys,
     table::Direction,
     world,
 };
-
-/// Programs a hook may run, by direction.
-const fn enforcing(direction: Direction) -> [&'static str; 2] {
-    match direction {
-        Direction::In => ["tc_in_ether", "tc_in_plain"],
-        Direction::Out => ["tc_out_ether", "tc_out_plain"],
-    }
-}
 
 pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
     let mut observed = Observed::default();
@@ -145,7 +138,7 @@ fn state(enforcer: &Enforcer, ifindex: u32, direction: Direction) -> Result<Atta
     if link.ifindex != ifindex {
         return Ok(AttachmentState::Detached);
     }
-    let ours = enforcing(direction)
+    let ours = hook::programs(direction)
         .into_iter()
         .any(|name| ProgramInfo::from_pin(enforcer.layout.prog(name)).is_ok_and(|program| program.id() == link.program));
     Ok(if ours { AttachmentState::Attached } else { AttachmentState::Replaced })
@@ -160,7 +153,7 @@ fn programs(enforcer: &Enforcer, tampering: &mut Vec<Tampering>) -> Result<(), E
             found(tampering, TamperingKind::Rewired, format!("{name} is map {id}, and {pinned:?} is pinned"));
         }
     }
-    for name in Direction::ALL.into_iter().flat_map(enforcing) {
+    for name in Direction::ALL.into_iter().flat_map(hook::programs) {
         let path = enforcer.layout.prog(name);
         if !path.exists() {
             found(tampering, TamperingKind::Replaced, format!("program {name} is no longer pinned"));

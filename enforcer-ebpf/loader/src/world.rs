@@ -217,7 +217,11 @@ pub(crate) fn ready(layout: &Layout, generations: &Generations, apart: &BTreeSet
     let in_force = generations.in_force()?;
     let mut later = Vec::new();
     for own in live(layout)? {
-        match own.kinship(&core) {
+        let kinship = own.kinship(&core);
+        if kinship != Kinship::Ours {
+            sound(layout, &core)?;
+        }
+        match kinship {
             Kinship::Ours => {}
             Kinship::Apart | Kinship::Torn | Kinship::Unknown if in_force => hook::relink(layout, &own)?,
             Kinship::Apart => later.push(own),
@@ -226,6 +230,21 @@ pub(crate) fn ready(layout: &Layout, generations: &Generations, apart: &BTreeSet
         }
     }
     Ok(later)
+}
+
+/// Sees that the pinned programs, which hooks are about to be given, use the maps of `core`.
+pub(crate) fn sound(layout: &Layout, core: &[Option<u32>; 7]) -> Result<(), Error> {
+    for name in Direction::ALL.into_iter().flat_map(hook::programs) {
+        let path = layout.prog(name);
+        if !path.exists() {
+            return Err(Error::PinGone(path));
+        }
+        let used = sys::pinned_program_maps(&path).map_err(|error| Error::kernel(format!("ask for the maps of {name}"), error))?;
+        if !core.iter().flatten().all(|id| used.contains(id)) {
+            return Err(Error::Rewired(format!("the pinned program {name}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the pinned map called `name` is `map`, pinning it if none is.

@@ -96,6 +96,12 @@ fn every_pin_is_put_back(below: &str, privileged: bool) {
 }
 
 #[test]
+fn what_is_counted_as_forbidden_does_arrive_where_nothing_forbids_it() {
+    let Some(lab) = Lab::new("lost pins") else { return };
+    assert!(under_fire(&lab, || thread::sleep(Duration::from_millis(50))) > 0);
+}
+
+#[test]
 fn each_lost_map_pin_is_put_back_without_a_gap() {
     every_pin_is_put_back("maps", true);
 }
@@ -202,6 +208,19 @@ fn a_process_whose_maps_are_no_longer_the_pinned_ones_switches_nothing() {
     });
     assert_eq!(passed, 0);
     assert!(lab.on_peer(|| tcp(HOST4, ALLOWED)));
+}
+
+#[test]
+fn a_pinned_program_with_other_maps_is_given_to_no_hook() {
+    let Some(lab) = filtered("lost pins") else { return };
+    let mut old = lab.open();
+    let program = lab.root.join("abi1/progs/tc_in_ether");
+    std::fs::remove_file(&program).unwrap();
+    assert!(matches!(lab.on_host(|| old.attach("h0")), Err(Error::PinGone(gone)) if gone == program));
+    let mut empty = aya::programs::SchedClassifier::from_pin(lab.root.join("abi1/progs/empty")).unwrap();
+    empty.pin(&program).unwrap();
+    assert!(matches!(lab.on_host(|| old.attach("h0")), Err(Error::Rewired(_))));
+    assert_eq!(under_fire(&lab, || restart(&lab, false, "another program")), 0);
 }
 
 #[test]
