@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN};
@@ -25,6 +25,12 @@ use crate::store::{Store, Switch};
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 /// An order is given at once or not at all.
 const ORDER_TIME_MAX: Duration = Duration::from_secs(5);
+/// Operators at once; the next ones wait in the kernel's queue.
+const OPERATORS_MAX: usize = 8;
+/// After an accept that failed for want of descriptors or memory; trying at once would only burn the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Orders under way when the controller stops may still be carried out.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// What an operator may ask of a running controller.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,18 +77,39 @@ pub(super) fn serve(folder: &Path, store: Store, wake: Arc<Notify>, stop: Cancel
     let listener = UnixListener::bind(&path).with_context(|| format!("cannot open the operators' socket {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(tokio::spawn(async move {
-        loop {
-            let stream = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
-            };
-            let Ok((stream, _)) = stream else { continue };
-            if tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &store, &wake)).await.is_err() {
-                tracing::warn!("an operator's connection said nothing and was closed");
-            }
-        }
+        take_orders(&listener, &store, &wake, &stop).await;
         let _ = std::fs::remove_file(&path);
     }))
+}
+
+/// Each operator in a task of its own, so that a slow one keeps nobody waiting.
+async fn take_orders(listener: &UnixListener, store: &Store, wake: &Arc<Notify>, stop: &CancellationToken) {
+    let mut operators = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = operators.join_next() => continue,
+            accepted = listener.accept(), if operators.len() < OPERATORS_MAX => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (store, wake) = (store.clone(), Arc::clone(wake));
+                operators.spawn(async move {
+                    if tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &store, &wake)).await.is_err() {
+                        tracing::warn!("an operator's connection said nothing and was closed");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!("cannot take an operator's connection: {error}");
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                }
+            }
+        }
+    }
+    let _ = tokio::time::timeout(ENDING, async { while operators.join_next().await.is_some() {} }).await;
 }
 
 async fn answer(mut stream: UnixStream, store: &Store, wake: &Notify) {
@@ -141,4 +168,26 @@ pub fn order(folder: &Path, order: &Order) -> anyhow::Result<String> {
         bail!("the controller refused: {}", reply.message);
     }
     Ok(reply.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_silent_operator_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("state.db"), "host:test", Timestamp::now()).await.unwrap();
+        let stop = CancellationToken::new();
+        let served = serve(folder.path(), store.clone(), Arc::new(Notify::new()), stop.clone()).unwrap();
+        let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();
+        let began = std::time::Instant::now();
+        let path = folder.path().to_owned();
+        let reply = tokio::task::spawn_blocking(move || order(&path, &Order::Reconcile)).await.unwrap().unwrap();
+        assert_eq!(reply, "looking now");
+        stop.cancel();
+        served.await.unwrap();
+        assert!(began.elapsed() < ORDER_TIME_MAX, "{:?}", began.elapsed());
+        store.close().await;
+    }
 }

@@ -1,7 +1,9 @@
 //! The outbox sender: red must not be lost.
 //!
 //! A status leaves the outbox only when the forge has taken it, or has said that it never will. Everything else is tried again, with
-//! back-off that survives restarts because it stands in the row.
+//! back-off that survives restarts because it stands in the row. A row that failed therefore delays only itself; but a forge that is
+//! silent costs a time-out for each row, so a list is given up after a few failures in a row: the next one begins, after
+//! [`LOOK_INTERVAL`], with rows that are due, red ones first. No list is asked for while another is worked on.
 
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ const WAIT_MIN: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(900);
 /// Statuses taken from the outbox at once.
 const BATCH: u32 = 20;
+/// After so many failures in a row the rest of a list waits for the next, so that a new red verdict goes before old green ones.
+const FAILURES_IN_A_ROW: u32 = 4;
 
 /// The configured forge.
 pub(super) enum AnyForge {
@@ -54,7 +58,12 @@ pub(super) async fn send(forge: AnyForge, store: Store, stop: CancellationToken)
         if paused_until.is_some_and(|until| tokio::time::Instant::now() < until) {
             continue;
         }
-        match drain(&forge, &store).await {
+        // Cut off while the forge is silent, a status stays in the outbox and is sent after the next start.
+        let drained = tokio::select! {
+            () = stop.cancelled() => return,
+            drained = drain(&forge, &store) => drained,
+        };
+        match drained {
             Ok(Sent::All) => paused_until = None,
             Ok(Sent::Paused) => paused_until = Some(tokio::time::Instant::now() + PAUSE),
             Err(error) => tracing::error!("cannot work on the outbox: {}", crate::chain::chain(&error)),
@@ -73,10 +82,14 @@ enum Sent {
     Paused,
 }
 
-async fn drain(forge: &AnyForge, store: &Store) -> Result<Sent, crate::store::Error> {
+async fn drain(forge: &impl Forge, store: &Store) -> Result<Sent, crate::store::Error> {
+    let mut failures = 0;
     for item in store.outbox_due(Timestamp::now(), BATCH).await? {
         match forge.report(&item.status).await {
-            Ok(remote) => store.outbox_sent(item.id, remote, Timestamp::now()).await?,
+            Ok(remote) => {
+                failures = 0;
+                store.outbox_sent(item.id, remote, Timestamp::now()).await?;
+            }
             Err(ReportError::Never { reason }) => {
                 tracing::error!(commit = %item.status.commit, "the forge will never take this status: {reason}");
                 store.outbox_dead(item.id, reason, Timestamp::now()).await?;
@@ -84,6 +97,10 @@ async fn drain(forge: &AnyForge, store: &Store) -> Result<Sent, crate::store::Er
             Err(ReportError::Again { reason, after }) => {
                 tracing::warn!(commit = %item.status.commit, "the status is sent again later: {reason}");
                 store.outbox_retry(item.id, Timestamp::now() + wait(&item, after), reason).await?;
+                failures += 1;
+                if failures >= FAILURES_IN_A_ROW {
+                    break;
+                }
             }
             Err(ReportError::Paused { reason }) => {
                 tracing::error!("the forge refuses us, statuses wait: {reason}");
