@@ -26,7 +26,7 @@ use crate::source::git::GitSource;
 use crate::store::Store;
 
 use self::patience::Patient;
-pub use self::reach::entries as failsafe_entries;
+pub use self::reach::{Keeping, entries as failsafe_entries};
 pub use self::vital::EndedEarly;
 pub use self::wiring::{Purpose, git_config, settings, targets};
 
@@ -44,6 +44,8 @@ pub struct Controller {
     restored: bool,
     /// Look now. Coalesces: ten calls while a trip runs make one more trip.
     wake: Arc<Notify>,
+    /// The remote may have moved: resolve its name again.
+    fetch_failed: Arc<Notify>,
     stop: CancellationToken,
 }
 
@@ -65,6 +67,7 @@ impl Controller {
             settled: None,
             restored: false,
             wake: Arc::new(Notify::new()),
+            fetch_failed: Arc::new(Notify::new()),
             stop,
             config,
         };
@@ -114,9 +117,13 @@ impl Controller {
         Ok(())
     }
 
+    fn keeping(&self) -> Keeping {
+        Keeping { store: self.store.clone(), failed: Arc::clone(&self.fetch_failed), stop: self.stop.clone() }
+    }
+
     /// Opens the targets; a host that cannot enforce does not start.
     async fn aim_at_targets(&mut self) -> anyhow::Result<()> {
-        self.targets = targets(&self.config, Purpose::Enforce).await?;
+        self.targets = targets(&self.config, Purpose::Enforce(&self.keeping())).await?;
         Ok(())
     }
 

@@ -27,7 +27,7 @@ pub struct Ebpf {
     enforcer: Arc<Mutex<Option<Enforcer>>>,
     endpoint: Endpoint,
     interfaces: Vec<String>,
-    failsafe: Vec<FailsafeEntry>,
+    failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
     target: String,
     audit: bool,
 }
@@ -72,7 +72,7 @@ impl Ebpf {
             endpoint: setup.endpoint,
             target: format!("host/{}", setup.interfaces.join(",")),
             interfaces: setup.interfaces,
-            failsafe: setup.failsafe,
+            failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
         }
     }
@@ -82,8 +82,14 @@ impl Ebpf {
     /// # Errors
     /// The kernel refuses.
     pub async fn prepare(&self) -> Result<(), BackendError> {
-        let failsafe = self.failsafe.clone();
-        self.blocking("the failsafe list cannot be put in place", move |enforcer| enforcer.set_failsafe(&failsafe)).await
+        let failsafe = Arc::clone(&self.failsafe);
+        self.blocking("the failsafe list cannot be put in place", move |enforcer| enforcer.set_failsafe(&current(&failsafe))).await
+    }
+
+    /// What changes the failsafe list while the firewall is in use.
+    #[must_use]
+    pub fn failsafe_list(&self) -> FailsafeList {
+        FailsafeList { enforcer: Arc::clone(&self.enforcer), list: Arc::clone(&self.failsafe) }
     }
 
     /// Runs kernel work on a thread that may block.
@@ -104,6 +110,39 @@ impl Ebpf {
             Err(cause) => Err(BackendError { doing: doing.to_owned(), cause: Some(Box::new(cause)) }),
         }
     }
+}
+
+/// The failsafe list of a firewall, in the kernel and as it is expected there.
+#[derive(Debug, Clone)]
+pub struct FailsafeList {
+    enforcer: Arc<Mutex<Option<Enforcer>>>,
+    list: Arc<Mutex<Vec<FailsafeEntry>>>,
+}
+
+impl FailsafeList {
+    /// Puts another list in place; nothing that looks for drift sees one without the other.
+    ///
+    /// # Errors
+    /// The kernel refuses; the list is then expected as it was.
+    pub async fn put(&self, entries: Vec<FailsafeEntry>) -> Result<(), BackendError> {
+        let (doing, this) = ("the failsafe list cannot be changed", self.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let mut held = this.enforcer.lock().unwrap_or_else(PoisonError::into_inner);
+            held.as_mut().map_or(Ok(()), |enforcer| enforcer.set_failsafe(&entries))?;
+            *this.list.lock().unwrap_or_else(PoisonError::into_inner) = entries;
+            Ok(())
+        })
+        .await;
+        match done {
+            Ok(answer) => answer.map_err(|error| refused(doing, error)),
+            Err(cause) => Err(BackendError { doing: doing.to_owned(), cause: Some(Box::new(cause)) }),
+        }
+    }
+}
+
+/// The list as it is expected now; asked for while the enforcer is held.
+fn current(list: &Mutex<Vec<FailsafeEntry>>) -> Vec<FailsafeEntry> {
+    list.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Attaches every interface; one that is gone does not keep the others from being guarded.
@@ -145,23 +184,24 @@ impl Backend for Ebpf {
         if self.enforcer.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return Ok(Observed { rules: None, damage: Vec::new() });
         }
-        let look = |enforcer: &mut Enforcer| Ok((enforcer.observe()?, enforcer.failsafe()?));
-        let (seen, failsafe) = self.blocking("the kernel cannot be read", look).await?;
+        let list = Arc::clone(&self.failsafe);
+        let look = move |enforcer: &mut Enforcer| Ok((enforcer.observe()?, enforcer.failsafe()?, current(&list)));
+        let (seen, failsafe, wanted) = self.blocking("the kernel cannot be read", look).await?;
         let rules = seen.table.as_ref().map(from_kernel);
         let mut damage = damage(&seen);
         damage.extend(unattached(&seen, &self.interfaces));
-        damage.extend(failsafe_damage(&failsafe, &self.failsafe));
+        damage.extend(failsafe_damage(&failsafe, &wanted));
         Ok(Observed { rules, damage })
     }
 
     async fn apply(&mut self, desired: &Table, digest: Digest) -> Result<u64, BackendError> {
         let table = to_kernel(desired);
-        let (interfaces, failsafe) = (self.interfaces.clone(), self.failsafe.clone());
+        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
         let installed = self
             .blocking("the rules cannot be put in force", move |enforcer| {
                 // All or nothing: an interface that is gone is known before anything changes.
                 interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
-                enforcer.set_failsafe(&failsafe)?;
+                enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
                 let installed = enforcer.install(&table, digest.0, 0)?;
                 attach_all(enforcer, &interfaces)?;
@@ -173,9 +213,9 @@ impl Backend for Ebpf {
 
     async fn mend(&mut self, desired: &Table, digest: Digest, blank: bool) -> Result<Option<u64>, BackendError> {
         let table = blank.then(|| to_kernel(desired));
-        let (interfaces, failsafe) = (self.interfaces.clone(), self.failsafe.clone());
+        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
         self.blocking("the hooks cannot be put back", move |enforcer| {
-            enforcer.set_failsafe(&failsafe)?;
+            enforcer.set_failsafe(&current(&failsafe))?;
             let installed = table.map(|table| enforcer.install(&table, digest.0, 0)).transpose()?;
             attach_all(enforcer, &interfaces)?;
             Ok(installed.map(|installed| u64::from(installed.epoch)))

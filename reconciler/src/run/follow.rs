@@ -90,6 +90,9 @@ async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Troubl
         Err(trouble) => {
             let reason = chain(trouble);
             controller.settled = None;
+            if matches!(trouble, Trouble::Source(_)) {
+                controller.fetch_failed.notify_one();
+            }
             tracing::error!("{reason}; what is enforced stays enforced");
             if !fatal(trouble) && matches!(trouble, Trouble::Source(_)) {
                 record_failure(&controller.store, &controller.settings, None, &reason).await;

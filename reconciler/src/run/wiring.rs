@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use policy::compile::Endpoint;
 use policy::plan::{EmptyState, Limits};
 
-use super::reach;
+use super::reach::{self, Keeping, Reach};
 use super::sender::AnyForge;
 use crate::backend::ebpf::{Ebpf, Setup};
 use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostMode, ProfileName};
@@ -89,24 +89,28 @@ fn credentials(given: Option<&CredentialsConfig>) -> anyhow::Result<Credentials>
 }
 
 /// What targets are opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+#[derive(Clone, Copy)]
+pub enum Purpose<'a> {
     /// Only to look.
     Plan,
-    /// To enforce: the failsafe list is put in place at once.
-    Enforce,
+    /// To enforce: the failsafe list is put in place at once, and kept current.
+    Enforce(&'a Keeping),
 }
 
 /// What this host enforces with; nothing where no interface is configured.
 ///
 /// # Errors
 /// The kernel or the process's rights do not allow it.
-pub async fn targets(config: &Config, purpose: Purpose) -> anyhow::Result<Vec<Box<dyn Target>>> {
+pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Vec<Box<dyn Target>>> {
     if config.host.interfaces.is_empty() {
         tracing::warn!("host.interfaces is empty: commits are judged, nothing is enforced on this host");
         return Ok(Vec::new());
     }
-    let failsafe = reach::failsafe(config).await?;
+    let store = match purpose {
+        Purpose::Plan => None,
+        Purpose::Enforce(keeping) => Some(&keeping.store),
+    };
+    let failsafe = reach::failsafe(config, store, jiff::Timestamp::now()).await?;
     if config.host.failsafe.inbound.is_empty() {
         tracing::warn!("host.failsafe.inbound is empty: a policy can lock everybody out of this host");
     }
@@ -119,10 +123,11 @@ pub async fn targets(config: &Config, purpose: Purpose) -> anyhow::Result<Vec<Bo
     };
     let firewall = match purpose {
         Purpose::Plan => Ebpf::open_to_look(setup)?,
-        Purpose::Enforce => Ebpf::open(setup)?,
+        Purpose::Enforce(_) => Ebpf::open(setup)?,
     };
-    if purpose == Purpose::Enforce {
+    if let Purpose::Enforce(keeping) = purpose {
         firewall.prepare().await?;
+        tokio::spawn(reach::keep(Reach::new(config)?, keeping.clone(), firewall.failsafe_list()));
     }
     Ok(vec![Box::new(Managed::new(firewall))])
 }
