@@ -2,14 +2,7 @@
 //!
 //! Names are sentences; where one begins with a letter and a number, it is a case of the project's list of faults.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::indexing_slicing,
-    reason = "tests fail by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod bad_input;
 mod crash;
@@ -17,5 +10,6 @@ mod drift;
 mod imports;
 mod lineage;
 mod push;
+mod restore;
 mod template;
 mod verdict;

@@ -61,7 +61,7 @@ impl<S: Source> World<'_, S> {
             let is_head = info.id == head;
             judged = match self.verdict_of(&info).await? {
                 Some(record) if is_head => Some(self.again(head, record).await?),
-                Some(_) => None,
+                Some(record) => self.superseded(&record).await?,
                 None => Some(self.judge_new(info, is_head, came).await?),
             };
         }
@@ -83,6 +83,15 @@ impl<S: Source> World<'_, S> {
             Ok(judgement) => self.keep_verdict(commit, judgement, is_head).await,
             Err(reason) => self.failed(commit, &reason).await,
         }
+    }
+
+    /// A compliant commit that was the head when it was judged, and is not any more: no pass will tell the forge, so it is told now.
+    async fn superseded(&self, record: &CommitRecord) -> Result<Option<Judged>, Trouble> {
+        if record.verdict == Verdict::Compliant {
+            let status = self.settings.status(record.commit, StatusState::Success, "compliant");
+            self.store.queue_status(status, (self.clock)()).await?;
+        }
+        Ok(None)
     }
 
     /// The verdict that this version has already given.
