@@ -2,7 +2,7 @@
 //!
 //! Level-triggered: whatever woke it, a trip looks again and decides from what it sees. What happens next is in [`Outcome`]; an
 //! `Err` always means "try again later", with what is enforced left as it is. Everything it knows of the world comes through the
-//! [seams], the store, and a clock given as an argument.
+//! seams, the store, and a clock given as an argument.
 
 mod drift;
 mod judge;

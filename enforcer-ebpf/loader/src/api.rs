@@ -28,7 +28,7 @@ pub enum Attached {
     Updated,
 }
 
-/// What an [`Enforcer::install`] did.
+/// What an [`Enforcer::install`](crate::Enforcer::install) did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Installed {
     /// The new generation's number.
@@ -90,7 +90,7 @@ pub struct Tampering {
 /// What the kernel enforces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// The table of the generation in force; none before the first [`Enforcer::install`].
+    /// The table of the generation in force; none before the first [`Enforcer::install`](crate::Enforcer::install).
     pub table: Option<Table>,
     /// The digest it was installed with; zero before the first.
     pub digest: [u8; 32],
@@ -117,7 +117,7 @@ pub struct Capability {
     pub remedy: String,
 }
 
-/// Which program [`Enforcer::time`] measures.
+/// Which program [`Enforcer::time`](crate::Enforcer::time) measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timed {
     /// The enforcing one of this direction.

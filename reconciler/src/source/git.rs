@@ -2,7 +2,7 @@
 //!
 //! `head` lists one ref and fetches only what is new; everything else reads the mirror. All of it is blocking work on a thread of
 //! its own with a deadline: one piece at a time, since the mirror has one writer. No program is started except the SSH client,
-//! and no configuration but ours is read (see [`mirror`]).
+//! and no configuration but ours is read (see `mirror`).
 
 mod address;
 mod config;
