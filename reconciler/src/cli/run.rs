@@ -9,7 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::output::Output;
 use super::{Exit, LogFormat, RunArgs};
 use crate::config::Config;
-use crate::converge::Outcome;
+use crate::converge::{Outcome, Posture};
 use crate::run::{Controller, EndedEarly};
 use crate::store;
 
@@ -23,6 +23,7 @@ const TEMPORARY_FAILURE: u8 = 75;
 pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config)?;
     log_to_stderr(args.log_format, out);
+    let posture = crate::run::settings(&config).posture;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let controller = Controller::open(config).await?;
@@ -36,7 +37,7 @@ pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
             };
         }
         let (outcome, drift) = controller.once().await?;
-        out.line(sentence(&outcome));
+        out.line(sentence(&outcome, posture));
         if drift > 0 {
             out.line(format!("drift: {drift} differences found; pci-segment drift lists them"));
         }
@@ -54,9 +55,13 @@ fn wants_restart(error: &anyhow::Error) -> bool {
         || error.chain().filter_map(|cause| cause.downcast_ref::<store::Error>()).any(store::Error::wants_restart)
 }
 
-fn sentence(outcome: &Outcome) -> String {
+fn sentence(outcome: &Outcome, posture: Posture) -> String {
     match outcome {
-        Outcome::InForce { commit, changes } => format!("in force: {commit} ({changes} changes)"),
+        Outcome::InForce { commit, changes } => match posture {
+            Posture::Enforced => format!("in force: {commit} ({changes} changes)"),
+            Posture::Audited => format!("audited, nothing is dropped: {commit} ({changes} changes)"),
+            Posture::JudgedOnly => format!("compliant, this controller enforces nothing: {commit}"),
+        },
         Outcome::Rejected { commit, reason } => format!("rejected: {commit}: {reason}"),
         Outcome::Inexpressible { commit, reason } => format!("inexpressible: {commit}: {reason}"),
         Outcome::Held { reason } => format!("held: {reason}"),

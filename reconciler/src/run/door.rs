@@ -54,18 +54,25 @@ fn router(controller: &Controller) -> anyhow::Result<Router> {
     Ok(probes.merge(webhook::router(settings, inbox)))
 }
 
-/// Ready: the database answers and the last trip did not fail.
+/// Ready: the database answers, the last trip did not fail, and every hook is in place.
 async fn ready(State(store): State<Store>) -> (StatusCode, String) {
-    match store.status_summary().await {
+    match not_ready(&store).await {
+        Ok(None) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(Some(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("database: {error}\n")),
-        Ok(summary) => match summary.last_pass {
-            None => (StatusCode::SERVICE_UNAVAILABLE, "the first trip has not ended\n".to_owned()),
-            Some(pass) if pass.outcome == Some(store::Outcome::Failed) => {
-                (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", pass.reason))
-            }
-            Some(_) => (StatusCode::OK, "ready\n".to_owned()),
-        },
     }
+}
+
+async fn not_ready(store: &Store) -> Result<Option<String>, store::Error> {
+    let detached = store.drift(true).await?.into_iter().find(|drift| drift.kind == store::DriftKind::Detached);
+    if let Some(drift) = detached {
+        return Ok(Some(format!("not enforced: {} on {}", drift.key, drift.target)));
+    }
+    Ok(match store.status_summary().await?.last_pass {
+        None => Some("the first trip has not ended".to_owned()),
+        Some(pass) if pass.outcome == Some(store::Outcome::Failed) => Some(pass.reason),
+        Some(_) => None,
+    })
 }
 
 /// Deliveries become rows; a push to our branch wakes the loop after its row is durable.
