@@ -43,7 +43,7 @@ impl<S: Source> World<'_, S> {
     }
 
     async fn has_open_drift(&self) -> Result<bool, Trouble> {
-        Ok(self.store.status_summary().await?.open_drift > 0)
+        Ok(!self.store.drift(true).await?.is_empty())
     }
 
     /// Hooks and the failsafe list are ours whatever the mode: without them nothing is enforced at all. What was mended is closed as
