@@ -144,7 +144,8 @@ impl Ruleset {
     #[must_use]
     pub fn passes(&self, source: &Party, destination: &Party, service: Service) -> bool {
         let (from, to) = (self.endpoint_of(source), self.endpoint_of(destination));
-        if source.address == destination.address || (from.1.is_some() && from.1 == to.1) {
+        let same = from.1.zip(to.1).is_some_and(|(from, to)| core::ptr::eq(from, to));
+        if same || source.address == destination.address {
             return true;
         }
         let side = |endpoint: Option<Endpoint>, direction, peer| {
@@ -153,12 +154,14 @@ impl Ruleset {
         side(from.0, Direction::Egress, destination.address) && side(to.0, Direction::Ingress, source.address)
     }
 
-    /// The endpoint that a party is, and its name in the Inventory.
-    fn endpoint_of(&self, party: &Party) -> (Option<Endpoint>, Option<&str>) {
-        match (&party.endpoint, self.member_at(party.address)) {
-            (Some(endpoint), _) => (Some(endpoint.clone()), None),
-            (None, Some(member)) => (Some(member.into()), Some(&*member.name)),
-            (None, None) => (None, None),
+    /// The endpoint that a party is, and its entry in the Inventory.
+    fn endpoint_of(&self, party: &Party) -> (Option<Endpoint>, Option<&Member>) {
+        match &party.endpoint {
+            Some(endpoint) => (Some(endpoint.clone()), None),
+            None => {
+                let member = self.member_at(party.address);
+                (member.map(Endpoint::from), member)
+            }
         }
     }
 
@@ -196,9 +199,11 @@ impl Ruleset {
     }
 }
 
-/// A rule past its last day stays in the list, so that the others keep their numbers, and allows nothing.
+/// A rule past its last day stays in the list, so that the others keep their numbers, and allows nothing. Its ports go too: a port
+/// name in egress brings its own destinations.
 fn expire(rule: &mut Rule) {
     rule.peers = [Peer::Nobody { at: rule.at }].into();
+    rule.ports = Vec::new();
 }
 
 /// Any of the peers and any of the ports (S14); no peers is every peer (S12), no ports every protocol and port (S13).
@@ -219,4 +224,4 @@ fn contains(part: Part<'_>, address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,15 +12,18 @@ extern crate alloc;
 extern crate std;
 
 pub mod admit;
+pub mod answers;
 pub mod compile;
 pub mod date;
 pub mod diff;
+pub mod difference;
 pub mod digest;
 pub mod explain;
 pub mod finding;
 pub mod lower;
 pub mod model;
 pub mod net;
+pub mod phrase;
 pub mod plan;
 pub mod read;
 mod roster;

@@ -9,14 +9,14 @@ use crate::model::zones::{INTERNET, Zone};
 use crate::net::{AddressSet, Cidr, Family};
 
 /// Zones as disjoint stretches of addresses.
-pub(super) struct ZoneMap<'a> {
+pub(crate) struct ZoneMap<'a> {
     zones: &'a [Zone],
     /// Per family, sorted and disjoint: first and last address, and whose they are.
     stretches: [Vec<(u128, u128, usize)>; 2],
 }
 
 impl<'a> ZoneMap<'a> {
-    pub(super) fn new(zones: &'a [Zone]) -> Self {
+    pub(crate) fn new(zones: &'a [Zone]) -> Self {
         Self { zones, stretches: Family::BOTH.map(|family| stretches(zones, family)) }
     }
 
@@ -26,7 +26,7 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// The zone of an address; `None` is the Internet.
-    pub(super) fn at(&self, address: IpAddr) -> Option<&'a Zone> {
+    pub(crate) fn at(&self, address: IpAddr) -> Option<&'a Zone> {
         let number = crate::net::cidr::number(address);
         let list = self.of(Family::of(address));
         let stretch = list.get(list.partition_point(|(_, last, _)| *last < number)).filter(|(first, ..)| *first <= number);
@@ -34,17 +34,17 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// The zone with this name.
-    pub(super) fn named(&self, name: &str) -> Option<&'a Zone> {
+    pub(crate) fn named(&self, name: &str) -> Option<&'a Zone> {
         self.zones.iter().find(|zone| &*zone.name == name)
     }
 
     /// The zone's name, or that of the Internet.
-    pub(super) fn name(zone: Option<&Zone>) -> Arc<str> {
+    pub(crate) fn name(zone: Option<&Zone>) -> Arc<str> {
         zone.map_or_else(|| INTERNET.into(), |zone| zone.name.clone())
     }
 
     /// Every zone that some addresses touch, each with the lowest address in it; `None` is the Internet.
-    pub(super) fn touched(&self, addresses: &AddressSet) -> Vec<(Option<&'a Zone>, IpAddr)> {
+    pub(crate) fn touched(&self, addresses: &AddressSet) -> Vec<(Option<&'a Zone>, IpAddr)> {
         let family = addresses.family();
         let list = self.of(family);
         let mut found: BTreeMap<Option<usize>, u128> = BTreeMap::new();
@@ -66,7 +66,7 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// Every address of the zones that satisfy a condition; `None` is the Internet.
-    pub(super) fn addresses(&self, family: Family, wanted: impl Fn(Option<&Zone>) -> bool) -> AddressSet {
+    pub(crate) fn addresses(&self, family: Family, wanted: impl Fn(Option<&Zone>) -> bool) -> AddressSet {
         let of = |keep: bool| {
             let list = self.of(family).iter().filter(|(.., zone)| self.zones.get(*zone).is_some_and(|z| wanted(Some(z)) == keep));
             AddressSet::from_spans(family, list.map(|(first, last, _)| (*first, *last)).collect())
