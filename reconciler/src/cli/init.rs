@@ -3,6 +3,8 @@
 //! The template's approvals and reviews are all of one day, [`TEMPLATE_DAY`], and reviews age. What is written carries the day of
 //! writing instead, so that a new repository is compliant on its first day and its owners have the full half year.
 
+mod args;
+
 use std::borrow::Cow;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,9 @@ use inquire::{Select, Text};
 use policy::date::Date;
 
 use super::output::{Output, Tone};
-use super::{Exit, Forge, InitArgs, validate};
+use super::{Exit, validate};
+
+pub use args::{Forge, InitArgs};
 
 static TEMPLATE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../policies-template");
 

@@ -1,37 +1,104 @@
 //! Findings as workflow commands, which GitHub shows beside the changed lines.
+//!
+//! GitHub shows the first ten annotations of each level of a step and drops the others without a word. So errors come first, and where
+//! something is dropped one notice says how many there are; place is kept for it. All commands stand in the step's log either way.
 
-use policy::admit::Judgement;
-use policy::finding::Severity;
+use policy::finding::{Finding, Severity};
 
-use crate::cli::output::Output;
+use super::Report;
+use super::words::{also, counted, meant, witness};
+use crate::cli::output::{Output, escape};
 
-pub(super) fn print(judgement: &Judgement, out: Output) {
-    for finding in &judgement.findings {
-        let level = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Info => "notice",
-        };
-        let place = &finding.place;
-        out.line(format!(
-            "::{level} file={},line={},col={},title={}::{}",
-            property(&place.file),
-            place.spot.line,
-            place.spot.column,
-            finding.rule_id,
-            data(&sentences(&finding.message, &finding.remediation)),
-        ));
+/// Annotations of one level that GitHub shows of a step.
+const SHOWN_MAX: usize = 10;
+
+pub(super) fn print(report: &Report<'_>, out: Output) {
+    let findings = &report.judgement.findings;
+    let of = |level: Level| findings.iter().filter(move |finding| Level::of(finding) == level);
+    for finding in of(Level::Error).chain(of(Level::Warning)) {
+        out.line(annotation(finding));
+    }
+    let judgement = report.judgement;
+    let counts = [Level::Error, Level::Warning, Level::Notice].map(|level| of(level).count());
+    let more = judgement.more_problems + judgement.more_findings > 0;
+    let totals = more || counts.iter().any(|n| *n > SHOWN_MAX);
+    let room = if totals { SHOWN_MAX - 1 } else { SHOWN_MAX };
+    for (index, finding) in of(Level::Notice).enumerate() {
+        // Beyond the room a line of the log, not a command.
+        out.line(if index < room { annotation(finding) } else { logged(finding) });
+    }
+    if totals {
+        out.line(format!("::notice title=pci-segment::{}", data(&summary(report, counts))));
     }
 }
 
-/// What is wrong, then what to do: two sentences, or two halves of one.
-fn sentences(message: &str, remediation: &str) -> String {
-    let separator = match (message.ends_with(['.', '!', '?']), remediation.starts_with(char::is_lowercase)) {
-        (true, _) => " ",
-        (false, true) => "; ",
-        (false, false) => ". ",
-    };
-    format!("{message}{separator}{remediation}")
+/// How GitHub shows it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Error,
+    Warning,
+    Notice,
+}
+
+impl Level {
+    fn of(finding: &Finding) -> Self {
+        match finding.severity {
+            Severity::Error => Self::Error,
+            Severity::Warning => Self::Warning,
+            Severity::Info => Self::Notice,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+        }
+    }
+}
+
+fn annotation(finding: &Finding) -> String {
+    let place = &finding.place;
+    format!(
+        "::{} file={},line={},col={},title={}::{}",
+        Level::of(finding).name(),
+        property(place.file.trim_start_matches("./")),
+        place.spot.line,
+        place.spot.column,
+        property(finding.rule_id),
+        data(&message(finding)),
+    )
+}
+
+fn logged(finding: &Finding) -> String {
+    let place = &finding.place;
+    let text = data(&escape(&finding.message));
+    format!("notice[{}]: {}:{}:{}: {text}", finding.rule_id, escape(&place.file), place.spot.line, place.spot.column)
+}
+
+/// What is wrong, then what to do and what shows it, a line each.
+fn message(finding: &Finding) -> String {
+    let mut lines = vec![format!("Req {}: {}", finding.requirements.join(", "), escape(&finding.message))];
+    lines.extend(meant(finding).map(|meant| format!("Help: {meant}")));
+    lines.push(escape(&finding.remediation));
+    lines.extend(finding.witness.as_ref().map(|shown| format!("Witness: {}", escape(&witness(shown)))));
+    lines.extend(also(finding).map(|also| format!("Also: {also}")));
+    lines.join("\n")
+}
+
+fn summary(report: &Report<'_>, [errors, warnings, notices]: [usize; 3]) -> String {
+    let judgement = report.judgement;
+    format!(
+        "{}, {} and {} in all; GitHub shows the first {SHOWN_MAX} of each, the log of this step has the others{}",
+        counted(errors + judgement.more_problems, "error", "errors"),
+        counted(warnings, "warning", "warnings"),
+        counted(notices, "notice", "notices"),
+        match judgement.more_problems + judgement.more_findings {
+            0 => String::new(),
+            more => format!(" but {more} that are only counted"),
+        }
+    )
 }
 
 /// The escapes of GitHub's workflow commands for a message.
@@ -47,13 +114,6 @@ fn property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_message_and_the_remedy_do_not_run_together() {
-        assert_eq!(sentences("port 23 is open", "close it"), "port 23 is open; close it");
-        assert_eq!(sentences("Port 23 is open", "Close it"), "Port 23 is open. Close it");
-        assert_eq!(sentences("Port 23 is open.", "Close it"), "Port 23 is open. Close it");
-    }
 
     #[test]
     fn text_from_a_repository_cannot_start_a_command_of_its_own() {
