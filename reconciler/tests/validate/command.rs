@@ -33,8 +33,8 @@ fn the_last_line_says_how_it_ended_and_why() {
 #[test]
 fn what_needs_more_facts_is_named_with_what_it_needs() {
     let output = Folder::new(&[("a.yaml", &policy("cde-a", GOOD))]).validate(&[]);
-    let line = stdout(&output).lines().find(|line| line.trim_start().starts_with("change ")).unwrap();
-    assert!(line.contains("PCI-1.2.2-001"), "{line}");
+    let line = stdout(&output).lines().find(|line| line.trim_start().starts_with("backends ")).unwrap();
+    assert!(line.contains("PCI-1.2.8-008"), "{line}");
 }
 
 #[test]

@@ -8,7 +8,9 @@ use super::{DAY, case, run, stdout};
 
 /// The findings of a human report: what follows says which rules there are, and changes with each new one.
 fn findings(text: &str) -> &str {
-    text.find(" did not run. What they need:").and_then(|at| text[..at].rfind('\n')).map_or(text, |end| &text[..=end])
+    text.find(" did not run, or not wholly. What they need:")
+        .and_then(|at| text[..at].rfind('\n'))
+        .map_or(text, |end| &text[..=end])
 }
 
 fn hold(name: &str, format: &str, actual: &str) {
