@@ -36,6 +36,7 @@ use document::Document;
 use limits::{FILES_MAX, POLICIES_MAX, SET_BYTES_MAX};
 use problem::Problems;
 
+pub(crate) use guess::nearest;
 pub use problem::{Code, Problem};
 
 /// What was read, and every problem on the way.
