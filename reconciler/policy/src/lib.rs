@@ -20,6 +20,7 @@ pub mod difference;
 pub mod digest;
 pub mod explain;
 pub mod finding;
+pub mod host;
 pub mod lower;
 pub mod model;
 pub mod net;
