@@ -246,11 +246,16 @@ impl Answers {
     /// What the set says of a flow into or out of an endpoint, on that endpoint's side.
     #[must_use]
     pub fn ask(&self, subject: &Subject, direction: Direction, peer: IpAddr, service: Service) -> Answer<'_> {
-        let open = Answer { allow: true, direction, loopback: false, policy: None, rule: None };
         let own = subject.member.and_then(|number| self.members().get(number));
         if own.is_some_and(|own| own.addresses.iter().any(|(cidr, _)| cidr.contains(peer))) {
-            return Answer { loopback: true, ..open };
+            return Answer { allow: true, direction, loopback: true, policy: None, rule: None };
         }
+        self.filtered(subject, direction, peer, service)
+    }
+
+    /// The same, but of somebody else whatever the address.
+    fn filtered(&self, subject: &Subject, direction: Direction, peer: IpAddr, service: Service) -> Answer<'_> {
+        let open = Answer { allow: true, direction, loopback: false, policy: None, rule: None };
         let policy = |number: usize| self.policies().get(number);
         let Ok(side) = subject.side(direction) else {
             return self.slowly(subject, direction, peer, service);
@@ -274,21 +279,48 @@ impl Answers {
     /// itself (S34, S37).
     #[must_use]
     pub fn passage(&mut self, source: &Party, destination: &Party, service: Service) -> Passage<'_> {
-        let (from, to) = (self.party(source), self.party(destination));
-        let same = from.as_ref().and_then(|s| s.member).zip(to.as_ref().and_then(|s| s.member)).is_some_and(|(a, b)| a == b);
-        if same || source.address == destination.address {
-            return Passage { egress: None, ingress: None };
-        }
-        Passage {
-            egress: from.map(|subject| self.ask(&subject, Direction::Egress, destination.address, service)),
-            ingress: to.map(|subject| self.ask(&subject, Direction::Ingress, source.address, service)),
-        }
+        let (from, to) = (self.end(source), self.end(destination));
+        self.between(&from, &to, service)
     }
 
-    fn party(&mut self, party: &Party) -> Option<Subject> {
-        match &party.endpoint {
+    /// One end of a flow, ready to be asked about.
+    pub(crate) fn end(&mut self, party: &Party) -> End {
+        let subject = match &party.endpoint {
             Some(endpoint) => Some(self.subject(endpoint.clone())),
             None => self.at(party.address),
+        };
+        End { address: party.address, subject }
+    }
+
+    /// What both sides say of a flow between two ends.
+    pub(crate) fn between(&self, from: &End, to: &End, service: Service) -> Passage<'_> {
+        let same = from.member().zip(to.member()).is_some_and(|(a, b)| a == b);
+        if same || from.address == to.address {
+            return Passage { egress: None, ingress: None };
         }
+        let side = |end: &End, direction, peer| end.subject.as_ref().map(|own| self.filtered(own, direction, peer, service));
+        Passage { egress: side(from, Direction::Egress, to.address), ingress: side(to, Direction::Ingress, from.address) }
     }
 }
+
+/// One end of a flow.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub(crate) address: IpAddr,
+    /// The endpoint it is, if it is one.
+    pub(crate) subject: Option<Subject>,
+}
+
+impl End {
+    fn member(&self) -> Option<usize> {
+        self.subject.as_ref()?.member
+    }
+
+    /// Whether only `verdict` itself can answer for it.
+    pub(crate) fn is_tangled(&self) -> bool {
+        self.subject.as_ref().is_some_and(|subject| Direction::BOTH.into_iter().any(|direction| subject.side(direction).is_err()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -188,7 +188,7 @@ fn mend(world: &World, policy: &Policy, rule: &mut Allow, direction: Direction) 
         What::Numbers(..) => true,
         What::Icmp(protocol, _) => {
             let family = if *protocol == 1 { Family::V4 } else { Family::V6 };
-            peers.is_empty() || peers.iter().any(|peer| !matches!(peer, Whom::Block(cidr, _) if cidr.family() != family))
+            peers.is_empty() || peers.iter().any(|peer| has(world, policy, peer, family))
         }
         What::Named(protocol, name) => {
             let declares = |someone: &&Someone| someone.ports.iter().any(|(n, p, _)| n == name && p == protocol);
@@ -211,6 +211,17 @@ fn mend(world: &World, policy: &Policy, rule: &mut Allow, direction: Direction) 
     });
     // An emptied list would mean everybody or everything.
     some_peer != rule.peers.is_empty() && some_port != rule.ports.is_empty()
+}
+
+/// Whether a peer holds an address of a family.
+fn has(world: &World, policy: &Policy, peer: &Whom, family: Family) -> bool {
+    match peer {
+        Whom::Block(cidr, _) => cidr.family() == family,
+        Whom::Chosen { .. } => {
+            let own = world.members.iter().flatten().flat_map(|someone| &someone.addresses);
+            own.filter(|cidr| cidr.family() == family).any(|cidr| naive::contains(world, policy, peer, cidr.first()))
+        }
+    }
 }
 
 /// Addresses at the edges, at most so many.
