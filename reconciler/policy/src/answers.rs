@@ -68,6 +68,11 @@ impl Subject {
         &self.endpoint
     }
 
+    /// Its number in the Inventory, if it is there.
+    pub(crate) fn member(&self) -> Option<usize> {
+        self.member
+    }
+
     /// The numbers of the policies that select it, audited ones included.
     pub(crate) fn selecting(&self) -> &[usize] {
         &self.selecting

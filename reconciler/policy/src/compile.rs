@@ -208,14 +208,18 @@ fn expire(rule: &mut Rule) {
 
 /// Any of the peers and any of the ports (S14); no peers is every peer (S12), no ports every protocol and port (S13).
 fn rule_matches(rule: &Rule, flow: &Flow) -> bool {
-    rule.grants(flow.direction, &flow.endpoint.ports).iter().any(|grant| {
-        let whom = match grant.whom {
-            Whom::Everybody => true,
-            Whom::Peers(peers) => peers.iter().flat_map(Peer::parts).any(|part| contains(part, flow.peer)),
-            Whom::Members(members) => members.iter().any(|cidr| cidr.contains(flow.peer)),
-        };
-        whom && grant.services.iter().any(|services| services.contains(flow.service))
-    })
+    rule.grants(flow.direction, &flow.endpoint.ports)
+        .iter()
+        .any(|grant| names(grant.whom, flow.peer) && grant.services.iter().any(|services| services.contains(flow.service)))
+}
+
+/// Whether an address is among those that a grant names.
+pub(crate) fn names(whom: Whom<'_>, address: IpAddr) -> bool {
+    match whom {
+        Whom::Everybody => true,
+        Whom::Peers(peers) => peers.iter().flat_map(Peer::parts).any(|part| contains(part, address)),
+        Whom::Members(members) => members.iter().any(|cidr| cidr.contains(address)),
+    }
 }
 
 /// In the prefix and in none of its exceptions (S15, S16).
