@@ -18,6 +18,7 @@ use crate::model::{Mode, NetworkPolicy, Spot};
 const API_VERSION: &str = "pci-segment/v1";
 
 /// A document of a kind that is read.
+#[derive(Debug)]
 pub(super) enum Document {
     NetworkPolicy(NetworkPolicy),
 }
