@@ -7,12 +7,12 @@ use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, Judgement, admit};
 use policy::date::Date;
 use policy::finding::Severity;
-use policy::read::read_named;
 use policy::snapshot::Snapshot;
 
 use super::files;
 use super::output::Output;
 use super::{Exit, Profile, ValidateArgs, ValidateFormat};
+use crate::reading::read_named;
 
 /// Reads, judges, prints.
 ///
