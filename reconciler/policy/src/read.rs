@@ -32,13 +32,14 @@ use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
-use crate::model::{NetworkPolicy, Place, PolicySet, Spot};
+use crate::model::{Kind, NetworkPolicy, Place, PolicySet, Spot};
 use crate::snapshot::{Entry, Snapshot};
 use document::Document;
 use limits::POLICIES_MAX;
 use problem::Problems;
 
 pub use batch::Batch;
+pub(crate) use guess::nearest;
 pub use problem::{Code, Problem};
 
 /// What was read, and every problem on the way.
@@ -104,7 +105,10 @@ fn read_files<'a>(files: impl Iterator<Item = (&'a str, &'a Entry)>, run: impl F
         problems.append(done.problems);
         for document in done.documents {
             match document {
-                Document::NetworkPolicy(policy) => set.policies.push(policy),
+                Document::NetworkPolicy(policy) => {
+                    set.kinds.insert(Kind::NetworkPolicy);
+                    set.policies.push(policy);
+                }
             }
         }
     }

@@ -79,7 +79,7 @@ pub(crate) fn child(directory: &Path) -> Result<String, Box<dyn Error>> {
     let rules: usize = reading.set.policies.iter().map(count).sum();
     let today = Date::new(2026, 2, 1).ok_or("no such day")?;
     let before = start.elapsed();
-    let judgement = admit(reading, &Circumstances { today, pinned_profile: None, commit: None });
+    let judgement = admit(reading, &Circumstances::on(today));
     let admitted = start.elapsed() - before;
     let (load, read, admit) = (loaded.as_nanos(), (all_read - loaded).as_nanos(), admitted.as_nanos());
     Ok(format!("{load} {read} {admit} {} {rules} {}", peak()?, judgement.counts().error))

@@ -45,6 +45,7 @@ pub(super) struct Metadata {
     pub(super) namespace: Option<String>,
     pub(super) requirements: Option<(String, Spot)>,
     pub(super) mode: Mode,
+    pub(super) means_deny: bool,
 }
 
 /// Reads one document.
@@ -121,7 +122,7 @@ fn kinds_read() -> String {
 
 impl Metadata {
     fn unnamed(at: Spot) -> Self {
-        Self { name: "".into(), at, namespace: None, requirements: None, mode: Mode::Enforce }
+        Self { name: "".into(), at, namespace: None, requirements: None, mode: Mode::Enforce, means_deny: false }
     }
 }
 
@@ -150,6 +151,7 @@ fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Metad
         namespace: namespace.read(),
         requirements: notes.requirements,
         mode: if notes.audit { Mode::Audit } else { Mode::Enforce },
+        means_deny: notes.deny,
     })
 }
 
@@ -158,6 +160,7 @@ fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Metad
 struct Notes {
     requirements: Option<(String, Spot)>,
     audit: bool,
+    deny: bool,
 }
 
 fn annotations<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Notes> {
@@ -176,7 +179,8 @@ fn annotations<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<No
                 notes.audit = audit.read().unwrap_or(false);
             }
             "pci-segment/intent" => {
-                cursor.entry(entry, |cursor, node| cursor.word(node, Code::BadValue, &[("deny", ())]));
+                let deny = cursor.entry(entry, |cursor, node| cursor.word(node, Code::BadValue, &[("deny", true)]));
+                notes.deny = deny.read().unwrap_or(false);
             }
             key if key.starts_with("pci-segment/") => cursor.unknown(entry, &KNOWN),
             key => {
