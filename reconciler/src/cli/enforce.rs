@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    const POLICY: &str = include_str!("../../../policies-template/policies/cde-default-deny.yaml");
+    const POLICY: &str = include_str!("../../../policies-template/policies/floor.yaml");
 
     fn judge(path: &str, text: &str) -> Judgement {
         let mut snapshot = Snapshot::default();
