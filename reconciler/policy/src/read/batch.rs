@@ -12,9 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::document::{self, Document};
 use super::limits::{FILES_MAX, SET_BYTES_MAX};
+use super::names::Names;
 use super::problem::{Code, Problems};
 use super::{scalar, text, tree};
-use crate::model::Spot;
+use crate::model::{Kind, Spot};
 use crate::snapshot::Entry;
 
 /// A batch is full at this size: 512 KiB. A thread for less is not worth its start, and 64 MiB make at most 128 batches.
@@ -32,8 +33,10 @@ pub struct Batch<'a> {
 /// What the files of a batch say.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    pub(super) documents: Vec<Document>,
+    /// Each with its kind, `None` where nothing of it could be read.
+    pub(super) documents: Vec<(Kind, Option<Document>)>,
     pub(super) problems: Problems,
+    pub(super) names: Names,
 }
 
 /// The batches of a set.
@@ -115,7 +118,7 @@ fn read_file(content: &[u8], done: &mut Done) {
         return;
     };
     for node in tree::documents(&text, &mut done.problems) {
-        done.documents.extend(document::read(&node, &mut done.problems));
+        done.documents.extend(document::read(&node, &mut done.problems, &mut done.names));
     }
 }
 
