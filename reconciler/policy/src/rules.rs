@@ -9,6 +9,7 @@
 mod annotation;
 pub mod catalogue;
 mod cover;
+mod digest;
 mod facts;
 mod found;
 mod group;
@@ -36,6 +37,7 @@ use crate::model::{Place, PolicySet, Profile, Spot};
 use crate::read::Problem;
 
 pub use catalogue::{Column, Item, catalogue};
+pub use digest::{RuleDigest, digest, digests};
 
 use catalogue::{Check, item};
 use facts::Facts;
