@@ -21,6 +21,7 @@ mod open;
 mod people;
 mod ports;
 mod selectors;
+mod severities;
 mod width;
 pub(crate) mod zones;
 
@@ -81,7 +82,7 @@ pub(crate) struct Judged {
 /// Runs every rule that can run; at each place one of them is listed.
 pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumstances) -> Judged {
     let facts = Facts::new(set, profile, circumstances);
-    let mut found = Found::default();
+    let mut found = Found::under(facts.standard);
     let mut not_run = Vec::new();
     for item in catalogue() {
         let lacks = |needs: &[&'static str]| needs.iter().copied().filter(|need| !knows(&facts, need)).collect::<Vec<_>>();
