@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, admit};
 use policy::compile::compile;
 use policy::model::PolicySet;
+use policy::read::read;
 use policy::snapshot::CommitId;
 use serde_json::json;
 
@@ -13,7 +14,6 @@ use super::output::{Output, Tone};
 use super::{Exit, Format, PlanArgs, run, validate};
 use crate::config::Config;
 use crate::converge::{Head, NotLowered, Source as _, Target, TargetPlan};
-use crate::reading::read;
 use crate::run::{Purpose, git_config, settings, targets};
 use crate::source::git::GitSource;
 use crate::store::Store;
@@ -59,8 +59,10 @@ async fn make(args: &PlanArgs) -> anyhow::Result<(CommitId, Vec<TargetPlan>)> {
         }
     };
     let snapshot = source.snapshot(&commit).await?;
-    let circumstances =
-        Circumstances { enforced: enforced(&config, &source).await, ..settings(&config).circumstances(commit, validate::today()?) };
+    let circumstances = Circumstances {
+        enforced: enforced(&config, &source).await,
+        ..settings(&config).circumstances(commit, validate::today()?)
+    };
     let judgement = admit(read(&snapshot), &circumstances);
     let Some(admitted) = judgement.admitted.as_ref() else {
         bail!("{commit} is not compliant ({} errors) and would be rejected; see pci-segment validate", judgement.counts().error);
