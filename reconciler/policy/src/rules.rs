@@ -22,7 +22,7 @@ mod ports;
 mod reach;
 mod selectors;
 mod width;
-mod zones;
+pub(crate) mod zones;
 
 #[cfg(test)]
 pub(crate) mod tests;
