@@ -1,5 +1,9 @@
 //! Every rule: its example breaks it, the twin does not, and the witness passes.
 
+mod crossing;
+mod crossing_kinds;
+mod network;
+
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 

@@ -27,6 +27,7 @@ pub(super) static ITEMS: [Item; 2] = [
         violating: concat!(
             zones!(),
             inventory!(),
+            services!(),
             floor!(),
             "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.4.4\"}}\n",
             "spec: {podSelector: {matchLabels: {pci-env: cde, tier: database}}, policyTypes: [Ingress],\n",
@@ -35,6 +36,7 @@ pub(super) static ITEMS: [Item; 2] = [
         repaired: concat!(
             zones!(),
             inventory!(),
+            services!(),
             floor!(),
             "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.4.4\"}}\n",
             "spec: {podSelector: {matchLabels: {pci-env: cde, tier: database}}, policyTypes: [Ingress],\n",

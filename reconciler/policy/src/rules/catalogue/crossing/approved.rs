@@ -30,7 +30,7 @@ pub(super) const INTO: Item = Item {
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\n",
         "spec: {podSelector: {matchLabels: {pci-env: cde, tier: app}}, policyTypes: [Ingress],\n",
-        "  ingress: [{from: [{ipBlock: {cidr: 10.0.51.0/24}}, {ipBlock: {cidr: 10.0.50.0/24}}], ports: [{protocol: TCP, port: 443}]}]}\n"
+        "  ingress: [{from: [{ipBlock: {cidr: 10.0.50.0/23}}], ports: [{protocol: TCP, port: 443}]}]}\n"
     ),
     repaired: concat!(
         zones!(),

@@ -82,16 +82,16 @@ fn finding(
     service: Service,
 ) -> Finding {
     let here = source.here;
-    let (how, to) = match here.direction {
-        Direction::Ingress => ("can be asked for addresses or routes from", "answers"),
-        Direction::Egress => ("can tell addresses or routes to", "asks"),
-    };
-    let (who, zone, peer) = (group.whereabouts(), ZoneMap::name(zone), source.text());
+    let (who, zone) = (group.whereabouts(), ZoneMap::name(zone));
     let name = number.and_then(|number| here.rule.ports.get(number)).and_then(|port| match &port.port {
         Port::Named(named) => Some(format!(" ({})", named.name)),
         Port::Numbers(_) | Port::Unreadable => None,
     });
-    let message = format!("{who} {how} {zone} on {service}{}, by {peer}: whoever {to} learns them", name.unwrap_or_default());
+    let (name, peer) = (name.unwrap_or_default(), source.text());
+    let message = match here.direction {
+        Direction::Ingress => format!("{zone} can ask {who} for addresses or routes on {service}{name}, by {peer}"),
+        Direction::Egress => format!("{who} can tell {zone} addresses or routes on {service}{name}, by {peer}"),
+    };
     let port = number.and_then(|number| Some((here.rule.ports.get(number)?.at, format!("/ports/{number}"))));
     let list = || here.rule.ports_at.map_or((here.rule.at, String::new()), |at| (at, String::from("/ports")));
     let (at, below) = port.unwrap_or_else(list);

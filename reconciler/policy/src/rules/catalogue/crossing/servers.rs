@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use super::super::example::{floor, services};
+use super::super::example::{floor, inventory, services, zones};
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::flows::ServiceClass;
@@ -21,6 +21,8 @@ pub(super) const SERVERS: Item = Item {
     condition: "CDE egress on 53 or 853 to more than the servers of `dns` services, on UDP 123 to more than those of `time` services",
     remediation: "Point at the designated servers.",
     violating: concat!(
+        zones!(),
+        inventory!(),
         services!(),
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.2\"}}\n",
@@ -28,6 +30,8 @@ pub(super) const SERVERS: Item = Item {
         "  egress: [{to: [{ipBlock: {cidr: 10.0.9.0/24}}], ports: [{protocol: UDP, port: 53}]}]}\n"
     ),
     repaired: concat!(
+        zones!(),
+        inventory!(),
         services!(),
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.2\"}}\n",

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::super::example::{floor, inventory};
+use super::super::example::{floor, inventory, services, zones};
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Finding, Severity};
 use crate::model::inventory::{Member, Namespace};
@@ -31,7 +31,9 @@ pub(super) const LABELS: Item = Item {
     condition: "a selector gives a reserved label a value that no endpoint has; an endpoint's `cdeLabels` disagree with its zone; an author who is none of the `approvers` changed the Inventory",
     remediation: "Labels come from the reviewed Inventory only.",
     violating: concat!(
+        zones!(),
         inventory!(),
+        services!(),
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.4.3\"}}\n",
         "spec: {podSelector: {matchLabels: {pci-env: cde, tier: app}}, policyTypes: [Ingress],\n",
@@ -39,7 +41,9 @@ pub(super) const LABELS: Item = Item {
         "    ports: [{protocol: TCP, port: 443}]}]}\n"
     ),
     repaired: concat!(
+        zones!(),
         inventory!(),
+        services!(),
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.4.3\"}}\n",
         "spec: {podSelector: {matchLabels: {pci-env: cde, tier: app}}, policyTypes: [Ingress],\n",

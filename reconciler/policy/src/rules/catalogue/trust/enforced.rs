@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use super::super::example::{floor, inventory, zones};
+use super::super::example::{floor, inventory, services, zones};
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Finding, Severity};
 use crate::net::Direction;
@@ -22,6 +22,7 @@ pub(super) const ENFORCED: Item = Item {
     violating: concat!(
         zones!(),
         inventory!(),
+        services!(),
         floor!(),
         "{apiVersion: pci-segment/v1, kind: Inventory, metadata: {name: new}, spec: {workloads: [\n",
         "  {name: app-02, labels: {pci-env: cde, tier: app}, addresses: [10.0.1.12], zone: cde-app, function: \"Payment API\"}]}}\n"
@@ -29,6 +30,7 @@ pub(super) const ENFORCED: Item = Item {
     repaired: concat!(
         zones!(),
         inventory!(),
+        services!(),
         floor!(),
         "{apiVersion: pci-segment/v1, kind: Inventory, metadata: {name: new}, spec: {workloads: [\n",
         "  {name: app-02, labels: {pci-env: cde, tier: app}, addresses: [10.0.1.12], zone: cde-app, function: \"Payment API\",\n",

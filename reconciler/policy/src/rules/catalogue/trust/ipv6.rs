@@ -7,7 +7,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::super::example::{floor, inventory};
+use super::super::example::{floor, inventory, services, zones};
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::{NetworkPolicy, Peer};
@@ -27,14 +27,18 @@ pub(super) const IPV6: Item = Item {
     condition: "an endpoint with IPv6 whose backends do not enforce IPv6; or one with both families and a port open wider on IPv6 than on IPv4, by the steps of PCI-1.3.1-008 and -004",
     remediation: "Close IPv6 or remove the address.",
     violating: concat!(
+        zones!(),
         inventory!(),
+        services!(),
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.4.1\"}}\n",
         "spec: {podSelector: {matchLabels: {pci-env: cde, tier: database}}, policyTypes: [Ingress], ingress: [\n",
         "  {from: [{ipBlock: {cidr: 10.0.1.0/24}}, {ipBlock: {cidr: \"fd00::/16\"}}], ports: [{protocol: TCP, port: 5432}]}]}\n"
     ),
     repaired: concat!(
+        zones!(),
         inventory!(),
+        services!(),
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.4.1\"}}\n",
         "spec: {podSelector: {matchLabels: {pci-env: cde, tier: database}}, policyTypes: [Ingress], ingress: [\n",
