@@ -2,7 +2,9 @@
 
 mod crossing;
 mod crossing_kinds;
+mod forged;
 mod network;
+mod trust;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
