@@ -7,6 +7,7 @@
 //! Deliberately absent: the text of the standard. Numbers and our own words only.
 
 mod annotation;
+mod audience;
 pub mod catalogue;
 mod cover;
 mod facts;
@@ -19,7 +20,6 @@ mod one_place;
 mod open;
 mod people;
 mod ports;
-mod reach;
 mod selectors;
 mod width;
 pub(crate) mod zones;

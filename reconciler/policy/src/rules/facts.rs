@@ -7,11 +7,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::audience::Memory;
 use super::cover::{Selection, selections};
 use super::group::{Group, groups};
 use super::lists::Lists;
 use super::people::{Known, know};
-use super::reach::Memory;
 use super::zones::ZoneMap;
 use crate::admit::Circumstances;
 use crate::finding::{Side, Witness};

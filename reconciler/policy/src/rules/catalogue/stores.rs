@@ -9,10 +9,10 @@ use super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::flows::ServiceClass;
 use crate::net::{Direction, ServiceRange, ServiceSet};
+use crate::rules::audience::{Reach, Whose, may_use, service_of};
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
 use crate::rules::group::{Group, Source};
-use crate::rules::reach::{Reach, Whose, may_use, service_of};
 use crate::rules::zones::ZoneMap;
 
 pub(super) static ITEMS: [Item; 2] = [

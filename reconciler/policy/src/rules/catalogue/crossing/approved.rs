@@ -8,10 +8,10 @@ use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::zones::Zone;
 use crate::net::Direction;
+use crate::rules::audience::{Touch, Whose, service_of, zone_names};
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
 use crate::rules::group::{Group, Source};
-use crate::rules::reach::{Touch, Whose, service_of, zone_names};
 use crate::rules::zones::ZoneMap;
 
 pub(super) const INTO: Item = Item {

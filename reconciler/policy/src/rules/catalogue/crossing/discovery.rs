@@ -10,10 +10,10 @@ use crate::finding::{Basis, Finding, Severity};
 use crate::model::zones::Zone;
 use crate::model::{Port, PortItem};
 use crate::net::{Direction, Service, ServiceSet};
+use crate::rules::audience::{Reach, Whose, may_use};
 use crate::rules::facts::Facts;
 use crate::rules::found::{Found, with_severity};
 use crate::rules::group::{Group, Source};
-use crate::rules::reach::{Reach, Whose, may_use};
 use crate::rules::zones::ZoneMap;
 
 pub(super) const DISCOVERY: Item = Item {

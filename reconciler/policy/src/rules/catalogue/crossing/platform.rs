@@ -6,9 +6,9 @@ use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::{Part, Peer, Rule};
 use crate::net::{AddressSet, Cidr, Direction, Family};
+use crate::rules::audience::{Whose, service_of};
 use crate::rules::facts::{Facts, parse};
 use crate::rules::found::Found;
-use crate::rules::reach::{Whose, service_of};
 
 /// Link-local services of every cloud, and what two of them have besides.
 const ADDRESSES: [&str; 3] = ["169.254.0.0/16", "fd00:ec2::254/128", "168.63.129.16/32"];

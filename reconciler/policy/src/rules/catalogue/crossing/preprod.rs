@@ -7,9 +7,9 @@ use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::zones::Class;
 use crate::net::Direction;
+use crate::rules::audience::{Whose, service_of, zone_names};
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
-use crate::rules::reach::{Whose, service_of, zone_names};
 
 pub(super) const PREPROD: Item = Item {
     id: "PCI-6.5.3-001",

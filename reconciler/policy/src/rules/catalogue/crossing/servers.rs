@@ -8,9 +8,9 @@ use crate::finding::{Basis, Severity};
 use crate::model::flows::ServiceClass;
 use crate::net::service::{TCP, UDP};
 use crate::net::{AddressSet, Direction, Family, ServiceRange, ServiceSet};
+use crate::rules::audience::{Reach, Whose, first_of, may_use};
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
-use crate::rules::reach::{Reach, Whose, first_of, may_use};
 
 pub(super) const SERVERS: Item = Item {
     id: "PCI-1.3.2-007",

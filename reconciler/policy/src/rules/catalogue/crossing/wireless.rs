@@ -8,9 +8,9 @@ use crate::finding::{Basis, Severity};
 use crate::model::records::RuleRecord;
 use crate::model::zones::Class;
 use crate::net::Direction;
+use crate::rules::audience::{Touch, Whose, service_of, zone_names};
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
-use crate::rules::reach::{Touch, Whose, service_of, zone_names};
 
 pub(super) const WIRELESS: Item = Item {
     id: "PCI-1.3.3-001",

@@ -6,10 +6,10 @@ use super::super::example::{floor, inventory, services, zones};
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::net::{AddressSet, Direction, Family};
+use crate::rules::audience::service_of;
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
 use crate::rules::group::Group;
-use crate::rules::reach::service_of;
 
 pub(super) const INTERNAL: Item = Item {
     id: "PCI-1.4.3-002",

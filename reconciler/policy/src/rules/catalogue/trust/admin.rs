@@ -6,9 +6,9 @@ use alloc::string::String;
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::net::Direction;
+use crate::rules::audience::{Whose, first_of, may_use};
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
-use crate::rules::reach::{Whose, first_of, may_use};
 use crate::rules::zones::ZoneMap;
 
 pub(super) const ADMIN: Item = Item {

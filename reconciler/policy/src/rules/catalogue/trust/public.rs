@@ -9,10 +9,10 @@ use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::zones::{Scope, Zone};
 use crate::net::{Direction, ServiceRange, ServiceSet};
+use crate::rules::audience::{Touch, Whose, zone_names};
 use crate::rules::facts::Facts;
 use crate::rules::found::{Found, sample};
 use crate::rules::group::{Group, Source};
-use crate::rules::reach::{Touch, Whose, zone_names};
 
 pub(super) const PUBLIC: Item = Item {
     id: "PCI-1.4.2-002",
