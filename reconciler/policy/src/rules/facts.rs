@@ -12,6 +12,7 @@ use super::cover::{Selection, selections};
 use super::group::{Group, groups};
 use super::lists::Lists;
 use super::people::{Known, know};
+use super::since::Since;
 use super::zones::ZoneMap;
 use crate::admit::Circumstances;
 use crate::finding::{Side, Witness};
@@ -66,6 +67,8 @@ pub(super) struct Facts<'a> {
     pub(super) everybody: Vec<Group<'a>>,
     /// Records by policy and rule; the first where there are several.
     pub(super) records: BTreeMap<(&'a str, &'a str), &'a RuleRecord>,
+    /// What changed since the enforced set.
+    pub(super) since: Since<'a>,
     /// More policies cover one another, or select endpoints, than are ever looked at; nothing here is complete.
     pub(super) overfull: bool,
     /// What walks over rules, peers and zones remember.
@@ -101,6 +104,7 @@ impl<'a> Facts<'a> {
             cde,
             everybody,
             records: records(set),
+            since: Since::new(set, circumstances),
             overfull: overfull || too_many,
             memory: Memory::default(),
             cde_policies,
@@ -140,9 +144,14 @@ impl<'a> Facts<'a> {
         AddressSet::of(family, self.private.iter().copied())
     }
 
+    /// Every policy, in order, and whether it is about the CDE.
+    pub(super) fn policies(&self) -> impl Iterator<Item = (&'a NetworkPolicy, bool)> {
+        self.set.policies.iter().zip(self.cde_policies.iter().copied())
+    }
+
     /// The policies about the CDE, in order.
     pub(super) fn cde_policies(&self) -> impl Iterator<Item = &'a NetworkPolicy> {
-        self.set.policies.iter().zip(&self.cde_policies).filter(|(_, cde)| **cde).map(|(policy, _)| policy)
+        self.policies().filter(|(_, cde)| *cde).map(|(policy, _)| policy)
     }
 
     /// Whether a policy is about the CDE.
