@@ -111,6 +111,19 @@ impl<'n, 'p> Cursor<'n, 'p> {
         self.problems.push(problem);
     }
 
+    /// Two fields that exclude each other, told at the first.
+    pub(super) fn contradiction(&mut self, fields: &Fields<'n>, field: &'static str, other: &'static str, message: String) {
+        let at = fields.value_at(field).unwrap_or(fields.at);
+        self.path.push(Step::Field(field));
+        self.relate(Code::Contradiction, at, message, None, fields.value_at(other));
+        self.path.pop();
+    }
+
+    /// Something of this kind could not be read: not all of them are known.
+    pub(super) fn lost(&mut self, noun: Noun) {
+        self.names.lost.insert(noun);
+    }
+
     /// Something of this name is defined here.
     pub(super) fn define(&mut self, noun: Noun, name: &Arc<str>, at: Spot) {
         let name = self.named(noun, None, name, at);

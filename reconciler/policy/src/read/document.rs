@@ -36,7 +36,7 @@ pub(super) enum Document {
     Services(Vec<ServiceEntry>),
     RuleRecords(Vec<RuleRecord>),
     Standard(Box<Standard>),
-    Waiver(Waiver),
+    Waiver(Box<Waiver>),
     FlowTest(Vec<FlowTest>),
 }
 

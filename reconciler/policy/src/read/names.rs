@@ -3,6 +3,7 @@
 //! A name is noted even where the rest of its item cannot be read: one mistake in a zone must not make every mention of the zone a
 //! second mistake.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -46,6 +47,8 @@ pub(super) struct Name {
 pub(super) struct Names {
     pub(super) defined: Vec<Name>,
     pub(super) used: Vec<Name>,
+    /// Of what something could not be read, so that the set does not hold all of it.
+    pub(super) lost: BTreeSet<Noun>,
 }
 
 impl Noun {

@@ -1,6 +1,9 @@
 //! What reads, and what every kind of mistake says.
 
 mod bad_input;
+mod kinds;
+mod resolution;
+mod standard;
 mod whole;
 
 use alloc::format;

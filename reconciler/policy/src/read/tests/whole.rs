@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::reading;
-use crate::model::{Kind, Profile};
+use crate::model::Profile;
 
 /// The documents that the policy language shows as examples.
 pub(super) const WHOLE: &str = r#"apiVersion: pci-segment/v1
