@@ -1,6 +1,7 @@
 //! What reads, and what every kind of mistake says.
 
 mod bad_input;
+mod inventory;
 mod kinds;
 mod resolution;
 mod standard;
