@@ -51,6 +51,15 @@ pub(super) struct Names {
     pub(super) lost: BTreeSet<Noun>,
 }
 
+impl Names {
+    /// Takes over the names of files that come after.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.defined.append(&mut other.defined);
+        self.used.append(&mut other.used);
+        self.lost.append(&mut other.lost);
+    }
+}
+
 impl Noun {
     /// In a sentence.
     pub(super) fn text(self) -> &'static str {
