@@ -31,7 +31,7 @@ fn file(i: usize) -> String {
 }
 
 fn circumstances() -> Circumstances {
-    Circumstances { today: Date::new(2026, 2, 1).expect("a day"), pinned_profile: None, commit: None }
+    Circumstances::on(Date::new(2026, 2, 1).expect("a day"))
 }
 
 fn ruleset(snapshot: &Snapshot) -> Ruleset {

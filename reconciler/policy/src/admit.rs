@@ -4,6 +4,7 @@
 //! [`Circumstances`]. Rules that lack their facts are listed under `not_run`: silence is never success.
 
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::ser::SerializeStruct;
@@ -12,6 +13,7 @@ use serde::{Serialize, Serializer};
 use crate::date::Date;
 use crate::digest::Digest;
 use crate::finding::{Finding, Severity};
+use crate::model::inventory::Enforcer;
 use crate::model::{PolicySet, Profile};
 use crate::read::Reading;
 use crate::rules;
@@ -31,12 +33,46 @@ pub struct Circumstances {
     pub pinned_profile: Option<Profile>,
     /// The commit, if the set comes from one; only printed.
     pub commit: Option<CommitId>,
+    /// The backends that will enforce the set, if they are known.
+    pub backends: Option<Vec<Enforcer>>,
+    /// The set in force, if it is known.
+    pub enforced: Option<Arc<PolicySet>>,
+    /// How the set came about, if that is known.
+    pub change: Option<Change>,
+}
+
+impl Circumstances {
+    /// Nothing is known but the day.
+    #[must_use]
+    pub fn on(today: Date) -> Self {
+        Self { today, pinned_profile: None, commit: None, backends: None, enforced: None, change: None }
+    }
+}
+
+/// What is known of the merge that brought a commit (PCI DSS v4.0.1 6.5.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Who wrote it.
+    pub author: String,
+    /// Whether a known key signed it.
+    pub signed: bool,
+    /// Who approved it.
+    pub approved_by: Vec<String>,
+    /// The change ticket.
+    pub ticket: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// What it affects.
+    pub impact: Option<String>,
+    /// How to go back.
+    pub back_out: Option<String>,
 }
 
 /// A set that passed every check. Only [`admit`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
     set: PolicySet,
+    today: Date,
 }
 
 impl Admitted {
@@ -45,6 +81,12 @@ impl Admitted {
     pub fn set(&self) -> &PolicySet {
         &self.set
     }
+
+    /// The day it was judged on: rules that have expired by then mean nothing.
+    #[must_use]
+    pub fn today(&self) -> Date {
+        self.today
+    }
 }
 
 /// A rule that was not asked, and what it lacks.
@@ -52,8 +94,8 @@ impl Admitted {
 pub struct NotRun {
     /// The rule.
     pub rule_id: &'static str,
-    /// What it needs.
-    pub needs: &'static [&'static str],
+    /// What it, or a part of it, would need.
+    pub needs: Vec<&'static str>,
 }
 
 /// How many findings of each severity there are.
@@ -94,6 +136,8 @@ pub struct Judgement {
     pub commit: Option<CommitId>,
     /// SHA-256 over the files read.
     pub inputs: Digest,
+    /// The version of the set's Standard, if it has one.
+    pub standard_version: Option<String>,
     /// The set, if nothing forbids it. A set without any policy is never admitted.
     pub admitted: Option<Admitted>,
 }
@@ -108,12 +152,12 @@ impl Judgement {
     /// Findings by severity.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let of = |severity| self.findings.iter().filter(|f| f.severity == severity).count();
+        let of = |severity| self.findings.iter().filter(|f| f.severity == severity && f.waiver.is_none()).count();
         Counts {
             error: of(Severity::Error) + self.more_problems,
             warning: of(Severity::Warning),
             info: of(Severity::Info),
-            waived: 0,
+            waived: self.findings.iter().filter(|f| f.waiver.is_some()).count(),
         }
     }
 }
@@ -121,26 +165,28 @@ impl Judgement {
 /// Judges a set.
 #[must_use]
 pub fn admit(reading: Reading, circumstances: &Circumstances) -> Judgement {
-    let profile = Profile::Baseline;
+    let profile = reading.set.standard.profile;
     let mut findings: Vec<Finding> = reading.problems.iter().map(rules::from_problem).collect();
-    let (broken, more) = rules::judge(&reading.set, profile, circumstances);
-    findings.extend(broken);
-    let more_problems = reading.more_problems + more.errors;
+    let judged = rules::judge(&reading.set, profile, circumstances);
+    findings.extend(judged.findings);
+    let more_problems = reading.more_problems + judged.more.errors;
     rules::sort(&mut findings);
-    let refused = more_problems > 0 || findings.iter().any(|f| f.severity == Severity::Error);
+    let refused = more_problems > 0 || findings.iter().any(|f| f.severity == Severity::Error && f.waiver.is_none());
     Judgement {
         findings,
         more_problems,
-        more_findings: more.others,
+        more_findings: judged.more.others,
         files: reading.files,
         skipped: reading.skipped,
         policies: reading.set.policies.len(),
         profile,
-        not_run: rules::not_run(),
+        not_run: judged.not_run,
         date: circumstances.today,
         commit: circumstances.commit,
         inputs: reading.digest,
-        admitted: (!refused && !reading.set.policies.is_empty()).then_some(Admitted { set: reading.set }),
+        standard_version: reading.set.standard.origin.as_ref().map(|_| reading.set.standard.version.clone()),
+        admitted: (!refused && !reading.set.policies.is_empty())
+            .then_some(Admitted { set: reading.set, today: circumstances.today }),
     }
 }
 
@@ -163,7 +209,7 @@ impl Serialize for Judgement {
         out.serialize_field("catalogue", CATALOGUE)?;
         out.serialize_field("date", &self.date)?;
         let commit = self.commit.map(|c| c.to_string());
-        out.serialize_field("inputs", &Inputs { commit, set: self.inputs, standard_version: None })?;
+        out.serialize_field("inputs", &Inputs { commit, set: self.inputs, standard_version: self.standard_version.clone() })?;
         out.serialize_field("counts", &self.counts())?;
         out.serialize_field("more_problems", &self.more_problems)?;
         out.serialize_field("more_findings", &self.more_findings)?;

@@ -1,9 +1,9 @@
 //! The meaning of a policy set.
 //!
 //! [`Ruleset::verdict`] **is** the meaning: short, slow and obviously right. Every lowering, and the loaded program, is tested
-//! against it. It follows the table of the policy language (S1 to S40) as far as one host without an Inventory goes:
-//! what the host talks to itself (S37), replies (S36), forwarded packets (S40) and what lies outside the language (S38) is the data
-//! path's part.
+//! against it. It follows the table of the policy language (S1 to S40); replies (S36), forwarded packets (S40) and what lies outside
+//! the language (S38) are the data path's part. A flow is judged on one side at a time ([`Ruleset::verdict`]), as a host does it, or
+//! on both ([`Ruleset::passes`], S34).
 
 use alloc::format;
 use alloc::string::String;
@@ -14,24 +14,43 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::admit::Admitted;
-use crate::model::{Labels, Mode, NetworkPolicy, Peer, PolicyName, PolicySet, Rule};
+use crate::date::Date;
+use crate::model::inventory::{Member, NamedPort};
+use crate::model::{Kind, Labels, Mode, NetworkPolicy, Part, Peer, PolicyName, PolicySet, Rule, Whom};
 use crate::net::{Direction, Service};
 
-/// Whom a flow enters or leaves: this host, as its configuration describes it.
+/// Whom a flow enters or leaves: an endpoint of the Inventory, or this host as its configuration describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its labels.
     pub labels: Labels,
     /// Its namespace; `default` unless an Inventory says otherwise (S20).
     pub namespace: String,
+    /// The port names it declares.
+    pub ports: Vec<NamedPort>,
 }
 
 impl Endpoint {
     /// This host with the labels of its configuration, in namespace `default`.
     #[must_use]
     pub fn host(labels: Labels) -> Self {
-        Self { labels, namespace: String::from("default") }
+        Self { labels, namespace: String::from("default"), ports: Vec::new() }
     }
+}
+
+impl From<&Member> for Endpoint {
+    fn from(member: &Member) -> Self {
+        Self { labels: member.labels.clone(), namespace: String::from(&*member.namespace), ports: member.ports.clone() }
+    }
+}
+
+/// One end of a flow between two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Party {
+    /// Its address.
+    pub address: IpAddr,
+    /// The endpoint it is, if it is one. An address of the Inventory is its endpoint without being asked.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// The first packet of a connection, seen from one endpoint.
@@ -80,18 +99,67 @@ impl Serialize for Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
     policies: Vec<NetworkPolicy>,
+    members: Vec<Member>,
+    has_inventory: bool,
 }
 
-/// The meaning of an admitted set.
+/// The meaning of an admitted set on the day it was judged.
 #[must_use]
 pub fn compile(admitted: &Admitted) -> Ruleset {
-    Ruleset::of(admitted.set())
+    Ruleset::of(admitted.set(), admitted.today())
 }
 
 impl Ruleset {
-    /// The meaning of any set, for those who only ask questions about it.
-    pub(crate) fn of(set: &PolicySet) -> Self {
-        Self { policies: set.policies.clone() }
+    /// The meaning of any set on a day, for those who only ask questions about it. Rules that have expired allow nothing.
+    pub(crate) fn of(set: &PolicySet, today: Date) -> Self {
+        let mut policies = set.policies.clone();
+        for record in set.records.iter().filter(|record| record.expires_at.is_some_and(|last| last < today)) {
+            for policy in policies.iter_mut().filter(|policy| policy.name == record.policy) {
+                let rules = policy.ingress.list.iter_mut().chain(&mut policy.egress.list);
+                rules.filter(|rule| rule.name.as_ref() == Some(&record.rule)).for_each(expire);
+            }
+        }
+        Self { policies, members: set.members.clone(), has_inventory: set.kinds.contains(&Kind::Inventory) }
+    }
+
+    /// Whether endpoints are those of an Inventory, and a host's own configuration says nothing of labels.
+    #[must_use]
+    pub fn has_inventory(&self) -> bool {
+        self.has_inventory
+    }
+
+    /// The endpoints of the Inventory.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The endpoint with this address.
+    #[must_use]
+    pub fn member_at(&self, address: IpAddr) -> Option<&Member> {
+        self.members.iter().find(|member| member.addresses.iter().any(|(cidr, _)| cidr.contains(address)))
+    }
+
+    /// Whether a flow between two parties passes: both sides must agree (S34), and an endpoint always reaches itself (S37).
+    #[must_use]
+    pub fn passes(&self, source: &Party, destination: &Party, service: Service) -> bool {
+        let (from, to) = (self.endpoint_of(source), self.endpoint_of(destination));
+        if source.address == destination.address || (from.1.is_some() && from.1 == to.1) {
+            return true;
+        }
+        let side = |endpoint: Option<Endpoint>, direction, peer| {
+            endpoint.is_none_or(|endpoint| self.verdict(&Flow { endpoint, direction, peer, service }).allow)
+        };
+        side(from.0, Direction::Egress, destination.address) && side(to.0, Direction::Ingress, source.address)
+    }
+
+    /// The endpoint that a party is, and its name in the Inventory.
+    fn endpoint_of(&self, party: &Party) -> (Option<Endpoint>, Option<&str>) {
+        match (&party.endpoint, self.member_at(party.address)) {
+            (Some(endpoint), _) => (Some(endpoint.clone()), None),
+            (None, Some(member)) => (Some(member.into()), Some(&*member.name)),
+            (None, None) => (None, None),
+        }
     }
 
     /// All policies, audited ones included, in order of file and place.
@@ -128,18 +196,26 @@ impl Ruleset {
     }
 }
 
-/// Any of the peers and any of the ports (S14); no peers is every peer (S12), no ports every protocol and port (S13).
-fn rule_matches(rule: &Rule, flow: &Flow) -> bool {
-    (rule.peers.is_empty() || rule.peers.iter().any(|p| peer_contains(p, flow.peer)))
-        && (rule.ports.is_empty() || rule.ports.iter().any(|p| p.services.is_some_and(|s| s.contains(flow.service))))
+/// A rule past its last day stays in the list, so that the others keep their numbers, and allows nothing.
+fn expire(rule: &mut Rule) {
+    rule.peers = [Peer::Nobody { at: rule.at }].into();
 }
 
-/// In the block and in none of its exceptions (S15, S16).
-fn peer_contains(peer: &Peer, address: IpAddr) -> bool {
-    match peer {
-        Peer::Block(block) => block.cidr.contains(address) && !block.except.iter().any(|e| e.contains(address)),
-        Peer::Nobody { .. } => false,
-    }
+/// Any of the peers and any of the ports (S14); no peers is every peer (S12), no ports every protocol and port (S13).
+fn rule_matches(rule: &Rule, flow: &Flow) -> bool {
+    rule.grants(flow.direction, &flow.endpoint.ports).iter().any(|grant| {
+        let whom = match grant.whom {
+            Whom::Everybody => true,
+            Whom::Peers(peers) => peers.iter().flat_map(Peer::parts).any(|part| contains(part, flow.peer)),
+            Whom::Members(members) => members.iter().any(|cidr| cidr.contains(flow.peer)),
+        };
+        whom && grant.services.iter().any(|services| services.contains(flow.service))
+    })
+}
+
+/// In the prefix and in none of its exceptions (S15, S16).
+fn contains(part: Part<'_>, address: IpAddr) -> bool {
+    part.cidr.contains(address) && !part.except.iter().any(|except| except.contains(address))
 }
 
 #[cfg(test)]

@@ -30,6 +30,19 @@ impl Date {
         let small = |digits: &[u8]| number(digits).and_then(|n| u8::try_from(n).ok());
         Self::new(number(&[y1, y2, y3, y4])?, small(&[m1, m2])?, small(&[d1, d2])?)
     }
+
+    /// Days from another day to this one; negative if the other is later.
+    #[must_use]
+    pub fn days_since(self, other: Self) -> i64 {
+        self.number() - other.number()
+    }
+
+    /// The day's number: days since 0000-03-01, counted in years that begin in March, so that a leap day is a year's last.
+    fn number(self) -> i64 {
+        let (year, month) = (i64::from(self.year), i64::from(self.month));
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + i64::from(self.day) - 1
+    }
 }
 
 fn days_in(year: u16, month: u8) -> u8 {
@@ -58,6 +71,22 @@ impl Serialize for Date {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+
+    #[test]
+    fn days_are_counted_over_leap_days_and_years() {
+        let days = |a: &str, b: &str| Date::parse(a).unwrap().days_since(Date::parse(b).unwrap());
+        for (later, earlier, count) in [
+            ("2026-02-01", "2026-02-01", 0),
+            ("2026-03-01", "2026-02-28", 1),
+            ("2024-03-01", "2024-02-28", 2),
+            ("2027-01-01", "2026-01-01", 365),
+            ("2001-01-01", "2000-01-01", 366),
+            ("1901-01-01", "1900-01-01", 365),
+            ("1970-01-01", "0001-01-01", 719_162),
+        ] {
+            assert_eq!((days(later, earlier), days(earlier, later)), (count, -count), "{later} {earlier}");
+        }
+    }
 
     #[test]
     fn only_days_that_exist_are_read() {

@@ -42,6 +42,19 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// Reads `sha256:` and 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("sha256:").filter(|d| d.len() == 64)?;
+        let mut sum = [0; 32];
+        for (byte, pair) in sum.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16).filter(|_| !c.is_ascii_uppercase()).and_then(|d| u8::try_from(d).ok());
+            let &[high, low] = pair else { return None };
+            *byte = digit(high)? << 4 | digit(low)?;
+        }
+        Some(Self(sum))
+    }
+
     /// The first twelve digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
@@ -77,4 +90,18 @@ pub fn text(out: &mut Vec<u8>, text: &str) {
 /// Appends a count, eight bytes.
 pub fn count(out: &mut Vec<u8>, count: usize) {
     out.extend_from_slice(&u64::try_from(count).unwrap_or(u64::MAX).to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_it_is_written() {
+        let digest = Digest::of(b"rule");
+        assert_eq!(Digest::parse(&alloc::format!("sha256:{digest}")), Some(digest));
+        for text in ["", "sha256:", "sha256:00", &alloc::format!("SHA256:{digest}"), &alloc::format!("sha256:{digest}0")] {
+            assert_eq!(Digest::parse(text), None, "{text}");
+        }
+    }
 }

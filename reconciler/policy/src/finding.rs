@@ -8,6 +8,7 @@ use core::net::IpAddr;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::date::Date;
 use crate::model::Place;
 use crate::net::Service;
 
@@ -45,20 +46,65 @@ pub struct Witness {
     pub service: Service,
 }
 
+/// A Waiver that covers a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waived {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Why.
+    pub reason: String,
+    /// Its last day.
+    pub expires_at: Date,
+}
+
 /// One side of a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Side {
-    /// An address.
-    Address(IpAddr),
+    /// An address, and the zone that holds it where zones are known.
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// The zone.
+        zone: Option<Arc<str>>,
+    },
+    /// An endpoint of the Inventory.
+    Endpoint {
+        /// One of its addresses.
+        address: IpAddr,
+        /// Its name.
+        name: Arc<str>,
+        /// Its zone.
+        zone: Option<Arc<str>>,
+    },
     /// Whoever the selector means; without an Inventory nobody has an address.
     Selected(String),
 }
 
 impl Side {
-    fn text(&self) -> String {
+    /// The address, or the selector's text.
+    #[must_use]
+    pub fn text(&self) -> String {
         match self {
-            Self::Address(address) => address.to_string(),
+            Self::Address { address, .. } | Self::Endpoint { address, .. } => address.to_string(),
             Self::Selected(labels) => labels.clone(),
+        }
+    }
+
+    /// The endpoint's name.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Endpoint { name, .. } => Some(name),
+            Self::Address { .. } | Self::Selected(_) => None,
+        }
+    }
+
+    /// The zone's name.
+    #[must_use]
+    pub fn zone(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Address { zone, .. } | Self::Endpoint { zone, .. } => zone.as_ref(),
+            Self::Selected(_) => None,
         }
     }
 }
@@ -66,8 +112,15 @@ impl Side {
 impl Serialize for Witness {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("source", &self.source.text())?;
-        map.serialize_entry("destination", &self.destination.text())?;
+        for (names, side) in [
+            (["source", "source_endpoint", "source_zone"], &self.source),
+            (["destination", "destination_endpoint", "destination_zone"], &self.destination),
+        ] {
+            let [key, endpoint, zone] = names;
+            map.serialize_entry(key, &side.text())?;
+            side.endpoint().map_or(Ok(()), |name| map.serialize_entry(endpoint, &**name))?;
+            side.zone().map_or(Ok(()), |name| map.serialize_entry(zone, &**name))?;
+        }
         map.serialize_entry("protocol", &self.service.protocol_name())?;
         if self.service.is_icmp() {
             let [kind, code] = self.service.port().to_be_bytes();
@@ -101,6 +154,8 @@ pub struct Finding {
     pub policy: Option<Arc<str>>,
     /// The name of the rule it is about.
     pub rule: Option<Arc<str>>,
+    /// The endpoint it is about, if it is about one and no policy.
+    pub endpoint: Option<Arc<str>>,
     /// A JSON pointer into the document.
     pub path: Option<String>,
     /// Where it stands.
@@ -115,6 +170,8 @@ pub struct Finding {
     pub remediation: String,
     /// A packet that shows it.
     pub witness: Option<Witness>,
+    /// The Waiver that covers it. A finding with one fails nothing, and stays in every output.
+    pub waiver: Option<Waived>,
 }
 
 impl Finding {
@@ -122,7 +179,7 @@ impl Finding {
     #[must_use]
     pub fn fingerprint(&self) -> crate::digest::Digest {
         let mut out = Vec::with_capacity(128);
-        let policy = self.policy.as_deref().unwrap_or("");
+        let policy = self.policy.as_deref().or(self.endpoint.as_deref()).unwrap_or("");
         let path = self.path.as_deref().unwrap_or("");
         let path = self.rule.as_deref().map_or_else(|| path.to_string(), |name| named_path(path, name));
         for part in [self.rule_id, self.code.unwrap_or(""), policy, &path] {
@@ -148,12 +205,13 @@ impl Serialize for Finding {
         map.serialize_entry("code", &self.code)?;
         map.serialize_entry("severity", &self.severity)?;
         map.serialize_entry("waivable", &self.waivable)?;
-        map.serialize_entry("waiver", &None::<&str>)?;
+        map.serialize_entry("waiver", &self.waiver)?;
         map.serialize_entry("basis", &self.basis)?;
         map.serialize_entry("requirements", self.requirements)?;
         map.serialize_entry("also", &self.also)?;
         map.serialize_entry("policy", &self.policy.as_deref())?;
         map.serialize_entry("rule", &self.rule.as_deref())?;
+        map.serialize_entry("endpoint", &self.endpoint.as_deref())?;
         map.serialize_entry("path", &self.path)?;
         map.serialize_entry("file", &*self.place.file)?;
         map.serialize_entry("line", &self.place.spot.line)?;

@@ -23,6 +23,7 @@ pub mod model;
 pub mod net;
 pub mod plan;
 pub mod read;
+mod roster;
 pub mod rules;
 pub mod select;
 pub mod snapshot;

@@ -1,17 +1,35 @@
 //! What was read: typed documents, each value with its place.
 //!
 //! A document with problems keeps what could be read, so that the rules still run over it. What could not be read never turns into
-//! "everybody" or "every port": a broken peer is [`Peer::Nobody`], a broken port [`PortItem`] without services.
+//! "everybody" or "every port": a broken peer is [`Peer::Nobody`], a broken port [`Port::Unreadable`].
 
-use alloc::collections::BTreeMap;
+pub mod flow_test;
+pub mod flows;
+pub mod inventory;
+mod origin;
+pub mod records;
+mod rule;
+pub mod standard;
+pub mod zones;
+
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::Serialize;
 
-use crate::net::{AddressSet, Cidr, Direction, Family, ServiceRange};
+use crate::net::Direction;
 use crate::select::Selector;
+use flow_test::FlowTest;
+use flows::{DataFlow, ServiceEntry};
+use inventory::{Member, Namespace};
+use records::{RuleRecord, Waiver};
+use standard::Standard;
+use zones::Zone;
+
+pub use origin::Origin;
+pub use rule::{Block, Grant, Named, Part, Peer, Port, PortItem, Rule, Rules, Selected, Whom};
 
 /// A line and column, both from 1; columns in Unicode scalar values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -82,11 +100,72 @@ pub enum Mode {
     Audit,
 }
 
+/// The kinds of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Kind {
+    /// What may talk to what.
+    NetworkPolicy,
+    /// Which networks there are.
+    Zones,
+    /// Which endpoints there are.
+    Inventory,
+    /// What may flow between zones.
+    DataFlows,
+    /// What services are called.
+    Services,
+    /// Why rules exist.
+    RuleRecords,
+    /// The configuration standard.
+    Standard,
+    /// A finding accepted for a while.
+    Waiver,
+    /// What people expect.
+    FlowTest,
+}
+
+impl Kind {
+    /// As documents write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::Zones => "Zones",
+            Self::Inventory => "Inventory",
+            Self::DataFlows => "DataFlows",
+            Self::Services => "Services",
+            Self::RuleRecords => "RuleRecords",
+            Self::Standard => "Standard",
+            Self::Waiver => "Waiver",
+            Self::FlowTest => "FlowTest",
+        }
+    }
+}
+
 /// All documents of one commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicySet {
+    /// The kinds of which there is at least one document, readable or not.
+    pub kinds: BTreeSet<Kind>,
     /// The policies, in order of file and place.
     pub policies: Vec<NetworkPolicy>,
+    /// The zones.
+    pub zones: Vec<Zone>,
+    /// The namespaces of the Inventory.
+    pub namespaces: Vec<Namespace>,
+    /// The endpoints of the Inventory.
+    pub members: Vec<Member>,
+    /// The approved flows.
+    pub flows: Vec<DataFlow>,
+    /// The approved services.
+    pub services: Vec<ServiceEntry>,
+    /// The rule records.
+    pub records: Vec<RuleRecord>,
+    /// The configuration standard; the default one where none is written.
+    pub standard: Standard,
+    /// The waivers.
+    pub waivers: Vec<Waiver>,
+    /// The flow tests.
+    pub tests: Vec<FlowTest>,
 }
 
 /// One `kind: NetworkPolicy` document.
@@ -104,6 +183,8 @@ pub struct NetworkPolicy {
     pub requirements: Option<(String, Spot)>,
     /// Whether it is enforced.
     pub mode: Mode,
+    /// `pci-segment/intent: deny` is written.
+    pub means_deny: bool,
     /// Whom it selects.
     pub selector: Selector,
     /// Where `spec` and `podSelector` stand.
@@ -165,101 +246,4 @@ pub struct Types {
     pub ingress: bool,
     /// Egress is meant.
     pub egress: bool,
-}
-
-/// The rules of one direction.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rules {
-    /// Where the key stands, if it is written.
-    pub key_at: Option<Spot>,
-    /// The rules in order.
-    pub list: Vec<Rule>,
-}
-
-/// One rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// Where it stands.
-    pub at: Spot,
-    /// Its name, if it has one.
-    pub name: Option<Arc<str>>,
-    /// Its peers; empty means everybody (S12).
-    pub peers: Vec<Peer>,
-    /// Its ports; empty means every protocol and port (S13).
-    pub ports: Vec<PortItem>,
-    /// Where the value of `ports` stands, if it is written.
-    pub ports_at: Option<Spot>,
-}
-
-impl Rule {
-    /// The addresses of one family that its peers contain.
-    #[must_use]
-    pub fn addresses(&self, family: Family) -> AddressSet {
-        if self.peers.is_empty() {
-            return AddressSet::all(family);
-        }
-        let blocks: Vec<AddressSet> = self.peers.iter().filter_map(Peer::block).map(|b| b.addresses(family)).collect();
-        AddressSet::union(family, &blocks)
-    }
-
-    /// The services its ports contain, in file order.
-    #[must_use]
-    pub fn services(&self) -> Vec<ServiceRange> {
-        if self.ports.is_empty() {
-            return alloc::vec![ServiceRange::ALL];
-        }
-        self.ports.iter().filter_map(|p| p.services).collect()
-    }
-}
-
-/// Who is on the other side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Peer {
-    /// An address block.
-    Block(Block),
-    /// A peer that could not be read or resolved; it contains no address.
-    Nobody {
-        /// Where it stands.
-        at: Spot,
-    },
-}
-
-impl Peer {
-    /// The block, if it is one.
-    #[must_use]
-    pub fn block(&self) -> Option<&Block> {
-        match self {
-            Self::Block(block) => Some(block),
-            Self::Nobody { .. } => None,
-        }
-    }
-}
-
-/// An address block and what is taken out of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Block {
-    /// Where the value of `cidr` stands.
-    pub at: Spot,
-    /// The block.
-    pub cidr: Cidr,
-    /// What is taken out, of the same family.
-    pub except: Vec<Cidr>,
-}
-
-impl Block {
-    /// The addresses left in it, if it is of this family.
-    #[must_use]
-    pub fn addresses(&self, family: Family) -> AddressSet {
-        let whole = AddressSet::of(family, [self.cidr]);
-        if self.except.is_empty() { whole } else { whole.minus(&AddressSet::of(family, self.except.iter().copied())) }
-    }
-}
-
-/// One item of `ports`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PortItem {
-    /// Where it stands.
-    pub at: Spot,
-    /// What it contains; `None` if it could not be read: no flow.
-    pub services: Option<ServiceRange>,
 }

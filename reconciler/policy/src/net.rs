@@ -6,8 +6,10 @@
 
 pub mod cidr;
 pub mod service;
+pub mod services;
 pub mod set;
 
 pub use cidr::{Cidr, Family, NotACidr};
 pub use service::{Direction, Service, ServiceRange};
+pub use services::ServiceSet;
 pub use set::AddressSet;

@@ -30,7 +30,7 @@ use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
-use crate::model::{NetworkPolicy, Place, PolicySet, Spot};
+use crate::model::{Kind, NetworkPolicy, Place, PolicySet, Spot};
 use crate::snapshot::{Entry, Snapshot};
 use document::Document;
 use limits::{FILES_MAX, POLICIES_MAX, SET_BYTES_MAX};
@@ -137,7 +137,10 @@ fn read_file(content: &[u8], set: &mut PolicySet, problems: &mut Problems) {
     };
     for node in tree::documents(&text, problems) {
         match document::read(&node, problems) {
-            Some(Document::NetworkPolicy(policy)) => set.policies.push(policy),
+            Some(Document::NetworkPolicy(policy)) => {
+                set.kinds.insert(Kind::NetworkPolicy);
+                set.policies.push(policy);
+            }
             None => {}
         }
     }

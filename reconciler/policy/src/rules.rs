@@ -8,15 +8,20 @@
 
 mod annotation;
 pub mod catalogue;
+mod cover;
 mod facts;
 mod found;
+mod group;
 mod isolation;
+mod lists;
 mod numbers;
 mod one_place;
 mod open;
+mod people;
 mod ports;
 mod selectors;
 mod width;
+mod zones;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,9 +35,9 @@ use crate::lower::Unsupported;
 use crate::model::{Place, PolicySet, Profile, Spot};
 use crate::read::Problem;
 
-pub use catalogue::{Item, catalogue};
+pub use catalogue::{Column, Item, catalogue};
 
-use catalogue::{Check, LATER, item};
+use catalogue::{Check, item};
 use facts::Facts;
 use found::{Found, More};
 
@@ -62,40 +67,63 @@ pub fn from_unsupported(unsupported: &Unsupported) -> Finding {
     }
 }
 
-/// Runs every rule that can run; at each place one of them is listed. Beyond a limit findings are only counted.
-pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumstances) -> (Vec<Finding>, More) {
+/// What the rules say of a set.
+pub(crate) struct Judged {
+    pub(crate) findings: Vec<Finding>,
+    /// Findings beyond a limit, counted and not listed.
+    pub(crate) more: More,
+    /// Rules that were not asked, or not wholly.
+    pub(crate) not_run: Vec<NotRun>,
+}
+
+/// Runs every rule that can run; at each place one of them is listed.
+pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumstances) -> Judged {
     let facts = Facts::new(set, profile, circumstances);
     let mut found = Found::default();
+    let mut not_run = Vec::new();
     for item in catalogue() {
-        if let Check::Set(check) = item.check {
+        let lacks = |needs: &[&'static str]| needs.iter().copied().filter(|need| !knows(&facts, need)).collect::<Vec<_>>();
+        let mut missing = lacks(item.needs);
+        if item.profile == Column::Pci && profile != Profile::PciDss401 {
+            missing.push("profile pci-dss-4.0.1");
+        }
+        if missing.is_empty()
+            && let Check::Set(check) = item.check
+        {
             check(item, &facts, &mut found);
+        }
+        missing.extend(lacks(item.wants));
+        if !missing.is_empty() {
+            not_run.push(NotRun { rule_id: item.id, needs: missing });
         }
     }
     if facts.overfull {
         found.add(overfull(set));
     }
+    not_run.sort_by_key(|rule| rule.rule_id);
     let (list, more) = found.finish();
-    (one_place::winners(list), more)
+    Judged { findings: one_place::winners(list), more, not_run }
+}
+
+/// Whether there is a document of this kind, or this is known of the circumstances.
+fn knows(facts: &Facts<'_>, need: &str) -> bool {
+    match need {
+        "backends" => facts.circumstances.backends.is_some(),
+        "enforced set" => facts.circumstances.enforced.is_some(),
+        "change" => facts.circumstances.change.is_some(),
+        kind => facts.set.kinds.iter().any(|known| known.name() == kind),
+    }
 }
 
 /// More policies cover one another than are ever looked at: nothing is said of the rest, so nothing is admitted.
 fn overfull(set: &PolicySet) -> Finding {
     let place = set.policies.first().map(|policy| policy.place(policy.at));
     let place = place.unwrap_or(Place { file: ".".into(), spot: Spot::START });
-    let message = "too many policies select the same endpoints; not all of them were judged";
+    let message = "too many policies select the same endpoints, or too many endpoints; not all of them were judged";
     item("PCI-1.2.8-001").finding(place, message.to_string())
 }
 
 /// By file, line, column, rule, code.
 pub(crate) fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| (&a.place, a.rule_id, a.code, &a.path).cmp(&(&b.place, b.rule_id, b.code, &b.path)));
-}
-
-/// The rules that were not asked, and what they lack.
-pub(crate) fn not_run() -> Vec<NotRun> {
-    let mut rules: Vec<NotRun> = LATER.iter().map(|(rule_id, needs)| NotRun { rule_id, needs }).collect();
-    rules
-        .extend(catalogue().filter(|i| matches!(i.check, Check::Backends)).map(|i| NotRun { rule_id: i.id, needs: &["backends"] }));
-    rules.sort_by_key(|rule| rule.rule_id);
-    rules
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, admit};
 use policy::compile::{Endpoint, Flow, Verdict};
+use policy::date::Date;
 use policy::explain::explain_all;
 use policy::model::{Labels, PolicySet};
 use policy::net::{Direction, Service};
@@ -31,7 +32,8 @@ pub fn explain(args: &ExplainArgs, out: Output) -> anyhow::Result<Exit> {
     let snapshot = files::load(&args.policies.files)?;
     let reading = read_named(&snapshot);
     let set = reading.set.clone();
-    let judgement = admit(reading, &Circumstances { today: validate::today()?, pinned_profile: None, commit: None });
+    let today = validate::today()?;
+    let judgement = admit(reading, &Circumstances::on(today));
     if !judgement.compliant() {
         out.note(format!(
             "note: this set is not compliant ({} errors) and would not be enforced; see pci-segment validate",
@@ -39,12 +41,12 @@ pub fn explain(args: &ExplainArgs, out: Output) -> anyhow::Result<Exit> {
         ));
     }
     match &args.flows {
-        Some(path) => stream(path, args, &set, out),
-        None => single(args, &set, out),
+        Some(path) => stream(path, args, &set, today, out),
+        None => single(args, &set, today, out),
     }
 }
 
-fn single(args: &ExplainArgs, set: &PolicySet, out: Output) -> anyhow::Result<Exit> {
+fn single(args: &ExplainArgs, set: &PolicySet, today: Date, out: Output) -> anyhow::Result<Exit> {
     let flow = Asked {
         labels: labels(&args.labels)?,
         direction: if args.direction == Some(FlowDirection::Egress) { Direction::Egress } else { Direction::Ingress },
@@ -55,7 +57,7 @@ fn single(args: &ExplainArgs, set: &PolicySet, out: Output) -> anyhow::Result<Ex
         code: args.icmp_code,
     }
     .flow()?;
-    let verdict = explain_all(set, std::slice::from_ref(&flow)).pop().context("no answer")?;
+    let verdict = explain_all(set, today, std::slice::from_ref(&flow)).pop().context("no answer")?;
     match args.format {
         Format::Json => out.json(&verdict),
         Format::Human => out.line(sentence(&verdict, &flow, out)),
@@ -75,7 +77,7 @@ fn sentence(verdict: &Verdict, flow: &Flow, out: Output) -> String {
     }
 }
 
-fn stream(path: &std::path::Path, args: &ExplainArgs, set: &PolicySet, out: Output) -> anyhow::Result<Exit> {
+fn stream(path: &std::path::Path, args: &ExplainArgs, set: &PolicySet, today: Date, out: Output) -> anyhow::Result<Exit> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let common = labels(&args.labels)?;
     let mut reader = BufReader::new(file);
@@ -93,7 +95,7 @@ fn stream(path: &std::path::Path, args: &ExplainArgs, set: &PolicySet, out: Outp
         let place = || format!("{}:{number}", path.display());
         let (mut object, mut asked) = parse(&line).with_context(|| format!("{} is not a flow like {FLOW_EXAMPLE}", place()))?;
         asked.labels.extend(common.clone());
-        let verdict = explain_all(set, &[asked.flow().with_context(place)?]).pop().context("no answer")?;
+        let verdict = explain_all(set, today, &[asked.flow().with_context(place)?]).pop().context("no answer")?;
         if let Value::Object(answer) = serde_json::to_value(&verdict)? {
             object.extend(answer);
         }

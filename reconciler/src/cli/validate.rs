@@ -92,7 +92,7 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
 /// Judges files that somebody named. Unlike in a repository, a path may then lead through folders that begin with a dot.
 #[must_use]
 pub fn judge_named(snapshot: &Snapshot, today: Date, pinned: Option<Profile>) -> Judgement {
-    admit(read_named(snapshot), &Circumstances { today, pinned_profile: pinned.map(profile), commit: None })
+    admit(read_named(snapshot), &Circumstances { pinned_profile: pinned.map(profile), ..Circumstances::on(today) })
 }
 
 /// Today in UTC.

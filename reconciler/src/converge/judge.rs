@@ -50,7 +50,7 @@ impl Rejection {
 /// Reads and judges one snapshot: pure, for whoever has a thread.
 #[must_use]
 pub fn judge_snapshot(snapshot: &Snapshot, commit: Option<CommitId>, today: Date, pinned_profile: Option<Profile>) -> Judgement {
-    admit(read(snapshot), &Circumstances { today, pinned_profile, commit })
+    admit(read(snapshot), &Circumstances { pinned_profile, commit, ..Circumstances::on(today) })
 }
 
 impl<S: Source> World<'_, S> {

@@ -10,7 +10,7 @@ use super::{Endpoint, Flow, Ruleset, Verdict};
 use crate::model::Labels;
 use crate::net::{Direction, Service};
 use crate::read::read;
-use crate::rules::tests::snapshot;
+use crate::rules::tests::{day, snapshot};
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
@@ -23,7 +23,7 @@ fn policy(name: &str, spec: &str) -> String {
 fn ruleset(documents: &str) -> Ruleset {
     let reading = read(&snapshot(documents.trim_end_matches("---\n")));
     assert!(reading.problems.is_empty(), "{:?}", reading.problems);
-    Ruleset::of(&reading.set)
+    Ruleset::of(&reading.set, day())
 }
 
 fn ask(rules: &Ruleset, own: &[(&str, &str)], direction: Direction, peer: &str, service: Service) -> Verdict {

@@ -142,6 +142,25 @@ impl ServiceRange {
     /// Every protocol, every port.
     pub const ALL: Self = Self { lo: 0, hi: SERVICE_MAX };
 
+    /// Whether every service in it is of this protocol.
+    #[must_use]
+    pub fn is_of(self, protocol: u8) -> bool {
+        let all = Self::protocol(protocol);
+        all.lo <= self.lo && self.hi <= all.hi
+    }
+
+    /// Whether the two share a service.
+    #[must_use]
+    pub fn meets(self, other: Self) -> bool {
+        self.lo <= other.hi && other.lo <= self.hi
+    }
+
+    /// Whether every service of the other is in it.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.lo <= other.lo && other.hi <= self.hi
+    }
+
     /// Every port (or type and code) of one protocol.
     #[must_use]
     pub fn protocol(protocol: u8) -> Self {
@@ -160,6 +179,12 @@ impl ServiceRange {
     #[must_use]
     pub fn between(a: Service, b: Service) -> Self {
         Self { lo: a.number().min(b.number()), hi: a.number().max(b.number()) }
+    }
+
+    /// From one service number to another, both included; nothing if that is empty or beyond 24 bits.
+    #[must_use]
+    pub fn from_numbers(lo: u32, hi: u32) -> Option<Self> {
+        (lo <= hi && hi <= SERVICE_MAX).then_some(Self { lo, hi })
     }
 
     /// The smallest range that holds both.

@@ -40,6 +40,30 @@ impl AddressSet {
         Self::merged(family, same.flat_map(|s| s.spans.iter().copied()).collect())
     }
 
+    /// From first and last addresses, in any order; they may overlap.
+    #[must_use]
+    pub fn from_spans(family: Family, spans: Vec<(u128, u128)>) -> Self {
+        Self::merged(family, spans)
+    }
+
+    /// First and last addresses, sorted and apart from one another.
+    #[must_use]
+    pub fn spans(&self) -> &[(u128, u128)] {
+        &self.spans
+    }
+
+    /// Whether every address of the other set is in this one.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.minus(self).is_empty()
+    }
+
+    /// Whether the two share an address.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        !self.intersection(other).is_empty()
+    }
+
     fn merged(family: Family, mut spans: Vec<(u128, u128)>) -> Self {
         spans.sort_unstable();
         let mut merged: Vec<(u128, u128)> = Vec::with_capacity(spans.len());

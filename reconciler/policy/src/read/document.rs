@@ -44,6 +44,7 @@ pub(super) struct Metadata {
     pub(super) namespace: Option<String>,
     pub(super) requirements: Option<(String, Spot)>,
     pub(super) mode: Mode,
+    pub(super) means_deny: bool,
 }
 
 /// Reads one document.
@@ -120,7 +121,7 @@ fn kinds_read() -> String {
 
 impl Metadata {
     fn unnamed(at: Spot) -> Self {
-        Self { name: "".into(), at, namespace: None, requirements: None, mode: Mode::Enforce }
+        Self { name: "".into(), at, namespace: None, requirements: None, mode: Mode::Enforce, means_deny: false }
     }
 }
 
@@ -149,6 +150,7 @@ fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Metad
         namespace: namespace.read(),
         requirements: notes.requirements,
         mode: if notes.audit { Mode::Audit } else { Mode::Enforce },
+        means_deny: notes.deny,
     })
 }
 
@@ -157,6 +159,7 @@ fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Metad
 struct Notes {
     requirements: Option<(String, Spot)>,
     audit: bool,
+    deny: bool,
 }
 
 fn annotations<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Notes> {
@@ -175,7 +178,8 @@ fn annotations<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<No
                 notes.audit = audit.read().unwrap_or(false);
             }
             "pci-segment/intent" => {
-                cursor.entry(entry, |cursor, node| cursor.word(node, Code::BadValue, &[("deny", ())]));
+                let deny = cursor.entry(entry, |cursor, node| cursor.word(node, Code::BadValue, &[("deny", true)]));
+                notes.deny = deny.read().unwrap_or(false);
             }
             key if key.starts_with("pci-segment/") => cursor.unknown(entry, &KNOWN),
             key => {

@@ -15,7 +15,7 @@ use super::document::{Document, Metadata};
 use super::limits::RULES_PER_DIRECTION_MAX;
 use super::problem::Code;
 use super::tree::Node;
-use crate::model::{NetworkPolicy, Peer, PortItem, Rule, Rules, Spot, Types};
+use crate::model::{NetworkPolicy, Peer, Port, PortItem, Rule, Rules, Spot, Types};
 use crate::net::Direction;
 
 /// Reads `spec`. A policy whose selector cannot be read is left out: nobody knows whom it means.
@@ -33,6 +33,7 @@ pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, metadata: Metadata, node: &'
         namespace: metadata.namespace.as_deref().unwrap_or("default").into(),
         requirements: metadata.requirements,
         mode: metadata.mode,
+        means_deny: metadata.means_deny,
         selector: selector?,
         spec_at: fields.at,
         selector_at: fields.value_at("podSelector").unwrap_or(fields.at),
@@ -96,7 +97,7 @@ fn rule<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Directio
     };
     let ports = match cursor.field(&fields, "ports", |cursor, node| ports::read(cursor, node, direction, &peers)) {
         Got::Absent if fields.whole => Vec::new(),
-        Got::Absent | Got::Broken => [PortItem { at: node.at, services: None }].into(),
+        Got::Absent | Got::Broken => [PortItem { at: node.at, port: Port::Unreadable }].into(),
         Got::Read(ports) => ports,
     };
     Rule { at: node.at, name: name.read(), peers, ports, ports_at: fields.value_at("ports") }

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::catalogue::Item;
-use super::facts::{Facts, is_cde};
+use super::facts::Facts;
 use super::found::{Found, with_severity};
 use super::numbers::exists;
 use crate::finding::Severity;
@@ -20,7 +20,7 @@ pub(super) fn requirements(item: &Item, facts: &Facts<'_>, found: &mut Found) {
                 }
             }
             None => {
-                let severe = facts.profile == Profile::PciDss401 && is_cde(&policy.selector);
+                let severe = facts.profile == Profile::PciDss401 && facts.is_cde(policy);
                 let severity = if severe { Severity::Error } else { Severity::Info };
                 let message = String::from("no pci-dss annotation says which requirements the policy serves");
                 found.add(with_severity(item.about(policy, policy.at, "/metadata/name", message), severity));

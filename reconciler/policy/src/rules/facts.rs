@@ -1,23 +1,30 @@
-//! What the rules know of a set: who is about the CDE, and who covers whom.
+//! What the rules know of a set: zones, endpoints, who is about the CDE, who covers whom, what the Standard says.
 //!
-//! Without an Inventory an endpoint stands for "what P selects": P and every policy that covers it apply to all of it.
+//! With an Inventory an endpoint is an endpoint. Without one it stands for "what P selects": P and every policy that covers it apply
+//! to all of it. Either way the rules look at a [`Group`]: whoever has the same policies.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
+use super::cover::{Selection, selections};
+use super::group::{Group, groups};
+use super::lists::Lists;
+use super::people::{Known, know};
+use super::zones::ZoneMap;
 use crate::admit::Circumstances;
-use crate::model::{NetworkPolicy, PolicySet, Profile};
-use crate::net::{AddressSet, Cidr, Direction, Family};
-use crate::select::Selector;
-
-/// The label that marks the cardholder data environment, and its values: the default of the Standard.
-pub(super) const CDE_LABEL: &str = "pci-env";
-pub(super) const CDE_VALUES: [&str; 1] = ["cde"];
+use crate::finding::{Side, Witness};
+use crate::model::records::RuleRecord;
+use crate::model::standard::{Standard, Thresholds};
+use crate::model::zones::Class;
+use crate::model::{Kind, Mode, NetworkPolicy, PolicySet, Profile};
+use crate::net::{AddressSet, Cidr, Direction, Family, Service};
+use crate::select::{Selector, Term};
 
 /// RFC 1918, RFC 6598 and RFC 4193.
-pub(super) const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
 /// Blocks that no host on the Internet has (RFC 6890 and its registries).
-const SPECIAL: [&str; 18] = [
+pub(super) const SPECIAL: [&str; 18] = [
     "0.0.0.0/8",
     "127.0.0.0/8",
     "169.254.0.0/16",
@@ -38,56 +45,85 @@ const SPECIAL: [&str; 18] = [
     "ff00::/8",
 ];
 
-/// Pairs of a policy about the CDE and one that covers it; beyond, the set is refused as it stands. Every policy of an honest set is
-/// covered by a handful.
-const COVERS_MAX: usize = 4_000_000;
-
-/// Policies with the same namespace and selector.
-pub(super) struct Group<'a> {
-    pub(super) selector: &'a Selector,
-    pub(super) members: Vec<&'a NetworkPolicy>,
-    /// All policies that select whatever this group selects, itself included, in order of file and place.
-    pub(super) standing: Vec<&'a NetworkPolicy>,
-}
-
 /// Everything the rules share.
 pub(super) struct Facts<'a> {
     pub(super) set: &'a PolicySet,
     pub(super) profile: Profile,
     pub(super) circumstances: &'a Circumstances,
-    /// The groups that can select something in the CDE.
+    pub(super) standard: &'a Standard,
+    /// Zones by address.
+    pub(super) zones: ZoneMap<'a>,
+    /// The house lists of ports.
+    pub(super) lists: Lists,
+    /// The endpoints of the Inventory, in order.
+    pub(super) endpoints: Vec<Known<'a>>,
+    /// Per policy, in order: what it selects, whatever that is, and who covers it.
+    pub(super) selections: Vec<Selection<'a>>,
+    /// Everybody there is in the CDE: groups of endpoints, and what policies for the CDE select where no endpoint is known.
     pub(super) cde: Vec<Group<'a>>,
-    /// More policies cover one another than are ever looked at; `cde` is not complete.
+    /// Every endpoint of the Inventory, in the CDE or not, by group. Empty without an Inventory.
+    pub(super) everybody: Vec<Group<'a>>,
+    /// Records by policy and rule; the first where there are several.
+    pub(super) records: BTreeMap<(&'a str, &'a str), &'a RuleRecord>,
+    /// More policies cover one another, or select endpoints, than are ever looked at; nothing here is complete.
     pub(super) overfull: bool,
-    public4: AddressSet,
-    public6: AddressSet,
+    cde_policies: Vec<bool>,
+    public: [AddressSet; 2],
+    untrusted: [AddressSet; 2],
     private: Vec<Cidr>,
 }
 
 impl<'a> Facts<'a> {
     pub(super) fn new(set: &'a PolicySet, profile: Profile, circumstances: &'a Circumstances) -> Self {
-        let (private, special) = (parse(&PRIVATE), parse(&SPECIAL));
-        let of = |family, cidrs: &[Cidr]| AddressSet::of(family, cidrs.iter().copied());
-        let (v4, v6) = (Family::V4, Family::V6);
-        let (cde, overfull) = cde_groups(set);
+        let standard = &set.standard;
+        let zones = ZoneMap::new(&set.zones);
+        let (endpoints, too_many) = know(set, standard, &zones);
+        let (selections, overfull) = selections(set);
+        let cde_policies = about_cde(set, standard, &endpoints);
+        let public = Family::BOTH.map(public);
+        let untrusted = Family::BOTH.map(|family| match set.zones.is_empty() {
+            true => self::public(family),
+            false => zones.addresses(family, |zone| zone.is_none_or(|zone| !zone.trusted)),
+        });
+        let (cde, everybody) = groups(set, &endpoints, &selections, &cde_policies);
         Self {
             set,
             profile,
             circumstances,
+            standard,
+            zones,
+            lists: Lists::new(standard),
+            endpoints,
+            selections,
             cde,
-            overfull,
-            public4: AddressSet::all(v4).minus(&of(v4, &private)).minus(&of(v4, &special)),
-            public6: of(v6, &parse(&["2000::/3"])).minus(&of(v6, &special)),
-            private,
+            everybody,
+            records: records(set),
+            overfull: overfull || too_many,
+            cde_policies,
+            public,
+            untrusted,
+            private: parse(&PRIVATE),
         }
+    }
+
+    /// Whether the set has a document of this kind.
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.set.kinds.contains(&kind)
+    }
+
+    /// The house numbers.
+    pub(super) fn thresholds(&self) -> &'a Thresholds {
+        &self.standard.thresholds
     }
 
     /// Addresses that are routed on the Internet.
     pub(super) fn public(&self, family: Family) -> &AddressSet {
-        match family {
-            Family::V4 => &self.public4,
-            Family::V6 => &self.public6,
-        }
+        pick(&self.public, family)
+    }
+
+    /// Addresses of untrusted networks: those in no zone or an untrusted one; without Zones the public ones.
+    pub(super) fn untrusted(&self, family: Family) -> &AddressSet {
+        pick(&self.untrusted, family)
     }
 
     /// Whether a block is wholly private. No two private blocks touch, so it lies in one of them.
@@ -95,82 +131,119 @@ impl<'a> Facts<'a> {
         self.private.iter().any(|private| private.covers(cidr))
     }
 
-    /// The policies that can select something in the CDE.
+    /// The private addresses of a family.
+    pub(super) fn private(&self, family: Family) -> AddressSet {
+        AddressSet::of(family, self.private.iter().copied())
+    }
+
+    /// The policies about the CDE, in order.
     pub(super) fn cde_policies(&self) -> impl Iterator<Item = &'a NetworkPolicy> {
-        self.cde.iter().flat_map(|group| group.members.iter().copied())
+        self.set.policies.iter().zip(&self.cde_policies).filter(|(_, cde)| **cde).map(|(policy, _)| policy)
+    }
+
+    /// Whether a policy is about the CDE.
+    pub(super) fn is_cde(&self, policy: &NetworkPolicy) -> bool {
+        let policies = self.set.policies.iter().zip(&self.cde_policies);
+        // Names are unique where nothing is wrong; the place is in any case.
+        policies.into_iter().any(|(other, cde)| *cde && core::ptr::eq(other, policy))
+    }
+
+    /// The record of a named rule.
+    pub(super) fn record(&self, policy: &NetworkPolicy, rule: &crate::model::Rule) -> Option<&'a RuleRecord> {
+        self.records.get(&(&*policy.name, rule.name.as_deref()?)).copied()
+    }
+
+    /// A packet between a group and an address, if the group's side lets it through by this policy.
+    pub(super) fn witness(
+        &self,
+        group: &Group<'_>,
+        by: &NetworkPolicy,
+        direction: Direction,
+        address: IpAddr,
+        service: Service,
+    ) -> Option<Witness> {
+        (by.mode == Mode::Enforce).then(|| self.packet(self.side_of(group, Family::of(address)), direction, address, service))
+    }
+
+    /// A packet between whoever a policy selects and an address; an audited policy lets none through.
+    pub(super) fn witness_of(
+        &self,
+        policy: &NetworkPolicy,
+        direction: Direction,
+        address: IpAddr,
+        service: Service,
+    ) -> Option<Witness> {
+        let selected = || Side::Selected(alloc::string::ToString::to_string(&policy.selector));
+        let by = |known: &&Known<'_>| known.policies.iter().any(|p| core::ptr::eq(*p, policy));
+        let own = self.endpoints.iter().filter(by).find_map(|known| known.side(Family::of(address)));
+        (policy.mode == Mode::Enforce).then(|| self.packet(own.unwrap_or_else(selected), direction, address, service))
+    }
+
+    fn packet(&self, own: Side, direction: Direction, address: IpAddr, service: Service) -> Witness {
+        let zone = self.has(Kind::Zones).then(|| ZoneMap::name(self.zones.at(address)));
+        let other = Side::Address { address, zone };
+        match direction {
+            Direction::Ingress => Witness { source: other, destination: own, service },
+            Direction::Egress => Witness { source: own, destination: other, service },
+        }
+    }
+
+    fn side_of(&self, group: &Group<'_>, family: Family) -> Side {
+        let known = group.endpoints.iter().filter_map(|number| self.endpoints.get(*number));
+        known.filter_map(|known| known.side(family)).next().unwrap_or_else(|| Side::Selected(group.name.clone()))
     }
 }
 
-impl Group<'_> {
-    /// Whether a policy isolates everything this group selects.
-    pub(super) fn is_isolated(&self, direction: Direction) -> bool {
-        self.standing.iter().any(|policy| policy.isolates(direction))
+/// With an Inventory: it selects an endpoint of the CDE, or names a value that marks it. Without: it can match such a value.
+fn about_cde(set: &PolicySet, standard: &Standard, endpoints: &[Known<'_>]) -> Vec<bool> {
+    let values = || standard.cde_labels.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
+    if !set.kinds.contains(&Kind::Inventory) {
+        return set.policies.iter().map(|policy| values().any(|(key, value)| policy.selector.can_match(key, value))).collect();
+    }
+    let mut about: Vec<bool> = set.policies.iter().map(|policy| values().any(|(k, v)| names(&policy.selector, k, v))).collect();
+    for number in endpoints.iter().filter(|known| known.cde).flat_map(|known| known.numbers.iter()) {
+        if let Some(cde) = about.get_mut(*number) {
+            *cde = true;
+        }
+    }
+    about
+}
+
+/// Whether a selector names this value of a label.
+pub(super) fn names(selector: &Selector, key: &str, value: &str) -> bool {
+    selector.terms().iter().any(|term| match term {
+        Term::In(own, values) => own == key && values.iter().any(|v| v == value),
+        Term::NotIn(..) | Term::Exists(_) | Term::DoesNotExist(_) => false,
+    })
+}
+
+/// Whether an endpoint is in the CDE: by its zone or by its labels.
+pub(super) fn is_cde_member(standard: &Standard, labels: &crate::model::Labels, zone: Option<&crate::model::zones::Zone>) -> bool {
+    zone.is_some_and(|zone| zone.is(Class::Cde)) || standard.marks_cde(labels)
+}
+
+fn records(set: &PolicySet) -> BTreeMap<(&str, &str), &RuleRecord> {
+    let mut records = BTreeMap::new();
+    for record in &set.records {
+        records.entry((&*record.policy, &*record.rule)).or_insert(record);
+    }
+    records
+}
+
+fn public(family: Family) -> AddressSet {
+    let of = |texts: &[&str]| AddressSet::of(family, parse(texts));
+    let (private, special) = (of(&PRIVATE), of(&SPECIAL));
+    match family {
+        Family::V4 => AddressSet::all(family).minus(&private).minus(&special),
+        Family::V6 => of(&["2000::/3"]).minus(&special),
     }
 }
 
-/// Whether a policy can select something in the CDE.
-pub(super) fn is_cde(selector: &Selector) -> bool {
-    CDE_VALUES.iter().any(|value| selector.can_match(CDE_LABEL, value))
+fn pick(sets: &[AddressSet; 2], family: Family) -> &AddressSet {
+    let [v4, v6] = sets;
+    if family == Family::V4 { v4 } else { v6 }
 }
 
-fn parse(texts: &[&str]) -> Vec<Cidr> {
+pub(super) fn parse(texts: &[&str]) -> Vec<Cidr> {
     texts.iter().filter_map(|text| Cidr::parse(text).ok()).collect()
-}
-
-type Groups<'a> = BTreeMap<(&'a str, &'a Selector), Vec<usize>>;
-
-fn cde_groups(set: &PolicySet) -> (Vec<Group<'_>>, bool) {
-    let mut groups = Groups::new();
-    for (number, policy) in set.policies.iter().enumerate() {
-        groups.entry((&policy.namespace, &policy.selector)).or_default().push(number);
-    }
-    let index = Index::new(&groups);
-    let policies = |numbers: &[usize]| numbers.iter().filter_map(|n| set.policies.get(*n)).collect();
-    let (mut about_cde, mut pairs) = (Vec::new(), 0);
-    for ((namespace, selector), members) in groups.iter().filter(|((_, selector), _)| is_cde(selector)) {
-        let candidates = index.candidates(namespace, selector);
-        let covering = candidates.filter(|(wider, _)| wider.covers(selector));
-        let mut standing: Vec<usize> = covering.flat_map(|(_, numbers)| numbers.iter().copied()).collect();
-        standing.sort_unstable();
-        pairs += standing.len();
-        if pairs > COVERS_MAX {
-            return (about_cde, true);
-        }
-        about_cde.push(Group { selector, members: policies(members), standing: policies(&standing) });
-    }
-    (about_cde, false)
-}
-
-type Wider<'a> = (&'a Selector, &'a [usize]);
-
-/// Selectors by the rarest label value they insist on, so that not every one is compared with every other.
-struct Index<'a> {
-    pinned: BTreeMap<(&'a str, &'a str, &'a str), Vec<Wider<'a>>>,
-    others: BTreeMap<&'a str, Vec<Wider<'a>>>,
-}
-
-impl<'a> Index<'a> {
-    fn new(groups: &'a Groups<'a>) -> Self {
-        let mut frequency: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
-        for (namespace, selector) in groups.keys() {
-            for (key, value) in selector.singles() {
-                *frequency.entry((namespace, key, value)).or_default() += 1;
-            }
-        }
-        let mut index = Self { pinned: BTreeMap::new(), others: BTreeMap::new() };
-        for ((namespace, selector), numbers) in groups {
-            let pins = selector.singles().map(|(key, value)| (*namespace, key, value));
-            match pins.min_by_key(|pin| frequency.get(pin).copied()) {
-                Some(pin) => index.pinned.entry(pin).or_default().push((selector, numbers)),
-                None => index.others.entry(namespace).or_default().push((selector, numbers)),
-            }
-        }
-        index
-    }
-
-    /// Every selector that may cover this one: what insists on a value that this one does not insist on cannot.
-    fn candidates(&self, namespace: &'a str, selector: &'a Selector) -> impl Iterator<Item = Wider<'a>> {
-        let pinned = selector.singles().filter_map(move |(key, value)| self.pinned.get(&(namespace, key, value)));
-        pinned.chain(self.others.get(namespace)).flatten().copied()
-    }
 }

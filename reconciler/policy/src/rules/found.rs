@@ -7,8 +7,10 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::catalogue::Item;
-use crate::finding::{Finding, Severity, Side, Witness};
-use crate::model::{Mode, NetworkPolicy, Peer, Place, Rule, Spot};
+use super::facts::Facts;
+use crate::finding::{Finding, Severity, Witness};
+use crate::model::inventory::Member;
+use crate::model::{NetworkPolicy, Origin, Peer, Place, Rule, Spot};
 use crate::net::service::{SERVICE_MAX, TCP, UDP};
 use crate::net::{Direction, Service, ServiceRange};
 
@@ -64,6 +66,7 @@ impl Item {
             also: Vec::new(),
             policy: None,
             rule: None,
+            endpoint: None,
             path: None,
             place,
             related: Vec::new(),
@@ -71,7 +74,19 @@ impl Item {
             message,
             remediation: self.remediation.to_string(),
             witness: None,
+            waiver: None,
         }
+    }
+
+    /// A finding about an item of a document, or one of its fields.
+    pub(super) fn about_item(&self, origin: &Origin, field: &str, message: String) -> Finding {
+        let path = if origin.has(field) { format!("{}/{field}", origin.path) } else { origin.path.clone() };
+        Finding { path: Some(path), ..self.finding(origin.field(field), message) }
+    }
+
+    /// A finding about an endpoint, at its entry in the Inventory.
+    pub(super) fn about_endpoint(&self, member: &Member, field: &str, message: String) -> Finding {
+        Finding { endpoint: Some(member.name.clone()), ..self.about_item(&member.origin, field, message) }
     }
 
     /// A finding about a policy.
@@ -112,10 +127,10 @@ impl<'a> Here<'a> {
     }
 
     /// A packet that this rule lets through: from or to this address, or the lowest of its first peer.
-    pub(super) fn witness(&self, address: Option<IpAddr>, services: Option<ServiceRange>) -> Option<Witness> {
+    pub(super) fn witness(&self, facts: &Facts<'_>, address: Option<IpAddr>, services: Option<ServiceRange>) -> Option<Witness> {
         let address = address.or_else(|| self.lowest())?;
         let services = services.or_else(|| self.rule.services().first().copied())?;
-        witness(self.policy, self.direction, address, sample(services))
+        facts.witness_of(self.policy, self.direction, address, sample(services))
     }
 
     fn lowest(&self) -> Option<IpAddr> {
@@ -123,19 +138,8 @@ impl<'a> Here<'a> {
             // The lowest public address there is.
             return Some(IpAddr::from([1, 0, 0, 0]));
         }
-        let mut blocks = self.rule.peers.iter().filter_map(Peer::block);
-        blocks.find_map(|block| block.addresses(block.cidr.family()).lowest())
+        self.rule.peers.iter().flat_map(Peer::parts).find_map(|part| part.addresses(part.cidr.family()).lowest())
     }
-}
-
-/// A packet between an address and whoever the policy selects; an audited policy lets none through.
-pub(super) fn witness(policy: &NetworkPolicy, direction: Direction, address: IpAddr, service: Service) -> Option<Witness> {
-    let (selected, address) = (Side::Selected(policy.selector.to_string()), Side::Address(address));
-    let (source, destination) = match direction {
-        Direction::Ingress => (address, selected),
-        Direction::Egress => (selected, address),
-    };
-    (policy.mode == Mode::Enforce).then_some(Witness { source, destination, service })
 }
 
 /// One service of a range, one that people know if there is one.

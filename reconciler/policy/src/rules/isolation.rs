@@ -5,6 +5,7 @@ use alloc::format;
 use super::catalogue::Item;
 use super::facts::Facts;
 use super::found::Found;
+use crate::finding::Finding;
 use crate::model::Profile;
 use crate::net::Direction;
 
@@ -18,10 +19,17 @@ pub(super) fn egress(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 
 fn not_isolated(item: &Item, facts: &Facts<'_>, found: &mut Found, direction: Direction) {
     for group in facts.cde.iter().filter(|group| !group.is_isolated(direction)) {
-        for policy in &group.members {
-            let message =
-                format!("nothing isolates {} for {}: every flow passes that no policy names", group.selector, direction.name());
-            found.add(item.about(policy, policy.selector_at, "/spec/podSelector", message));
+        let message =
+            |name: &str| format!("nothing isolates {name} for {}: every flow passes that no policy names", direction.name());
+        if group.selector.is_some() {
+            for policy in &group.members {
+                found.add(item.about(policy, policy.selector_at, "/spec/podSelector", message(&group.name)));
+            }
+        }
+        for known in group.endpoints.iter().filter_map(|number| facts.endpoints.get(*number)) {
+            let related = known.policies.iter().map(|policy| policy.place(policy.selector_at)).collect();
+            let finding = item.about_endpoint(known.member, "labels", message(&known.member.name));
+            found.add(Finding { related, ..finding });
         }
     }
 }

@@ -8,17 +8,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::catalogue::Item;
-use super::facts::{Facts, Group};
-use super::found::{Found, Here, sample, witness};
+use super::facts::Facts;
+use super::found::{Found, sample};
+use super::group::{Group, Source};
 use crate::finding::Finding;
-use crate::model::{Block, NetworkPolicy, Peer, Place};
+use crate::model::{NetworkPolicy, Peer, Place};
 use crate::net::service::SERVICE_MAX;
-use crate::net::{AddressSet, Direction, Family, Service, ServiceRange};
+use crate::net::{AddressSet, Direction, Family, Service, ServiceRange, ServiceSet};
 
-/// Public IPv4 addresses that count as open (`openV4Addresses`).
-const OPEN_V4_ADDRESSES: u128 = 1 << 24;
-/// Public IPv6 addresses that count as open (2^(128 − `openV6Prefix`)).
-const OPEN_V6_ADDRESSES: u128 = 1 << 96;
 /// Blocks looked at for one rule; beyond, what is left counts as open. Honest sets stay far below, since most groups of policies are
 /// settled by their size alone.
 const STEPS_MAX: usize = 5_000_000;
@@ -38,14 +35,6 @@ struct Search<'a, 'f> {
     facts: &'a Facts<'a>,
     found: &'f mut Found,
     steps: usize,
-}
-
-/// One block of one rule.
-struct Source<'a> {
-    here: Here<'a>,
-    peer: usize,
-    block: &'a Block,
-    addresses: AddressSet,
 }
 
 /// How many addresses some blocks hold at most, counted as if none met another.
@@ -72,7 +61,7 @@ impl Search<'_, '_> {
                     *known.or_insert_with(|| reach(facts, policy, direction, family))
                 });
                 let most = reaches.fold(Reach::default(), Reach::plus);
-                if most.public >= enough(family) || most.all >= family.last() {
+                if most.public >= enough(facts, family) || most.all >= family.last() {
                     self.look(group, direction, family);
                 }
                 if self.steps > STEPS_MAX {
@@ -123,7 +112,7 @@ impl Search<'_, '_> {
     /// What is too large to be judged counts as open.
     fn tired(&mut self, group: &Group<'_>) {
         if let Some(policy) = group.members.first() {
-            let message = format!("too many blocks apply to {} to be judged, so they count as open", group.selector);
+            let message = format!("too many blocks apply to {} to be judged, so they count as open", group.name);
             self.found.add(self.item.about(policy, policy.selector_at, "/spec/podSelector", message));
         }
     }
@@ -131,39 +120,37 @@ impl Search<'_, '_> {
 
 fn reach(facts: &Facts<'_>, policy: &NetworkPolicy, direction: Direction, family: Family) -> Reach {
     let rules = policy.live_rules(direction).iter();
-    let blocks = rules.flat_map(|rule| rule.peers.iter().filter_map(Peer::block));
-    blocks.filter(|block| block.cidr.family() == family).fold(Reach::default(), |sum, block| {
-        let (first, last) = block.cidr.bounds();
+    let parts = rules.flat_map(|rule| rule.peers.iter().flat_map(Peer::parts));
+    parts.filter(|part| part.cidr.family() == family).fold(Reach::default(), |sum, part| {
+        let (first, last) = part.cidr.bounds();
         let all = (last - first).saturating_add(1);
-        sum.plus(Reach { all, public: if facts.is_private(block.cidr) { 0 } else { all } })
+        sum.plus(Reach { all, public: if facts.is_private(part.cidr) { 0 } else { all } })
     })
 }
 
 /// Rules without peers are left to the rule that says so more simply.
 fn sources<'a>(group: &Group<'a>, direction: Direction, family: Family) -> Vec<Source<'a>> {
-    let rules = group.standing.iter().flat_map(|policy| Here::of(policy, direction));
-    let blocks =
-        rules.flat_map(|here| here.rule.peers.iter().enumerate().filter_map(move |(peer, p)| Some((here, peer, p.block()?))));
-    let of_family = blocks.filter(|(_, _, block)| block.cidr.family() == family);
-    of_family.map(|(here, peer, block)| Source { here, peer, block, addresses: block.addresses(family) }).collect()
+    let sources = group.sources(direction, family).into_iter();
+    sources.filter(|source| !source.here.rule.peers.is_empty()).collect()
 }
 
-/// What it takes to merge some blocks: one step for each, and one for each exception.
+/// What it takes to merge some peers: one step for each prefix and exception.
 fn cost<'s>(sources: impl Iterator<Item = &'s Source<'s>>) -> usize {
-    sources.map(|source| 1 + source.block.except.len()).sum()
+    sources.map(|source| source.weight).sum()
 }
 
 /// Public addresses that count as open.
-fn enough(family: Family) -> u128 {
+fn enough(facts: &Facts<'_>, family: Family) -> u128 {
+    let thresholds = facts.thresholds();
     match family {
-        Family::V4 => OPEN_V4_ADDRESSES,
-        Family::V6 => OPEN_V6_ADDRESSES,
+        Family::V4 => thresholds.open_v4_addresses,
+        Family::V6 => 1_u128.checked_shl(128 - u32::from(thresholds.open_v6_prefix)).unwrap_or(u128::MAX),
     }
 }
 
 fn is_open(facts: &Facts<'_>, addresses: &AddressSet) -> bool {
     let family = addresses.family();
-    addresses.is_all() || addresses.intersection(facts.public(family)).size() >= enough(family)
+    addresses.is_all() || addresses.intersection(facts.public(family)).size() >= enough(facts, family)
 }
 
 /// A service at which a block begins or ends to apply.
@@ -173,7 +160,7 @@ fn edges(sources: &[Source<'_>]) -> Vec<Edge> {
     let mut edges = Vec::new();
     for (number, source) in sources.iter().enumerate() {
         // Merged, so that a block is on once however many of its rule's ports hold a service.
-        for range in merged(source.here.rule.services()) {
+        for range in ServiceSet::of(source.services.iter().copied()).ranges() {
             edges.push((range.lo(), true, number));
             edges.push((range.hi() + 1, false, number));
         }
@@ -186,18 +173,6 @@ fn edges(sources: &[Source<'_>]) -> Vec<Edge> {
 fn until(edges: &[Edge], from: u32) -> u32 {
     let next = edges.partition_point(|edge| edge.0 <= from);
     edges.get(next).map_or(SERVICE_MAX, |edge| edge.0 - 1)
-}
-
-fn merged(mut ranges: Vec<ServiceRange>) -> Vec<ServiceRange> {
-    ranges.sort_unstable();
-    let mut merged: Vec<ServiceRange> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(top) if range.lo() <= top.hi() + 1 => *top = top.through(range),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 /// At the block that adds most, the first among equals.
@@ -215,14 +190,13 @@ fn finding(
     };
     let direction = top.here.direction;
     let lowest = union.intersection(facts.public(union.family())).lowest().or(union.lowest());
-    let related = here.iter().filter(|s| !core::ptr::eq(**s, *top)).map(|s| s.here.policy.place(s.block.at)).take(RELATED_MAX);
-    let below = format!("/{}/{}/ipBlock/cidr", direction.peers(), top.peer);
-    // The packet passes for what the group selects; its owner may be audited, or select more.
-    let enforced = group.members.first().filter(|_| here.iter().all(|s| s.here.policy.mode == crate::model::Mode::Enforce));
+    let related = here.iter().filter(|s| !core::ptr::eq(**s, *top)).map(|s| s.here.policy.place(s.at)).take(RELATED_MAX);
+    // An audited policy opens nothing yet.
+    let enforced = here.iter().all(|s| s.here.policy.mode == crate::model::Mode::Enforce);
     Finding {
         related: related.collect(),
-        witness: enforced.zip(lowest).and_then(|(policy, address)| witness(policy, direction, address, service)),
-        ..item.about_rule(&top.here, top.block.at, &below, message(group, top, here.len(), union, service))
+        witness: lowest.filter(|_| enforced).and_then(|address| facts.witness(group, top.here.policy, direction, address, service)),
+        ..item.about_rule(&top.here, top.at, &top.below(), message(group, top, here.len(), union, service))
     }
 }
 
@@ -238,7 +212,7 @@ fn message(group: &Group<'_>, top: &Source<'_>, blocks: usize, union: &AddressSe
         2 => " and another block".into(),
         more => format!(" and {} other blocks", more - 1),
     };
-    format!("{} {reach} {amount} on {service}, by {}{together}", group.selector, top.block.cidr)
+    format!("{} {reach} {amount} on {service}, by {}{together}", group.name, top.text())
 }
 
 fn service_between(from: u32, to: u32) -> Service {

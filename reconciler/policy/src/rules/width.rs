@@ -10,10 +10,6 @@ use crate::finding::{Finding, Severity};
 use crate::model::Block;
 use crate::net::Family;
 
-/// Prefixes shorter than the first are a warning, shorter than the second an error.
-const PRIVATE_V4: (u8, u8) = (24, 16);
-const OTHER_V4: (u8, u8) = (28, 24);
-const V6: (u8, u8) = (64, 48);
 /// With exceptions, this short or shorter is a warning: allow what is needed instead.
 const EXCEPT_FROM: u8 = 8;
 
@@ -24,7 +20,7 @@ pub(super) fn wide(item: &Item, facts: &Facts<'_>, found: &mut Found) {
             if let Some((severity, message)) = judge(facts, block) {
                 let below = format!("/{}/{i}/ipBlock/cidr", here.direction.peers());
                 let finding = item.about_rule(&here, block.at, &below, message);
-                let witness = here.witness(block.addresses(block.cidr.family()).lowest(), None);
+                let witness = here.witness(facts, block.addresses(block.cidr.family()).lowest(), None);
                 found.add(with_severity(Finding { witness, ..finding }, severity));
             }
         }
@@ -32,10 +28,13 @@ pub(super) fn wide(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 }
 
 fn judge(facts: &Facts<'_>, block: &Block) -> Option<(Severity, String)> {
+    let limits = facts.thresholds();
     let (kind, (warn, error)) = match block.cidr.family() {
-        Family::V6 => ("IPv6", V6),
-        Family::V4 if facts.is_private(block.cidr) => ("private IPv4", PRIVATE_V4),
-        Family::V4 => ("IPv4", OTHER_V4),
+        Family::V6 => ("IPv6", (limits.v6_prefix_warn, limits.v6_prefix_error)),
+        Family::V4 if facts.is_private(block.cidr) => {
+            ("private IPv4", (limits.private_v4_prefix_warn, limits.private_v4_prefix_error))
+        }
+        Family::V4 => ("IPv4", (limits.public_v4_prefix_warn, limits.public_v4_prefix_error)),
     };
     let (cidr, length) = (block.cidr, block.cidr.length());
     if length < error {

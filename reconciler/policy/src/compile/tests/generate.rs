@@ -12,7 +12,7 @@ use proptest::sample::select;
 
 use crate::compile::{Endpoint, Flow, Ruleset};
 use crate::lower::bpf::{Key, Rule as TableRule, RuleIds, Table, lower};
-use crate::model::{Block, Mode, NetworkPolicy, Peer, PolicySet, PortItem, Rule, Rules, Spot, Types};
+use crate::model::{Block, Mode, NetworkPolicy, Peer, PolicySet, Port, PortItem, Rule, Rules, Spot, Types};
 use crate::net::{Cidr, Direction, Family, Service, ServiceRange};
 use crate::select::{Selector, Term};
 
@@ -49,8 +49,8 @@ fn services() -> impl Strategy<Value = ServiceRange> {
 
 fn rule() -> impl Strategy<Value = Rule> {
     let peer = prop_oneof![9 => block().prop_map(Peer::Block), 1 => Just(Peer::Nobody { at: Spot::START })];
-    let port =
-        prop_oneof![9 => services().prop_map(Some), 1 => Just(None)].prop_map(|services| PortItem { at: Spot::START, services });
+    let port = prop_oneof![9 => services().prop_map(Some), 1 => Just(None)]
+        .prop_map(|services| PortItem { at: Spot::START, port: services.map_or(Port::Unreadable, Port::Numbers) });
     (proptest::collection::vec(peer, 0..4), proptest::collection::vec(port, 0..3)).prop_map(|(peers, ports)| Rule {
         at: Spot::START,
         name: None,
@@ -75,6 +75,7 @@ fn policy() -> impl Strategy<Value = NetworkPolicy> {
         namespace: "default".into(),
         requirements: None,
         mode,
+        means_deny: false,
         selector: Selector::new(if values.is_empty() {
             vec![]
         } else {
@@ -93,7 +94,7 @@ fn set() -> impl Strategy<Value = PolicySet> {
         for (i, policy) in policies.iter_mut().enumerate() {
             policy.name = Arc::from(alloc::format!("p{i}"));
         }
-        PolicySet { policies }
+        PolicySet { policies, ..PolicySet::default() }
     })
 }
 
@@ -174,7 +175,7 @@ proptest! {
 
     #[test]
     fn verdict_and_the_lowered_table_say_what_the_policy_language_says(set in set()) {
-        let ruleset = Ruleset::of(&set);
+        let ruleset = Ruleset::of(&set, crate::rules::tests::day());
         let endpoint = Endpoint::host([("env".to_string(), "cde".to_string())].into());
         let table = lower(&ruleset, &endpoint, &RuleIds::assign(&RuleIds::default(), &ruleset)).unwrap();
         let services = edge_services(&set);

@@ -18,7 +18,8 @@ use size::Size;
 use super::{Interval, Key, Rule, RuleIds, Table};
 use crate::compile::{Endpoint, Ruleset};
 use crate::lower::Unsupported;
-use crate::model::{Block, Mode, NetworkPolicy, Peer};
+use crate::model::inventory::NamedPort;
+use crate::model::{Mode, NetworkPolicy, Part, Peer, Whom};
 use crate::net::{Cidr, Direction, Family};
 
 pub(super) fn table(ruleset: &Ruleset, endpoint: &Endpoint, ids: &RuleIds) -> Result<Table, Vec<Unsupported>> {
@@ -32,7 +33,7 @@ pub(super) fn table(ruleset: &Ruleset, endpoint: &Endpoint, ids: &RuleIds) -> Re
             continue;
         };
         isolations.push((Key::Isolation { direction }, Rule::Isolation(mode)));
-        let sources = Sources::gather(&selecting, direction, ids);
+        let sources = Sources::gather(&selecting, direction, &endpoint.ports, ids);
         for family in Family::BOTH {
             let any = normalise(sources.any(family).iter().flat_map(|rule| sources.grants(*rule)).copied());
             size.slice(&any);
@@ -63,37 +64,44 @@ struct Sources<'a> {
     grants: Vec<Vec<Grant>>,
     /// Rules for every address of a family.
     any: [Vec<usize>; 2],
-    /// Blocks, each with its rule.
-    blocks: Vec<(usize, &'a Block)>,
+    /// Prefixes and what is taken out of them, each with its rule.
+    blocks: Vec<(usize, Part<'a>)>,
 }
 
 impl<'a> Sources<'a> {
-    fn gather(selecting: &[&'a NetworkPolicy], direction: Direction, ids: &RuleIds) -> Self {
+    fn gather(selecting: &[&'a NetworkPolicy], direction: Direction, declared: &[NamedPort], ids: &RuleIds) -> Self {
         let mut sources = Self::default();
         for policy in selecting {
             for (i, rule) in policy.live_rules(direction).iter().enumerate() {
                 let (id, audit) = (ids.get(&policy.name, direction, i, rule), policy.mode == Mode::Audit);
-                let number = sources.grants.len();
-                sources
-                    .grants
-                    .push(rule.services().into_iter().map(|s| Grant { lo: s.lo(), hi: s.hi(), audit, rule: id }).collect());
-                if rule.peers.is_empty() {
-                    sources.any.iter_mut().for_each(|any| any.push(number));
-                }
-                for block in rule.peers.iter().filter_map(Peer::block) {
-                    sources.add(number, block);
+                for grant in rule.grants(direction, declared) {
+                    let number = sources.grants.len();
+                    let grants = grant.services.iter().map(|s| Grant { lo: s.lo(), hi: s.hi(), audit, rule: id });
+                    sources.grants.push(grants.collect());
+                    sources.allow(number, grant.whom);
                 }
             }
         }
         sources
     }
 
-    fn add(&mut self, rule: usize, block: &'a Block) {
+    fn allow(&mut self, number: usize, whom: Whom<'a>) {
+        match whom {
+            Whom::Everybody => self.any.iter_mut().for_each(|any| any.push(number)),
+            Whom::Peers(peers) => peers.iter().flat_map(Peer::parts).for_each(|part| self.add(number, part)),
+            Whom::Members(members) => {
+                let part = |cidr: &Cidr| Part { at: crate::model::Spot::START, cidr: *cidr, except: &[] };
+                members.iter().map(part).for_each(|part| self.add(number, part));
+            }
+        }
+    }
+
+    fn add(&mut self, rule: usize, part: Part<'a>) {
         let [v4, v6] = &mut self.any;
-        match (block.cidr.length() == 0 && block.except.is_empty(), block.cidr.family()) {
+        match (part.cidr.length() == 0 && part.except.is_empty(), part.cidr.family()) {
             (true, Family::V4) => v4.push(rule),
             (true, Family::V6) => v6.push(rule),
-            (false, _) => self.blocks.push((rule, block)),
+            (false, _) => self.blocks.push((rule, part)),
         }
     }
 

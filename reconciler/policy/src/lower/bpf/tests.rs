@@ -9,12 +9,12 @@ use crate::compile::{Endpoint, Ruleset};
 use crate::model::Labels;
 use crate::net::{Cidr, Direction};
 use crate::read::read;
-use crate::rules::tests::snapshot;
+use crate::rules::tests::{day, snapshot};
 
 fn ruleset(spec: &str) -> Ruleset {
     let text =
         format!("apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {{podSelector: {{}}, {spec}}}\n");
-    Ruleset::of(&read(&snapshot(&text)).set)
+    Ruleset::of(&read(&snapshot(&text)).set, day())
 }
 
 fn table(spec: &str) -> Table {
@@ -91,7 +91,7 @@ fn more_than_the_maps_hold_is_unsupported_with_the_counts() {
     // More than one file holds; the limits of reading are not the matter here.
     let mut rules = ruleset(&spec(20_000));
     let sets: Vec<_> = (0..8_u32).map(|i| shifted(&rules, i)).collect();
-    rules = Ruleset::of(&crate::model::PolicySet { policies: sets });
+    rules = Ruleset::of(&crate::model::PolicySet { policies: sets, ..Default::default() }, day());
     let refused = lower(&rules, &Endpoint::host(Labels::new()), &RuleIds::default()).unwrap_err();
     assert!(refused[0].message.contains(&NETS_MAX.to_string()) && refused[0].message.contains("160000"), "{refused:?}");
 }

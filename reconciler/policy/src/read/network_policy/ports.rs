@@ -11,7 +11,7 @@ use super::super::limits::PORTS_PER_RULE_MAX;
 use super::super::problem::Code;
 use super::super::scalar::{shown, whole};
 use super::super::tree::Node;
-use crate::model::{Peer, PortItem, Spot};
+use crate::model::{Peer, Port, PortItem, Spot};
 use crate::net::service::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::net::{Direction, Family, Service, ServiceRange};
 
@@ -27,9 +27,9 @@ pub(super) fn read<'n>(
         if let Some(services) = services {
             can_match(cursor, node.at, services, peers);
         }
-        Some(PortItem { at: node.at, services })
+        Some(PortItem { at: node.at, port: services.map_or(Port::Unreadable, Port::Numbers) })
     })?;
-    Some(items.into_iter().map(|item| item.unwrap_or(PortItem { at: node.at, services: None })).collect())
+    Some(items.into_iter().map(|item| item.unwrap_or(PortItem { at: node.at, port: Port::Unreadable })).collect())
 }
 
 fn item<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Direction) -> Option<ServiceRange> {

@@ -1,7 +1,7 @@
 //! Group B: into the CDE (PCI DSS v4.0.1 1.3.1).
 
 use super::super::{isolation, open, ports, selectors, width};
-use super::{Check, Item};
+use super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 
 pub(super) static ITEMS: [Item; 9] = [
@@ -15,6 +15,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "Leave `policyTypes` out, or add a default-deny policy for the zone.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Egress]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress, Egress]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(isolation::ingress),
     },
     Item {
@@ -27,6 +30,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "Add the direction or delete its rules: today they do nothing.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Egress], ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress, Egress], ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(isolation::inert),
     },
     Item {
@@ -39,6 +45,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "Name the sources; an empty list means everybody.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(ports::from_everybody),
     },
     Item {
@@ -51,6 +60,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "List the sources; put public services into a DMZ zone.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(open::ingress),
     },
     Item {
@@ -63,6 +75,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "List the ports in use.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: []}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(ports::every_port),
     },
     Item {
@@ -75,6 +90,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "Split it; a wide range hides what is used.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 3300, endPort: 3400}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 3300, endPort: 3315}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(ports::wide_range),
     },
     Item {
@@ -87,6 +105,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "Delete it.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(ports::everything),
     },
     Item {
@@ -99,6 +120,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "Narrow it; allow what is needed instead of excluding the rest.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(width::wide),
     },
     Item {
@@ -111,6 +135,9 @@ pub(super) static ITEMS: [Item; 9] = [
         remediation: "Select one zone, by exact labels. A policy without rules for everybody is welcome.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(selectors::mixed),
     },
 ];

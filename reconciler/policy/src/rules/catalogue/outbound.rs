@@ -1,7 +1,7 @@
 //! Group C: out of the CDE (PCI DSS v4.0.1 1.3.2).
 
 use super::super::{isolation, open, ports};
-use super::{Check, Item};
+use super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 
 pub(super) static ITEMS: [Item; 4] = [
@@ -15,6 +15,9 @@ pub(super) static ITEMS: [Item; 4] = [
         remediation: "Leave `policyTypes` out, or add an egress default-deny.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress, Egress]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(isolation::egress),
     },
     Item {
@@ -27,6 +30,9 @@ pub(super) static ITEMS: [Item; 4] = [
         remediation: "Fine here. Add `policyTypes: [Ingress, Egress]` if the file also goes to a cluster.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: []}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress, Egress], egress: []}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(isolation::differs),
     },
     Item {
@@ -39,6 +45,9 @@ pub(super) static ITEMS: [Item; 4] = [
         remediation: "Name the destinations.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{to: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(ports::to_everybody),
     },
     Item {
@@ -51,6 +60,9 @@ pub(super) static ITEMS: [Item; 4] = [
         remediation: "Go through a proxy zone or a private endpoint.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{to: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(open::egress),
     },
 ];

@@ -1,7 +1,7 @@
 //! Group A: text, names, what backends can say; and selectors that say nothing.
 
 use super::super::{annotation, isolation, selectors};
-use super::{Check, Item};
+use super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 
 pub(super) static ITEMS: [Item; 11] = [
@@ -15,6 +15,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Correct the text as the message says. Unknown text is refused, because it would be ignored.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingres: []}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: []}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Reader,
     },
     Item {
@@ -27,6 +30,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Read how pci-segment/v1 differs, then write it; or move the file out of the policy root.",
         violating: "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Reader,
     },
     Item {
@@ -39,6 +45,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Rename one: names identify rules in logs (PCI DSS v4.0.1 10.2.2).",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n---\napiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n---\napiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: other, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Reader,
     },
     Item {
@@ -51,6 +60,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Write the canonical form shown.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.7/24}}], ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Reader,
     },
     Item {
@@ -63,6 +75,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Correct the exception or drop the peer.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24, except: [10.0.1.0/24]}}], ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24, except: [10.0.1.0/28]}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Reader,
     },
     Item {
@@ -75,6 +90,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Correct the port; write numbers where no Inventory declares names.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443, endPort: 80}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443, endPort: 444}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Reader,
     },
     Item {
@@ -87,6 +105,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "One kind per list item; name somebody.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{}], ports: [{port: 443}]}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Reader,
     },
     Item {
@@ -99,7 +120,10 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Narrow the rule or choose another backend; nothing is approximated.",
         violating: "",
         repaired: "",
-        check: Check::Backends,
+        profile: Column::Baseline,
+        needs: &["backends"],
+        wants: &[],
+        check: Check::Reader,
     },
     Item {
         id: "PCI-1.2.1-001",
@@ -111,6 +135,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Name requirements that exist, such as Req 1.3.1.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.9\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(annotation::requirements),
     },
     Item {
@@ -123,6 +150,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Ask for the pinned profile in a Standard document.",
         violating: "",
         repaired: "",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(isolation::weaker),
     },
     Item {
@@ -135,6 +165,9 @@ pub(super) static ITEMS: [Item; 11] = [
         remediation: "Correct the label; delete what is stale.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}, matchExpressions: [{key: pci-env, operator: NotIn, values: [cde]}]}}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
         check: Check::Set(selectors::impossible),
     },
 ];

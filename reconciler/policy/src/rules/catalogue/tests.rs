@@ -1,0 +1,5 @@
+//! What the set expects of itself.
+
+use super::Item;
+
+pub(super) static ITEMS: [Item; 0] = [];
