@@ -217,9 +217,12 @@ pub struct EnforceArgs {
     /// Where packets are judged; repeat for more
     #[arg(long = "interface", required = true, value_name = "IF", num_args = 1..)]
     pub interfaces: Vec<String>,
-    /// A label of this host; repeat for more
+    /// A label of this host, where the files have no Inventory; repeat for more
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
+    /// The name under which the Inventory knows this host (default: the kernel's host name)
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Option<String>,
     /// Counts what would be dropped, drops nothing
     #[arg(long)]
     pub audit: bool,

@@ -21,7 +21,7 @@ mod people;
 mod ports;
 mod selectors;
 mod width;
-mod zones;
+pub(crate) mod zones;
 
 #[cfg(test)]
 pub(crate) mod tests;

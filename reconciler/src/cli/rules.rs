@@ -11,6 +11,7 @@ use anyhow::bail;
 use clap::Args;
 use policy::admit::{CATALOGUE, STANDARD};
 use policy::finding::{Basis, Severity};
+use policy::rules::catalogue::Column;
 use policy::rules::{Item, catalogue};
 use serde_json::{Value, json};
 
@@ -85,9 +86,26 @@ fn severity(item: &Item) -> &'static str {
     }
 }
 
-/// When it runs.
-fn when(_item: &Item) -> String {
-    "always".to_owned()
+/// When it runs, and what a part of it waits for.
+fn when(item: &Item) -> String {
+    let mut text = match (item.profile, item.needs) {
+        (Column::Pci, []) => "in pci-dss-4.0.1".to_owned(),
+        (Column::Pci, needs) => format!("in pci-dss-4.0.1, with {}", needs.join(", ")),
+        (Column::Baseline | Column::Facts, []) => "always".to_owned(),
+        (Column::Baseline | Column::Facts, needs) => format!("with {}", needs.join(", ")),
+    };
+    if !item.wants.is_empty() {
+        text.push_str(&format!("; in part with {}", item.wants.join(", ")));
+    }
+    text
+}
+
+fn profile(item: &Item) -> &'static str {
+    match item.profile {
+        Column::Baseline => "baseline",
+        Column::Facts => "facts",
+        Column::Pci => "pci-dss-4.0.1",
+    }
 }
 
 /// What it rests on, in words.
@@ -106,6 +124,9 @@ fn value(item: &Item) -> Value {
         "severity": item.severity,
         "waivable": item.waivable,
         "basis": item.basis,
+        "profile": profile(item),
+        "needs": item.needs,
+        "wants": item.wants,
         "condition": item.condition,
         "remediation": item.remediation,
         "violating": item.violating,

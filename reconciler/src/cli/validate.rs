@@ -112,3 +112,30 @@ pub fn profile(name: Profile) -> policy::model::Profile {
         Profile::PciDss401 => policy::model::Profile::PciDss401,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use policy::finding::Waived;
+    use policy::snapshot::Entry;
+
+    use super::*;
+
+    /// How formats name the Waiver of [`waived_report`].
+    pub(super) const WAIVER: &str = "vendor-range, until 2026-05-01: The vendor moves in \"April\" & not before.";
+
+    /// A set whose one error is waived.
+    pub(super) fn waived_report(check: impl FnOnce(&Report<'_>)) {
+        let text = "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: cde, annotations: {pci-dss: \"Req 1.3.1\"}}\n\
+                    spec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress, Egress], ingress: [{from: [{ipBlock: \
+                    {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}\n";
+        let snapshot = Snapshot { entries: [("p.yaml".to_owned(), Entry::File(text.into()))].into() };
+        let day = Date::new(2026, 2, 1).unwrap();
+        let mut judgement = judge_named(&snapshot, day, None);
+        for finding in judgement.findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
+            let reason = "The vendor moves in \"April\" & not before.".to_owned();
+            finding.waiver = Some(Waived { name: "vendor-range".into(), reason, expires_at: Date::new(2026, 5, 1).unwrap() });
+        }
+        assert_eq!((judgement.findings.len(), judgement.counts().waived), (1, 1));
+        check(&Report { judgement: &judgement, snapshot: &snapshot, strict: false, complete: true });
+    }
+}

@@ -6,30 +6,29 @@
 use policy::finding::{Finding, Severity};
 
 use super::Report;
-use super::words::{also, counted, meant, witness};
+use super::words::{also, counted, meant, waived, witness};
 use crate::cli::output::{Output, escape};
 
 /// Annotations of one level that GitHub shows of a step.
 const SHOWN_MAX: usize = 10;
 
 pub(super) fn print(report: &Report<'_>, out: Output) {
-    let findings = &report.judgement.findings;
-    let of = |level: Level| findings.iter().filter(move |finding| Level::of(finding) == level);
-    for finding in of(Level::Error).chain(of(Level::Warning)) {
-        out.line(annotation(finding));
-    }
+    lines(report).iter().for_each(|line| out.line(line));
+}
+
+fn lines(report: &Report<'_>) -> Vec<String> {
     let judgement = report.judgement;
+    let of = |level: Level| judgement.findings.iter().filter(move |finding| Level::of(finding) == level);
     let counts = [Level::Error, Level::Warning, Level::Notice].map(|level| of(level).count());
     let more = judgement.more_problems + judgement.more_findings > 0;
     let totals = more || counts.iter().any(|n| *n > SHOWN_MAX);
     let room = if totals { SHOWN_MAX - 1 } else { SHOWN_MAX };
-    for (index, finding) in of(Level::Notice).enumerate() {
-        // Beyond the room a line of the log, not a command.
-        out.line(if index < room { annotation(finding) } else { logged(finding) });
-    }
-    if totals {
-        out.line(format!("::notice title=pci-segment::{}", data(&summary(report, counts))));
-    }
+    let mut lines: Vec<String> = of(Level::Error).chain(of(Level::Warning)).map(annotation).collect();
+    lines.extend(of(Level::Notice).take(room).map(annotation));
+    // Beyond the room they are lines of the log, not commands.
+    lines.extend(of(Level::Notice).skip(room).map(logged));
+    lines.extend(totals.then(|| format!("::notice title=pci-segment::{}", data(&summary(report, counts)))));
+    lines
 }
 
 /// How GitHub shows it.
@@ -43,6 +42,7 @@ enum Level {
 impl Level {
     fn of(finding: &Finding) -> Self {
         match finding.severity {
+            Severity::Error | Severity::Warning if finding.waiver.is_some() => Self::Notice,
             Severity::Error => Self::Error,
             Severity::Warning => Self::Warning,
             Severity::Info => Self::Notice,
@@ -79,10 +79,11 @@ fn logged(finding: &Finding) -> String {
 
 /// What is wrong, then what to do and what shows it, a line each.
 fn message(finding: &Finding) -> String {
-    let mut lines = vec![format!("Req {}: {}", finding.requirements.join(", "), escape(&finding.message))];
+    let mut lines: Vec<String> = waived(finding).map(|waiver| format!("Waived by {waiver}")).into_iter().collect();
+    lines.push(format!("Req {}: {}", finding.requirements.join(", "), escape(&finding.message)));
     lines.extend(meant(finding).map(|meant| format!("Help: {meant}")));
     lines.push(escape(&finding.remediation));
-    lines.extend(finding.witness.as_ref().map(|shown| format!("Witness: {}", escape(&witness(shown)))));
+    lines.extend(finding.witness.as_ref().map(|shown| format!("Witness: {}", witness(shown))));
     lines.extend(also(finding).map(|also| format!("Also: {also}")));
     lines.join("\n")
 }
@@ -113,7 +114,18 @@ fn property(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{WAIVER, waived_report};
     use super::*;
+
+    #[test]
+    fn a_waived_finding_is_a_notice_with_the_reason() {
+        waived_report(|report| {
+            let lines = lines(report);
+            let line = lines.iter().find(|line| line.contains("title=PCI-1.3.1-004")).unwrap();
+            assert!(line.starts_with("::notice ") && line.contains(&format!("::Waived by {WAIVER}%0A")), "{line}");
+            assert!(!lines.iter().any(|line| line.starts_with("::error")), "{lines:?}");
+        });
+    }
 
     #[test]
     fn text_from_a_repository_cannot_start_a_command_of_its_own() {

@@ -8,7 +8,7 @@ use policy::snapshot::Snapshot;
 
 use super::Report;
 use super::source::{Sources, word};
-use super::words::{also, by_need, counted, meant, severity, witness};
+use super::words::{also, by_need, counted, meant, severity, waived, witness};
 use crate::cli::output::{Output, Tone, escape};
 
 /// Wider source lines are cut around the word; the same everywhere, so that the same input gives the same bytes.
@@ -50,7 +50,8 @@ fn not_run(report: &Report<'_>, out: Output) -> Vec<String> {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("  {need:width$}  {named}{more}")
     };
-    let head = (!not_run.is_empty()).then(|| format!("{} did not run. What they need:", counted(not_run.len(), "rule", "rules")));
+    let head = (!not_run.is_empty())
+        .then(|| format!("{} did not run, or not wholly. What they need:", counted(not_run.len(), "rule", "rules")));
     head.into_iter().chain(needs.iter().map(line)).map(|text| out.paint(Tone::Dim, &text)).collect()
 }
 
@@ -94,14 +95,14 @@ impl<'a> Drawer<'a> {
 
     /// A finding, as a block without a line end.
     pub(in crate::cli) fn draw(&mut self, finding: &Finding) -> String {
-        let level = match finding.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-            Severity::Info => Level::INFO,
-        }
-        .with_name(severity(finding.severity));
+        let (level, word) = match (finding.severity, &finding.waiver) {
+            (_, Some(_)) => (Level::NOTE, "waived"),
+            (Severity::Error, None) => (Level::ERROR, severity(finding.severity)),
+            (Severity::Warning, None) => (Level::WARNING, severity(finding.severity)),
+            (Severity::Info, None) => (Level::INFO, severity(finding.severity)),
+        };
         let title = format!("Req {}: {}", finding.requirements.join(", "), escape(&finding.message));
-        let mut group = Group::with_title(level.primary_title(title).id(finding.rule_id));
+        let mut group = Group::with_title(level.with_name(word).primary_title(title).id(finding.rule_id));
         let shown = finding.related.get(..RELATED_SHOWN_MAX).unwrap_or(&finding.related);
         let (near, far): (Vec<&Place>, Vec<&Place>) = shown.iter().partition(|place| is_near(place, &finding.place));
         group = group.element(excerpt(&mut self.primary, &finding.place, &near, AnnotationKind::Primary));
@@ -163,12 +164,64 @@ fn notes<'a>(group: Group<'a>, finding: &Finding) -> Group<'a> {
         notes.push(note("with", format!("{first}{more}")));
     }
     if let Some(shown) = &finding.witness {
-        notes.push(note("witness", escape(&witness(shown))));
+        notes.push(note("witness", witness(shown)));
     }
     notes.extend(meant(finding).map(|meant| note("help", meant)));
     notes.push(note("help", escape(&finding.remediation)));
+    notes.extend(waived(finding).map(|waiver| note("waived", waiver)));
     if let Some(also) = also(finding) {
         notes.push(note("also", also));
     }
     group.elements(notes)
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::snapshot::Entry;
+    use proptest::prelude::*;
+
+    use super::super::tests::{WAIVER, waived_report};
+    use super::*;
+    use crate::cli::Colour;
+
+    fn plain() -> Output {
+        Output::new(Colour::Never, 0)
+    }
+
+    #[test]
+    fn a_waived_finding_is_shown_as_waived_with_the_reason() {
+        waived_report(|report| {
+            let finding = report.judgement.findings.iter().find(|finding| finding.waiver.is_some()).unwrap();
+            let text = Drawer::new(report.snapshot, plain()).draw(finding);
+            assert!(text.starts_with("waived[PCI-1.3.1-004]: Req 1.3.1: "), "{text}");
+            assert!(text.contains(&format!("= waived: {WAIVER}")), "{text}");
+            assert!(verdict(report, plain()).contains("0 errors, 0 warnings, 1 waived"), "{}", verdict(report, plain()));
+        });
+    }
+
+    fn place(file: &str, (line, column): (u32, u32)) -> Place {
+        Place { file: file.into(), spot: Spot { line, column } }
+    }
+
+    proptest! {
+        /// Nothing a file holds, and no place in it or outside, stops the renderer.
+        #[test]
+        fn every_text_and_every_place_can_be_drawn(
+            text in "[ -~\\t\\n\\r\u{0}\u{1b}\u{301}\u{200d}\u{202e}é字🦀\"']{0,200}",
+            spots in prop::collection::vec((prop_oneof![0..12_u32, Just(u32::MAX)], prop_oneof![0..220_u32, Just(u32::MAX)]), 1..8),
+        ) {
+            waived_report(|report| {
+                let mut finding = report.judgement.findings[0].clone();
+                finding.message.clone_from(&text);
+                let files = ["a.yaml", "b.yaml", "missing.yaml"];
+                let mut places = spots.iter().zip(files.iter().cycle()).map(|(spot, file)| place(file, *spot));
+                finding.place = places.next().unwrap();
+                finding.related = places.collect();
+                let file = || Entry::File(text.clone().into_bytes());
+                let snapshot = Snapshot { entries: [("a.yaml".to_owned(), file()), ("b.yaml".to_owned(), file())].into() };
+                let drawn = Drawer::new(&snapshot, plain()).draw(&finding);
+                assert!(drawn.contains(&*finding.place.file) && !drawn.contains('\u{1b}') && !drawn.contains('\u{202e}'), "{drawn}");
+            });
+        }
+    }
 }

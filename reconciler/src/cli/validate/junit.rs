@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use policy::admit::NotRun;
 use policy::finding::{Finding, Severity};
 use policy::rules::catalogue;
 
 use super::Report;
 use super::source::documents;
-use super::words::{also, meant, requirements, rule, severity, witness};
+use super::words::{also, meant, ran_in_part, requirements, rule, severity, waived, witness};
 use super::xml::xml;
 use crate::cli::output::{Output, escape};
 
@@ -23,8 +24,13 @@ const OTHER: &str = "other";
 type Document<'a> = (&'a str, u32, bool);
 
 pub(super) fn print(report: &Report<'_>, out: Output) {
-    out.line(r#"<?xml version="1.0" encoding="UTF-8"?>"#);
-    out.line(r#"<testsuites name="pci-segment validate">"#);
+    write(report, &mut |part| out.line(part));
+}
+
+/// Gives the document part by part: a large set has hundreds of thousands of cases.
+fn write(report: &Report<'_>, part: &mut dyn FnMut(&str)) {
+    part(r#"<?xml version="1.0" encoding="UTF-8"?>"#);
+    part(r#"<testsuites name="pci-segment validate">"#);
     let cases = Cases::new(report);
     let mut suites: BTreeMap<Vec<u16>, (&str, BTreeSet<&str>)> = BTreeMap::new();
     for id in catalogue().map(|item| item.id).chain(cases.not_run.keys().copied()).chain(cases.found.keys().map(|(id, _)| *id)) {
@@ -34,17 +40,17 @@ pub(super) fn print(report: &Report<'_>, out: Output) {
         }
     }
     for (number, ids) in suites.values() {
-        out.line(cases.suite(number, ids));
+        part(&cases.suite(number, ids));
     }
     if report.judgement.more_problems > 0 {
-        out.line(format!(
+        part(&format!(
             "  <testsuite name=\"not listed\" tests=\"1\" failures=\"1\" errors=\"0\" skipped=\"0\">\n    <testcase name=\"limit\" \
              classname=\"all files\">\n      <failure message=\"{} more errors are counted and not listed\"/>\n    </testcase>\n  \
              </testsuite>",
             report.judgement.more_problems
         ));
     }
-    out.line("</testsuites>");
+    part("</testsuites>");
 }
 
 /// `1.2.8` before `1.10`, and what is no number last.
@@ -64,7 +70,7 @@ struct Cases<'a> {
     documents: Vec<Document<'a>>,
     /// Findings by rule and document; under an `also`, the finding that won its place.
     found: BTreeMap<(&'a str, Document<'a>), Vec<&'a Finding>>,
-    not_run: BTreeMap<&'a str, String>,
+    not_run: BTreeMap<&'a str, &'a NotRun>,
 }
 
 impl<'a> Cases<'a> {
@@ -85,7 +91,7 @@ impl<'a> Cases<'a> {
                 found.entry((id, document)).or_default().push(finding);
             }
         }
-        let not_run = judgement.not_run.iter().map(|rule| (rule.rule_id, rule.needs.join(", "))).collect();
+        let not_run = judgement.not_run.iter().map(|missing| (missing.rule_id, missing)).collect();
         Self { report, documents, found, not_run }
     }
 
@@ -98,12 +104,16 @@ impl<'a> Cases<'a> {
             case(&mut body, id, class, outcome, output);
         };
         for id in ids {
-            match self.not_run.get(id) {
-                Some(needs) => add(id, "not run", &Outcome::Skipped { reason: format!("not run: needs {needs}") }, ""),
-                None => self.documents.iter().for_each(|document| {
-                    let (outcome, output) = self.outcome(id, *document);
-                    add(id, &class(*document), &outcome, &output);
-                }),
+            let missing = self.not_run.get(id);
+            if let Some(missing) = missing {
+                let part = if ran_in_part(missing) { "a part was not run" } else { "not run" };
+                add(id, "not run", &Outcome::Skipped { reason: format!("{part}: needs {}", missing.needs.join(", ")) }, "");
+            }
+            let ran = missing.is_none_or(|missing| ran_in_part(missing));
+            // Nothing that was found is left out, whoever found it.
+            for document in self.documents.iter().filter(|document| ran || self.found.contains_key(&(*id, **document))) {
+                let (outcome, output) = self.outcome(id, *document);
+                add(id, &class(*document), &outcome, &output);
             }
         }
         let standard = if number == OTHER { "" } else { "PCI DSS v4.0.1 " };
@@ -119,19 +129,14 @@ impl<'a> Cases<'a> {
         let findings = self.found.get(&(id, document)).map_or(&[][..], Vec::as_slice);
         let [first, rest @ ..] = findings else { return (Outcome::Passed, String::new()) };
         let details = findings.iter().map(|finding| detail(id, finding)).collect::<Vec<_>>().join("\n");
-        let failed = |finding: &&&Finding| self.report.fails(severity_of(id, finding));
+        let failed = |finding: &&&Finding| finding.waiver.is_none() && self.report.fails(severity_of(id, finding));
         let outcome = match findings.iter().find(failed) {
             Some(worst) if rest.is_empty() => Outcome::Failed { message: headline(worst) },
             Some(worst) => Outcome::Failed { message: format!("{} ({} findings)", headline(worst), findings.len()) },
-            None => waived(first).map_or(Outcome::Passed, |reason| Outcome::Skipped { reason }),
+            None => waived(first).map_or(Outcome::Passed, |waiver| Outcome::Skipped { reason: format!("waived by {waiver}") }),
         };
         (outcome, details)
     }
-}
-
-/// The reason, for a finding that a Waiver covers.
-fn waived(_finding: &Finding) -> Option<String> {
-    None
 }
 
 /// How bad a finding is for a rule: for an `also`, no worse than the rule can be nor than what won its place.
@@ -167,12 +172,15 @@ fn detail(id: &str, finding: &Finding) -> String {
         let _ = writeln!(text, "  with: {}:{}:{}", escape(&place.file), place.spot.line, place.spot.column);
     }
     if let Some(shown) = &finding.witness {
-        let _ = writeln!(text, "  witness: {}", escape(&witness(shown)));
+        let _ = writeln!(text, "  witness: {}", witness(shown));
     }
     if let Some(meant) = meant(finding) {
         let _ = writeln!(text, "  help: {meant}");
     }
     let _ = writeln!(text, "  help: {}", escape(&finding.remediation));
+    if let Some(waiver) = waived(finding) {
+        let _ = writeln!(text, "  waived: {waiver}");
+    }
     if let Some(also) = also(finding) {
         let _ = writeln!(text, "  also: {also}");
     }
@@ -201,4 +209,25 @@ fn case(body: &mut String, id: &str, class: &str, outcome: &Outcome, output: &st
 /// Between tags lines may stay as they are, which people can read.
 fn text(output: &str) -> String {
     output.lines().map(xml).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{WAIVER, waived_report};
+    use super::*;
+
+    #[test]
+    fn a_waived_finding_is_skipped_with_the_reason() {
+        waived_report(|report| {
+            let mut text = String::new();
+            write(report, &mut |part| text.push_str(part));
+            let document = roxmltree::Document::parse(&text).unwrap();
+            let case = document.descendants().find(|node| {
+                node.attribute("name") == Some("PCI-1.3.1-004") && node.children().any(|child| child.has_tag_name("skipped"))
+            });
+            let skipped = case.unwrap().children().find(|child| child.has_tag_name("skipped")).unwrap();
+            assert_eq!(skipped.attribute("message"), Some(format!("waived by {WAIVER}").as_str()));
+            assert!(!document.descendants().any(|node| node.has_tag_name("failure")), "{text}");
+        });
+    }
 }

@@ -22,7 +22,7 @@ use self::model::{
 };
 use super::Report;
 use super::source::Sources;
-use super::words::{meant, rule, witness};
+use super::words::{meant, ran_in_part, rule, waived, witness};
 use crate::cli::files::STDIN_NAME;
 use crate::cli::output::{Output, escape};
 
@@ -100,7 +100,8 @@ fn notifications(report: &Report<'_>) -> Vec<Notification> {
         }
     }
     for missing in &judgement.not_run {
-        let text = format!("{} did not run: it needs {}.", missing.rule_id, missing.needs.join(", "));
+        let what = if ran_in_part(missing) { "ran without a part that needs" } else { "did not run: it needs" };
+        let text = format!("{} {what} {}.", missing.rule_id, missing.needs.join(", "));
         add(NOT_RUN, Level::Note, text, Some(missing.rule_id));
     }
     list
@@ -135,6 +136,7 @@ fn result<'a>(finding: &'a Finding, sources: &mut Sources<'_>) -> SarifResult<'a
             "code": finding.code,
             "policy": finding.policy.as_deref(),
             "rule": finding.rule.as_deref(),
+            "endpoint": finding.endpoint.as_deref(),
             "path": finding.path,
             "remediation": finding.remediation,
             "did_you_mean": finding.did_you_mean,
@@ -153,14 +155,15 @@ fn message(finding: &Finding) -> String {
         let _ = write!(text, " {meant}");
     }
     if let Some(shown) = &finding.witness {
-        let _ = write!(text, " Witness: {}.", escape(&witness(shown)));
+        let _ = write!(text, " Witness: {}.", witness(shown));
     }
     text
 }
 
 /// Always there, because a run states suppressions for all of its results or for none (SARIF 2.1.0, 3.27.23).
-fn suppressions(_finding: &Finding) -> Vec<Suppression> {
-    Vec::new()
+fn suppressions(finding: &Finding) -> Vec<Suppression> {
+    let suppression = |justification| Suppression { kind: "external", status: "accepted", justification };
+    waived(finding).map(suppression).into_iter().collect()
 }
 
 fn physical(place: &Place, sources: &mut Sources<'_>) -> PhysicalLocation {
@@ -196,7 +199,19 @@ fn level(severity: Severity) -> Level {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{WAIVER, waived_report};
     use super::*;
+
+    #[test]
+    fn a_waived_finding_is_a_result_with_a_suppression() {
+        waived_report(|report| {
+            let log = serde_json::to_value(log(report)).unwrap();
+            let results = log["runs"][0]["results"].as_array().unwrap();
+            let waived = results.iter().find(|result| result["ruleId"] == "PCI-1.3.1-004").unwrap();
+            assert_eq!(waived["suppressions"], json!([{"kind": "external", "status": "accepted", "justification": WAIVER}]));
+            assert!(results.iter().all(|result| result["suppressions"].is_array()), "{results:?}");
+        });
+    }
 
     #[test]
     fn a_path_becomes_a_uri_reference() {

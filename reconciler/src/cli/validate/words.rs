@@ -1,10 +1,9 @@
 //! Words that several formats share.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use policy::admit::NotRun;
-use policy::finding::{Finding, Severity, Witness};
+use policy::finding::{Finding, Severity, Side, Witness};
 use policy::rules::{Item, catalogue};
 
 use crate::cli::output::escape;
@@ -25,25 +24,33 @@ pub(super) fn also(finding: &Finding) -> Option<String> {
     (!ids.is_empty()).then(|| ids.join(", "))
 }
 
-/// `8.8.8.8 -> pci-env=cde TCP 443`, or `ICMP type 8 code 0`.
+/// `8.8.8.8 -> pci-env=cde TCP 443`; with facts `10.20.0.0 (corporate) -> db-01 (10.0.30.11, cde-db) TCP 5432`.
 pub(super) fn witness(witness: &Witness) -> String {
-    let value = serde_json::to_value(witness).unwrap_or_default();
-    let part = |key: &str| value.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
-    let side = |key: &str, more: &str| {
-        let mut text = part(key).unwrap_or_default();
-        if let Some(more) = part(more) {
-            let _ = write!(text, " ({more})");
-        }
-        text
+    let service = witness.service;
+    let asked = if service.is_icmp() {
+        let [kind, code] = service.port().to_be_bytes();
+        format!("type {kind} code {code}")
+    } else {
+        service.port().to_string()
     };
-    let service = match (part("port"), part("icmp_type"), part("icmp_code")) {
-        (Some(port), ..) => port,
-        (None, Some(kind), code) => format!("type {kind} code {}", code.unwrap_or_else(|| "0".to_owned())),
-        (None, None, _) => String::new(),
-    };
-    let (source, destination) = (side("source", "source_zone"), side("destination", "destination_endpoint"));
-    let text = format!("{source} -> {destination} {} {service}", part("protocol").unwrap_or_default());
-    text.trim_end().to_owned()
+    escape(&format!("{} -> {} {} {asked}", side(&witness.source), side(&witness.destination), service.protocol_name()))
+}
+
+/// Its name if it has one, and in brackets what else is known.
+fn side(side: &Side) -> String {
+    let text = side.text();
+    match (side.endpoint(), side.zone()) {
+        (Some(name), Some(zone)) => format!("{name} ({text}, {zone})"),
+        (Some(name), None) => format!("{name} ({text})"),
+        (None, Some(zone)) => format!("{text} ({zone})"),
+        (None, None) => text,
+    }
+}
+
+/// The Waiver that covers a finding: its name, its last day, its reason.
+pub(super) fn waived(finding: &Finding) -> Option<String> {
+    let waiver = finding.waiver.as_ref()?;
+    Some(escape(&format!("{}, until {}: {}", waiver.name, waiver.expires_at, waiver.reason)))
 }
 
 /// What was probably meant, where the message does not say it already.
@@ -64,6 +71,11 @@ pub(super) fn severity(severity: Severity) -> &'static str {
 /// `1 file`, `2 files`.
 pub(super) fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// Whether a rule ran but for a part of it: all that it lacks is what only that part wants.
+pub(super) fn ran_in_part(missing: &NotRun) -> bool {
+    rule(missing.rule_id).is_some_and(|(_, item)| missing.needs.iter().all(|need| item.wants.contains(need)))
 }
 
 /// Rules that did not run, by what they need: the needs in order, each with its rules.
