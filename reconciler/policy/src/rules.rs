@@ -7,9 +7,14 @@
 //! Deliberately absent: the text of the standard. Numbers and our own words only.
 
 mod annotation;
+mod approval;
+mod audience;
+mod between;
 pub mod catalogue;
 mod cover;
+mod digest;
 mod facts;
+mod filler;
 mod found;
 mod group;
 mod isolation;
@@ -19,7 +24,11 @@ mod one_place;
 mod open;
 mod people;
 mod ports;
+mod recorded;
 mod selectors;
+mod severities;
+mod since;
+mod waivers;
 mod width;
 pub(crate) mod zones;
 
@@ -36,6 +45,7 @@ use crate::model::{Place, PolicySet, Profile, Spot};
 use crate::read::Problem;
 
 pub use catalogue::{Column, Item, catalogue};
+pub use digest::{RuleDigest, digest, digests};
 
 use catalogue::{Check, item};
 use facts::Facts;
@@ -79,7 +89,7 @@ pub(crate) struct Judged {
 /// Runs every rule that can run; at each place one of them is listed.
 pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumstances) -> Judged {
     let facts = Facts::new(set, profile, circumstances);
-    let mut found = Found::default();
+    let mut found = Found::under(facts.standard);
     let mut not_run = Vec::new();
     for item in catalogue() {
         let lacks = |needs: &[&'static str]| needs.iter().copied().filter(|need| !knows(&facts, need)).collect::<Vec<_>>();
@@ -97,11 +107,15 @@ pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumsta
             not_run.push(NotRun { rule_id: item.id, needs: missing });
         }
     }
-    if facts.overfull {
+    if facts.overfull || facts.is_spent() {
         found.add(overfull(set));
     }
     not_run.sort_by_key(|rule| rule.rule_id);
-    let (list, more) = found.finish();
+    let (mut list, more) = found.finish();
+    let complete = more == More::default();
+    let asked = |id: &str| complete && not_run.iter().all(|rule| rule.rule_id != id);
+    let idle = waivers::apply(&facts, &mut list, asked);
+    list.extend(idle);
     Judged { findings: one_place::winners(list), more, not_run }
 }
 
@@ -119,7 +133,7 @@ fn knows(facts: &Facts<'_>, need: &str) -> bool {
 fn overfull(set: &PolicySet) -> Finding {
     let place = set.policies.first().map(|policy| policy.place(policy.at));
     let place = place.unwrap_or(Place { file: ".".into(), spot: Spot::START });
-    let message = "too many policies select the same endpoints, or too many endpoints; not all of them were judged";
+    let message = "too many policies select the same endpoints, or too many endpoints, peers or zones; not all of them were judged";
     item("PCI-1.2.8-001").finding(place, message.to_string())
 }
 

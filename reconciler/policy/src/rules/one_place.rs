@@ -18,8 +18,10 @@ const ORDER: [&[&str]; 10] = [
     &["1.4.1"],
 ];
 
-/// Per place the winner, with the others' numbers in its `also`.
-pub(super) fn winners(mut findings: Vec<Finding>) -> Vec<Finding> {
+/// Per place the winner, with the others' numbers in its `also`. A waived finding hands its place to the next and stays a finding of its
+/// own: what is accepted neither hides anything nor is hidden.
+pub(super) fn winners(findings: Vec<Finding>) -> Vec<Finding> {
+    let (waived, mut findings): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(|finding| finding.waiver.is_some());
     findings.sort_by(|a, b| (&a.place, rank(a)).cmp(&(&b.place, rank(b))));
     let mut winners: Vec<Finding> = Vec::with_capacity(findings.len());
     for finding in findings {
@@ -28,6 +30,7 @@ pub(super) fn winners(mut findings: Vec<Finding>) -> Vec<Finding> {
             _ => winners.push(finding),
         }
     }
+    winners.extend(waived);
     winners
 }
 
