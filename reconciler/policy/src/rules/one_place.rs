@@ -18,16 +18,19 @@ const ORDER: [&[&str]; 10] = [
     &["1.4.1"],
 ];
 
-/// Per place the winner, with the others' numbers in its `also`.
+/// Per place the winner, with the others' numbers in its `also`. What has a code says something else than its neighbours, and stands
+/// alone.
 pub(super) fn winners(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by(|a, b| (&a.place, rank(a)).cmp(&(&b.place, rank(b))));
     let mut winners: Vec<Finding> = Vec::with_capacity(findings.len());
+    let (alone, findings): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(|finding| finding.code.is_some());
     for finding in findings {
         match winners.last_mut() {
             Some(winner) if winner.place == finding.place => winner.also.push(finding.rule_id),
             _ => winners.push(finding),
         }
     }
+    winners.extend(alone);
     winners
 }
 
