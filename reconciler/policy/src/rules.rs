@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: the text of the standard. Numbers and our own words only.
 
+mod allowed;
 mod annotation;
 pub mod catalogue;
 mod cover;
@@ -17,8 +18,10 @@ mod lists;
 mod numbers;
 mod one_place;
 mod open;
+mod patches;
 mod people;
 mod ports;
+mod reach;
 mod selectors;
 mod width;
 mod zones;
