@@ -22,6 +22,7 @@ mod patches;
 mod people;
 mod ports;
 mod reach;
+mod same;
 mod selectors;
 mod width;
 mod zones;

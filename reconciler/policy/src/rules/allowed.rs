@@ -79,7 +79,7 @@ impl<'a> Allowed<'a> {
             let mut patches = Vec::new();
             let members = selection.members.iter().filter_map(|number| Some((*number, facts.set.policies.get(*number)?)));
             for (number, policy) in members {
-                for here in Here::all(policy).filter(|here| !is_expired(facts, here)) {
+                for here in Here::all(policy).filter(|here| !facts.is_expired(here)) {
                     all.add(number, here, &mut left, &mut patches);
                 }
             }
@@ -216,10 +216,4 @@ impl<'a> Names<'a> {
             _ => false,
         }
     }
-}
-
-/// Whether the rule's last day has passed, so that it is compiled no more.
-fn is_expired(facts: &Facts<'_>, here: &Here<'_>) -> bool {
-    let record = facts.record(here.policy, here.rule);
-    record.and_then(|record| record.expires_at).is_some_and(|last| last < facts.circumstances.today)
 }

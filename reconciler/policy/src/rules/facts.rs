@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::cover::{Selection, selections};
+use super::found::Here;
 use super::group::{Group, groups};
 use super::lists::Lists;
 use super::people::{Known, know};
@@ -163,6 +164,12 @@ impl<'a> Facts<'a> {
     /// The record of a named rule.
     pub(super) fn record(&self, policy: &NetworkPolicy, rule: &crate::model::Rule) -> Option<&'a RuleRecord> {
         self.records.get(&(&*policy.name, rule.name.as_deref()?)).copied()
+    }
+
+    /// Whether a rule's last day has passed, so that it is compiled no more.
+    pub(super) fn is_expired(&self, here: &Here<'_>) -> bool {
+        let last = self.record(here.policy, here.rule).and_then(|record| record.expires_at);
+        last.is_some_and(|last| last < self.circumstances.today)
     }
 
     /// A packet between a group and an address, if the group's side lets it through by this policy.

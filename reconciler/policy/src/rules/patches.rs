@@ -32,10 +32,14 @@ pub(super) struct Patch {
 /// No peer in particular.
 pub(super) const NO_PEER: u16 = u16::MAX;
 
+const EGRESS: u32 = 1 << 31;
+const V6: u32 = 1 << 30;
+const LANES: u32 = EGRESS | V6;
+
 /// Directions and families never meet: each has its own lane of service numbers.
 pub(super) fn lane(direction: Direction, family: Family) -> u32 {
-    let direction = if direction == Direction::Egress { 1 << 31 } else { 0 };
-    direction | if family == Family::V6 { 1 << 30 } else { 0 }
+    let direction = if direction == Direction::Egress { EGRESS } else { 0 };
+    direction | if family == Family::V6 { V6 } else { 0 }
 }
 
 /// The service number of a port known by its name only; it meets no port known by number.
@@ -48,6 +52,21 @@ impl Patch {
     pub(super) fn question(span: (u128, u128), lane: u32, services: ServiceRange) -> Self {
         let (lo, hi) = (lane | services.lo(), lane | services.hi());
         Self { first: span.0, last: span.1, lo, hi, owner: u32::MAX, peer: NO_PEER, sure: true }
+    }
+
+    /// The direction of its lane.
+    pub(super) fn direction(&self) -> Direction {
+        if self.lo & EGRESS == 0 { Direction::Ingress } else { Direction::Egress }
+    }
+
+    /// The family of its lane.
+    pub(super) fn family(&self) -> Family {
+        if self.lo & V6 == 0 { Family::V4 } else { Family::V6 }
+    }
+
+    /// Its services; none for a port known by name.
+    pub(super) fn services(&self) -> Option<ServiceRange> {
+        ServiceRange::from_numbers(self.lo & !LANES, self.hi & !LANES)
     }
 
     fn meets(&self, other: &Self) -> bool {

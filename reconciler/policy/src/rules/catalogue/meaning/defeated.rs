@@ -6,7 +6,7 @@ use alloc::string::String;
 use super::super::super::allowed::{Allowed, Owner};
 use super::super::super::facts::Facts;
 use super::super::super::found::{Found, with_severity};
-use super::super::super::patches::{Patch, Work, lane};
+use super::super::super::patches::{Patch, Work};
 use super::super::super::reach::below;
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Finding, Severity};
@@ -77,10 +77,9 @@ impl Ask<'_, '_> {
     /// What else lets in, or out, something of this exception on one of the rule's services.
     fn undoing(&mut self, peer: usize, except: Cidr) -> Option<Undoing> {
         let (first, last) = except.bounds();
-        let lane = lane(self.owner.here.direction, except.family());
         let meaning = self.allowed.again(self.number);
         // The block's own rectangles say which services.
-        let own = |patch: &&Patch| usize::from(patch.peer) == peer && patch.lo & LANES == lane;
+        let own = |patch: &&Patch| usize::from(patch.peer) == peer && patch.family() == except.family();
         meaning.numbers().filter(own).find_map(|patch| self.meeting(Patch { first, last, ..*patch }))
     }
 
@@ -104,12 +103,10 @@ impl Ask<'_, '_> {
     }
 }
 
-/// The bits of a service number that say which lane it is in.
-const LANES: u32 = 0xC000_0000;
-
 /// The lowest service that two rectangles share.
 fn service(a: &Patch, b: &Patch) -> Option<Service> {
-    Service::from_number(a.lo.max(b.lo) & !LANES)
+    let (a, b) = (a.services()?, b.services()?);
+    Service::from_number(a.lo().max(b.lo()))
 }
 
 /// Whether one endpoint is there for which both rules name this service: each resolves the names for itself.
