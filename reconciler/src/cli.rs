@@ -13,6 +13,7 @@ pub mod operate;
 pub mod output;
 pub mod plan;
 pub mod records;
+pub mod rules;
 pub mod run;
 pub mod validate;
 
@@ -22,6 +23,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::FailsafePeer;
+
+pub use init::{Forge, InitArgs};
+pub use rules::RulesArgs;
+pub use validate::{Profile, ValidateArgs, ValidateFormat};
 
 /// Keeps network segmentation in Git: validates it against PCI DSS v4.0.1, enforces it, and proves it.
 #[derive(Debug, Parser)]
@@ -58,6 +63,8 @@ pub enum Command {
     Init(InitArgs),
     /// Checks policy files against PCI DSS v4.0.1
     Validate(ValidateArgs),
+    /// Lists the rules that `validate` asks, or explains one with an example and its repair
+    Rules(RulesArgs),
     /// Says what a set of policies means for one flow, and which rule says so
     Explain(ExplainArgs),
     /// Shows what a pass would change, without changing it
@@ -100,28 +107,6 @@ pub struct DemoArgs {
     pub keep: bool,
 }
 
-/// `init`
-#[derive(Debug, Args)]
-pub struct InitArgs {
-    /// Where to write
-    #[arg(default_value = ".")]
-    pub directory: PathBuf,
-    /// Overwrites files that are already there
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// How findings are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ValidateFormat {
-    /// For people.
-    Human,
-    /// One JSON document.
-    Json,
-    /// Workflow annotations.
-    Github,
-}
-
 /// How records are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -131,45 +116,12 @@ pub enum Format {
     Json,
 }
 
-/// A rule profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Profile {
-    /// What always runs.
-    Baseline,
-    /// Everything.
-    #[value(name = "pci-dss-4.0.1")]
-    PciDss401,
-}
-
 /// Which policy files.
 #[derive(Debug, Args)]
 pub struct PolicyFiles {
     /// Files, folders or glob patterns
     #[arg(short, long = "file", required = true, num_args = 1.., value_name = "PATH")]
     pub files: Vec<String>,
-}
-
-/// `validate`
-#[derive(Debug, Args)]
-pub struct ValidateArgs {
-    /// Files, folders or glob patterns
-    #[arg(short, long = "file", num_args = 1.., value_name = "PATH", required_unless_present = "repo")]
-    pub files: Vec<String>,
-    /// A whole policy repository's folder
-    #[arg(long, value_name = "DIR", conflicts_with = "files")]
-    pub repo: Option<PathBuf>,
-    /// Warnings count as errors
-    #[arg(long)]
-    pub strict: bool,
-    /// Refuses a weaker profile than this
-    #[arg(long, value_enum)]
-    pub profile: Option<Profile>,
-    /// Judges as of this day (YYYY-MM-DD; default: today, UTC)
-    #[arg(long, value_name = "DATE")]
-    pub as_of: Option<String>,
-    /// How to show findings
-    #[arg(long, value_enum, default_value_t = ValidateFormat::Human)]
-    pub format: ValidateFormat,
 }
 
 /// Which way a flow goes, seen from the workload.
@@ -265,9 +217,12 @@ pub struct EnforceArgs {
     /// Where packets are judged; repeat for more
     #[arg(long = "interface", required = true, value_name = "IF", num_args = 1..)]
     pub interfaces: Vec<String>,
-    /// A label of this host; repeat for more
+    /// A label of this host, where the files have no Inventory; repeat for more
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
+    /// The name under which the Inventory knows this host (default: the kernel's host name)
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Option<String>,
     /// Counts what would be dropped, drops nothing
     #[arg(long)]
     pub audit: bool,
@@ -387,13 +342,21 @@ pub enum Exit {
     Code(u8),
 }
 
+impl Exit {
+    /// As a shell sees it.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Violations => 1,
+            Self::CouldNotRun => 2,
+            Self::Code(code) => code,
+        }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Violations => 1,
-            Exit::CouldNotRun => 2,
-            Exit::Code(code) => code,
-        })
+        Self::from(exit.code())
     }
 }

@@ -183,8 +183,14 @@ impl Config {
     /// The host's name: configured, or the kernel's.
     #[must_use]
     pub fn host_name(&self) -> String {
-        self.host.name.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+        self.host.name.clone().unwrap_or_else(kernel_host_name)
     }
+}
+
+/// What the kernel calls this host.
+#[must_use]
+pub fn kernel_host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn refuse_cloud(provider: &str) -> String {

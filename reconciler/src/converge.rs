@@ -4,6 +4,7 @@
 //! `Err` always means "try again later", with what is enforced left as it is. Everything it knows of the world comes through the
 //! seams, the store, and a clock given as an argument.
 
+mod calendar;
 mod drift;
 mod judge;
 mod lineage;
@@ -13,21 +14,25 @@ mod seams;
 mod target;
 mod words;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use policy::compile::compile;
-use policy::model::Profile;
+use policy::date::Date;
+use policy::model::inventory::Enforcer;
+use policy::model::{PolicySet, Profile};
 use policy::plan::{EmptyState, Limits};
 use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
-pub use self::judge::judge_snapshot;
 pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
 pub use self::target::{
-    Backend, BackendError, Boxed, Deviation, Difference, Kept, Lowered, Managed, Observed, Step, Target, TargetPlan,
+    Backend, BackendError, Boxed, Deviation, Difference, Kept, Lowered, Managed, NotLowered, Observed, Step, Target, TargetPlan,
 };
 
 use self::judge::Judged;
 use self::lineage::Lineage;
+use self::pass::NotAimed;
 use crate::store::{self, Came, Store};
 
 /// The switch that accepts one head although it does not descend from the commit in force.
@@ -49,6 +54,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// A commit with a weaker profile is rejected.
     pub pinned_profile: Option<Profile>,
+    /// What enforces here.
+    pub backends: Vec<Enforcer>,
     /// How much one pass may change.
     pub limits: Limits,
     /// Whether drift is put back.
@@ -82,10 +89,21 @@ pub struct World<'a, S> {
     pub settings: &'a Settings,
     /// What time it is.
     pub clock: Clock,
+    /// What earlier trips of this process found.
+    pub memory: &'a mut Memory,
+}
+
+/// What one trip leaves for the next. Nothing here outlives the process.
+#[derive(Debug, Default)]
+pub struct Memory {
     /// The head of the last trip, if that trip left nothing to do for it.
-    pub settled: &'a mut Option<(CommitId, Outcome)>,
+    pub settled: Option<(CommitId, Outcome)>,
     /// Whether what was last in force is known again since the start.
-    pub restored: &'a mut bool,
+    pub restored: bool,
+    /// The day on which what is in force was last looked at: rules end, reviews come due.
+    pub(crate) looked_on: Option<Date>,
+    /// The set in force, read once.
+    pub(crate) enforced: Option<(CommitId, Arc<PolicySet>)>,
 }
 
 /// How a trip ended without failing.
@@ -142,6 +160,12 @@ pub enum Trouble {
         /// What differs.
         detail: String,
     },
+    /// The clock is outside of what a date can hold.
+    #[error("the clock says {says}, which is not a date for policies")]
+    Clock {
+        /// What it says.
+        says: String,
+    },
     /// Nothing may change that cannot be recorded.
     #[error("cannot record; nothing is changed")]
     Store(#[from] store::Error),
@@ -164,17 +188,19 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
             return world.hold(None, &format!("{} is gone, or never was", world.settings.git_ref), started).await;
         }
     };
-    if let Some((_, outcome)) = world.settled.as_ref().filter(|(settled, _)| *settled == head) {
+    let new_day = world.memory.looked_on != Some(world.today()?);
+    if let Some((_, outcome)) = world.memory.settled.as_ref().filter(|(settled, _)| *settled == head && !new_day) {
         return Ok(outcome.clone());
     }
     let base = world.store.last_in_force().await?.map(|last| last.commit);
-    if base == Some(head) && *world.restored && world.is_known().await? {
-        return world.still_in_force(head, started).await;
+    if base == Some(head) && world.memory.restored && world.is_known().await? {
+        return if new_day { world.on_a_new_day(head, started).await } else { world.still_in_force(head, started).await };
     }
     let new = match world.lineage(base, head).await? {
         Lineage::New(commits) => commits,
         Lineage::Held(reason) => return world.hold(Some(head), &reason, started).await,
     };
+    world.know_enforced(base).await;
     let admitted = match world.judge(new, head, came).await? {
         Judged::Compliant(admitted) => *admitted,
         Judged::Rejected(rejection) if rejection.empty && world.settings.limits.empty_state == EmptyState::Hold => {
@@ -182,12 +208,17 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         }
         Judged::Rejected(rejection) => return world.rejected(head, rejection, started).await,
     };
-    if let Err(unsupported) = world.aim(&compile(&admitted)) {
-        return world.inexpressible(head, &unsupported, started).await;
+    match world.aim(&compile(&admitted)) {
+        Ok(()) => {}
+        Err(NotAimed::Unsupported(unsupported)) => return world.inexpressible(head, &unsupported, started).await,
+        Err(NotAimed::Failed(trouble)) => return Err(world.failed_to_aim(head, trouble, started).await),
     }
     let plans = world.plan().await?;
     if let Some(reason) = world.too_large(head, &plans).await? {
         return world.hold_plan(head, &reason, &plans, started).await;
     }
-    world.carry_out(head, base, &plans, started).await
+    let outcome = world.carry_out(head, base, &plans, started).await?;
+    world.memory.enforced = Some((head, Arc::new(admitted.into_set())));
+    world.memory.looked_on = Some(world.today()?);
+    Ok(outcome)
 }

@@ -15,20 +15,19 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use policy::snapshot::CommitId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditEvent, Draft, Ended, kind};
 use crate::config::Config;
-use crate::converge::{Outcome, Settings, Target, World};
+use crate::converge::{Memory, Outcome, Settings, Target, World};
 use crate::source::git::GitSource;
 use crate::store::Store;
 
 use self::patience::Patient;
 pub use self::reach::{Keeping, entries as failsafe_entries};
 pub use self::vital::EndedEarly;
-pub use self::wiring::{Purpose, git_config, settings, targets};
+pub use self::wiring::{Purpose, git_config, identity, settings, targets};
 
 /// Under which name the store keeps what it follows.
 const SOURCE: &str = "source_url";
@@ -40,8 +39,7 @@ pub struct Controller {
     store: Store,
     targets: Vec<Box<dyn Target>>,
     settings: Settings,
-    settled: Option<(CommitId, Outcome)>,
-    restored: bool,
+    memory: Memory,
     /// Look now. Coalesces: ten calls while a trip runs make one more trip.
     wake: Arc<Notify>,
     /// The remote may have moved: resolve its name again.
@@ -64,8 +62,7 @@ impl Controller {
             source: Patient::new(source, stop.clone()),
             store,
             settings,
-            settled: None,
-            restored: false,
+            memory: Memory::default(),
             wake: Arc::new(Notify::new()),
             fetch_failed: Arc::new(Notify::new()),
             stop,
@@ -134,8 +131,7 @@ impl Controller {
             targets: &mut self.targets,
             settings: &self.settings,
             clock: Timestamp::now,
-            settled: &mut self.settled,
-            restored: &mut self.restored,
+            memory: &mut self.memory,
         }
     }
 

@@ -102,8 +102,14 @@ impl<'a> Controller<'a> {
     /// `run --once`, to its end.
     #[must_use]
     pub fn once(&self) -> Output {
+        self.once_with(&[])
+    }
+
+    /// The same with more in its environment.
+    #[must_use]
+    pub fn once_with(&self, environment: &[(&str, &str)]) -> Output {
         let mut command = Command::new(binary());
-        command.args(["run", "--once", "-c", "pci-segment.yaml"]).current_dir(&self.folder);
+        command.args(["run", "--once", "-c", "pci-segment.yaml"]).current_dir(&self.folder).envs(environment.iter().copied());
         match self.sandbox {
             Some(sandbox) => sandbox.host.run(move || command.output()).unwrap(),
             None => command.output().unwrap(),

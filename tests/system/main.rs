@@ -8,6 +8,7 @@ mod bad_input;
 mod crash;
 mod drift;
 mod imports;
+mod inventory;
 mod lineage;
 mod push;
 mod restore;

@@ -13,11 +13,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use enforcer::Enforcer;
 use pci_segment::backend::ebpf::{Ebpf, Setup};
-use pci_segment::converge::{Backend as _, judge_snapshot};
+use pci_segment::converge::Backend as _;
+use policy::admit::{Circumstances, admit};
 use policy::compile::{Endpoint, Flow, Ruleset, compile};
 use policy::date::Date;
 use policy::digest::Digest;
+use policy::host::HostIdentity;
 use policy::net::{Direction, Service};
+use policy::read::read;
 use policy::snapshot::{Entry, Snapshot};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tests::root_or_left_out;
@@ -49,8 +52,9 @@ fn the_kernel_says_of_every_flow_what_the_ruleset_says() {
     }
     let pins = Pins(PathBuf::from(format!("/sys/fs/bpf/pci-segment-verdict{}", std::process::id())));
     let labels = [("pci-env", "lab"), ("tier", "database")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let endpoint = Endpoint::host(labels.into());
-    let setup = Setup { pins: &pins.0, endpoint: endpoint.clone(), interfaces: Vec::new(), failsafe: Vec::new(), audit: false };
+    let identity = HostIdentity { labels: labels.into(), ..HostIdentity::default() };
+    let endpoint = Endpoint::host(identity.labels.clone());
+    let setup = Setup { pins: &pins.0, identity, interfaces: Vec::new(), failsafe: Vec::new(), audit: false };
     let mut backend = Ebpf::open(setup).unwrap();
     let kernel = Enforcer::open(&pins.0).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -89,7 +93,7 @@ fn the_kernel_says_of_every_flow_what_the_ruleset_says() {
 /// The meaning of a set, through the one door there is.
 fn ruleset(text: &str) -> Option<Ruleset> {
     let entries = [("set.yaml".to_owned(), Entry::File(text.as_bytes().to_vec()))].into();
-    let judgement = judge_snapshot(&Snapshot { entries }, None, Date::parse("2026-11-22").unwrap(), None);
+    let judgement = admit(read(&Snapshot { entries }), &Circumstances::on(Date::parse("2026-11-22").unwrap()));
     judgement.admitted.as_ref().map(compile)
 }
 

@@ -82,6 +82,12 @@ impl Admitted {
         &self.set
     }
 
+    /// The policies, to keep.
+    #[must_use]
+    pub fn into_set(self) -> PolicySet {
+        self.set
+    }
+
     /// The day it was judged on: rules that have expired by then mean nothing.
     #[must_use]
     pub fn today(&self) -> Date {

@@ -18,6 +18,7 @@ pub mod diff;
 pub mod digest;
 pub mod explain;
 pub mod finding;
+pub mod host;
 pub mod lower;
 pub mod model;
 pub mod net;

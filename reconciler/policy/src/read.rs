@@ -5,37 +5,51 @@
 //! reading of its file.
 //!
 //! Bytes become `text` (encoding, control characters), text becomes a `tree` of nodes with places (what YAML there is), and a
-//! `cursor` reads each `document` field by field. A kind of document is one file.
+//! `cursor` reads each `document` field by field. A kind of document is one file. What only the whole set shows comes last: whom
+//! selectors mean (`resolve`), names (`references`) and addresses (`addresses`).
 
+mod addresses;
 mod cursor;
+mod data_flows;
 mod document;
+mod flow_test;
 mod guess;
+mod inventory;
 pub mod limits;
+mod names;
 mod network_policy;
+mod ports;
 pub mod problem;
+mod references;
+mod resolve;
+mod rule_records;
 mod scalar;
+mod services;
+mod standard;
 mod text;
 mod tree;
 mod types;
+mod values;
+mod waiver;
+mod zones;
 
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::ToString;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
-use crate::model::{Kind, NetworkPolicy, Place, PolicySet, Spot};
+use crate::model::{Origin, Place, PolicySet, Spot};
 use crate::snapshot::{Entry, Snapshot};
 use document::Document;
-use limits::{FILES_MAX, POLICIES_MAX, SET_BYTES_MAX};
+use limits::{ENDPOINTS_MAX, FILES_MAX, POLICIES_MAX, SET_BYTES_MAX};
+use names::Names;
 use problem::Problems;
 
+pub(crate) use guess::nearest;
 pub use problem::{Code, Problem};
 
 /// What was read, and every problem on the way.
@@ -73,6 +87,7 @@ pub fn read_named(snapshot: &Snapshot) -> Reading {
 fn read_entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)>) -> Reading {
     let mut set = PolicySet::default();
     let mut problems = Problems::default();
+    let mut names = Names::default();
     let mut hasher = Sha256::new();
     let (mut files, mut bytes) = (0_usize, 0_usize);
     for (path, entry) in entries {
@@ -95,9 +110,9 @@ fn read_entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)>) -> Read
             break;
         }
         hash(&mut hasher, path, content);
-        read_file(content, &mut set, &mut problems);
+        read_file(content, &mut set, &mut problems, &mut names);
     }
-    check_set(&set, &mut problems);
+    check_set(&mut set, &mut names, &mut problems);
     let (problems, more_problems) = problems.finish();
     Reading { set, problems, more_problems, files, skipped: 0, digest: Digest(hasher.finalize().into()) }
 }
@@ -131,46 +146,65 @@ fn regular<'a>(path: &str, entry: &'a Entry, problems: &mut Problems) -> Option<
     None
 }
 
-fn read_file(content: &[u8], set: &mut PolicySet, problems: &mut Problems) {
+fn read_file(content: &[u8], set: &mut PolicySet, problems: &mut Problems, names: &mut Names) {
     let Some(text) = text::prepare(content, problems) else {
         return;
     };
     for node in tree::documents(&text, problems) {
-        match document::read(&node, problems) {
-            Some(Document::NetworkPolicy(policy)) => {
-                set.kinds.insert(Kind::NetworkPolicy);
-                set.policies.push(policy);
-            }
-            None => {}
+        if let Some((kind, document)) = document::read(&node, problems, names) {
+            set.kinds.insert(kind);
+            document.into_iter().for_each(|document| add(document, set, problems));
         }
     }
 }
 
-/// What only the whole set shows: too many policies, and names that are used twice.
-fn check_set(set: &PolicySet, problems: &mut Problems) {
+fn add(document: Document, set: &mut PolicySet, problems: &mut Problems) {
+    match document {
+        Document::NetworkPolicy(policy) => set.policies.push(*policy),
+        Document::Zones(zones) => set.zones.extend(zones),
+        Document::Inventory(namespaces, members) => {
+            set.namespaces.extend(namespaces);
+            set.members.extend(members);
+        }
+        Document::DataFlows(flows) => set.flows.extend(flows),
+        Document::Services(services) => set.services.extend(services),
+        Document::RuleRecords(records) => set.records.extend(records),
+        Document::Standard(standard) => match (&set.standard.origin, &standard.origin) {
+            (Some(first), Some(second)) => problems.push(second_standard(second, first)),
+            (None | Some(_), _) => set.standard = *standard,
+        },
+        Document::Waiver(waiver) => set.waivers.push(waiver),
+        Document::FlowTest(tests) => set.tests.extend(tests),
+    }
+}
+
+fn second_standard(second: &Origin, first: &Origin) -> Problem {
+    let Place { file, spot } = &first.place;
+    Problem {
+        code: Code::DuplicateName,
+        place: second.place.clone(),
+        path: Some(second.path.clone()),
+        policy: None,
+        message: format!("a set has one Standard; the first is at {}:{}:{}", scalar::shown(file), spot.line, spot.column),
+        did_you_mean: None,
+        related: [first.place.clone()].into(),
+    }
+}
+
+/// What only the whole set shows.
+fn check_set(set: &mut PolicySet, names: &mut Names, problems: &mut Problems) {
     if let Some(policy) = set.policies.get(POLICIES_MAX) {
         problems.begin(policy.file.clone());
         let count = set.policies.len();
         problems.add(Code::Limit, policy.at, format!("{count} policies; POLICIES_MAX is {POLICIES_MAX}"));
     }
-    let mut first: BTreeMap<&Arc<str>, &NetworkPolicy> = BTreeMap::new();
-    for policy in &set.policies {
-        let known = *first.entry(&policy.name).or_insert(policy);
-        if !core::ptr::eq(known, policy) {
-            problems.push(same_name(policy, known.place(known.at)));
-        }
+    if let Some(member) = set.members.get(ENDPOINTS_MAX) {
+        problems.begin(member.origin.place.file.clone());
+        let count = set.members.len();
+        problems.add(Code::Limit, member.origin.place.spot, format!("{count} endpoints; ENDPOINTS_MAX is {ENDPOINTS_MAX}"));
+        set.members.truncate(ENDPOINTS_MAX);
     }
-}
-
-fn same_name(policy: &NetworkPolicy, first: Place) -> Problem {
-    let spot = first.spot;
-    Problem {
-        code: Code::DuplicateName,
-        place: policy.place(policy.at),
-        path: Some("/metadata/name".to_string()),
-        policy: Some(policy.name.clone()),
-        message: format!("{} is also defined at {}:{}:{}", policy.name, scalar::shown(&first.file), spot.line, spot.column),
-        did_you_mean: None,
-        related: [first].into(),
-    }
+    references::check(set, names, problems);
+    addresses::check(set, problems);
+    resolve::resolve(set, problems);
 }

@@ -25,7 +25,7 @@ mod reach;
 mod same;
 mod selectors;
 mod width;
-mod zones;
+pub(crate) mod zones;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -10,23 +10,23 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use enforcer::{AttachmentState, Direction as KernelDirection, Enforcer, FailsafeEntry, TamperingKind};
-use policy::compile::{Endpoint, Ruleset};
+use policy::compile::Ruleset;
 use policy::digest::Digest;
-use policy::lower::Unsupported;
+use policy::host::HostIdentity;
 use policy::lower::bpf::{Interval, Key, Rule, RuleIds, Table, lower};
 use policy::model::Mode;
 use policy::net::Service;
 
 use self::words::{from_kernel, to_kernel};
 
-use crate::converge::{Backend, BackendError, Deviation, Difference, Lowered, Observed};
+use crate::converge::{Backend, BackendError, Deviation, Difference, Lowered, NotLowered, Observed};
 
 /// The eBPF firewall of this host.
 #[derive(Debug)]
 pub struct Ebpf {
     /// None where nothing is pinned and it was opened only to look.
     enforcer: Arc<Mutex<Option<Enforcer>>>,
-    endpoint: Endpoint,
+    identity: HostIdentity,
     interfaces: Vec<String>,
     failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
     target: String,
@@ -38,8 +38,8 @@ pub struct Ebpf {
 pub struct Setup<'a> {
     /// Where programs and maps are pinned.
     pub pins: &'a std::path::Path,
-    /// The host's labels.
-    pub endpoint: Endpoint,
+    /// Who the host is.
+    pub identity: HostIdentity,
     /// Where packets are judged.
     pub interfaces: Vec<String>,
     /// What always passes.
@@ -70,7 +70,7 @@ impl Ebpf {
     fn with(setup: Setup<'_>, enforcer: Option<Enforcer>) -> Self {
         Self {
             enforcer: Arc::new(Mutex::new(enforcer)),
-            endpoint: setup.endpoint,
+            identity: setup.identity,
             target: format!("host/{}", setup.interfaces.join(",")),
             interfaces: setup.interfaces,
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
@@ -170,9 +170,13 @@ impl Backend for Ebpf {
         &self.target
     }
 
-    fn lower(&self, ruleset: &Ruleset, memory: &RuleIds) -> Result<Lowered<Self>, Vec<Unsupported>> {
+    fn lower(&self, ruleset: &Ruleset, memory: &RuleIds) -> Result<Lowered<Self>, NotLowered> {
+        let endpoint = self.identity.endpoint(ruleset).map_err(|stranger| {
+            let doing = "nobody knows what this host should enforce".to_owned();
+            NotLowered::Failed(BackendError { doing, cause: Some(Box::new(stranger)) })
+        })?;
         let ids = RuleIds::assign(memory, ruleset);
-        let mut rules = lower(ruleset, &self.endpoint, &ids)?;
+        let mut rules = lower(ruleset, &endpoint, &ids).map_err(NotLowered::Unsupported)?;
         if self.audit {
             for rule in rules.values_mut().filter(|rule| matches!(rule, Rule::Isolation(_))) {
                 *rule = Rule::Isolation(Mode::Audit);
@@ -225,8 +229,9 @@ impl Backend for Ebpf {
     }
 
     fn setup_text(&self) -> String {
-        let labels: Vec<String> = self.endpoint.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        format!("{} {} audit={}", self.endpoint.namespace, labels.join(","), self.audit)
+        let labels: Vec<String> = self.identity.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let machine = self.identity.machine_id_sha256.as_deref().unwrap_or_default();
+        format!("{} {machine} {} audit={}", self.identity.hostname, labels.join(","), self.audit)
     }
 
     fn keep(rules: &Table) -> String {

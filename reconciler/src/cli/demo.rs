@@ -80,7 +80,7 @@ fn before(stage: &Stage, out: Output) -> anyhow::Result<()> {
 
 fn first_push(stage: &mut Stage, out: Output) -> anyhow::Result<String> {
     stage.heading("git push: the segmentation template");
-    super::init::write(stage.repository.clone_folder())?;
+    super::init::write(stage.repository.clone_folder(), super::Forge::Both, super::validate::today()?)?;
     let id = stage.repository.push("Segment the cardholder data environment").context("cannot push to the demo repository")?;
     out.line(format!("   $ git push            {}", short(&id)));
     stage.start_controller()?;

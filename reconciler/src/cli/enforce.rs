@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use enforcer::Enforcer;
 use policy::admit::{Admitted, Judgement};
-use policy::compile::{Endpoint, Ruleset, compile};
+use policy::compile::{Ruleset, compile};
 use policy::finding::Severity;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,7 +16,7 @@ use super::output::{Output, Tone, escape};
 use super::{EnforceArgs, Exit, explain, files, run, validate};
 use crate::backend::ebpf::{Ebpf, Setup};
 use crate::chain::chain;
-use crate::converge::{Managed, Target as _};
+use crate::converge::{Managed, NotLowered, Target as _};
 
 /// Enforces until Ctrl-C; `--keep` leaves the rules in force.
 ///
@@ -33,13 +33,15 @@ pub fn enforce(args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
         bail!("name who must never be locked out, for example --failsafe tcp/22@10.0.0.0/8, or say --no-failsafe");
     }
     let labels = explain::labels(&args.labels)?;
-    if labels.is_empty() {
+    let ruleset = compile(admitted);
+    if labels.is_empty() && !ruleset.has_inventory() {
         bail!("no policy can select a host without labels; add for example --label pci-env=cde");
     }
+    let identity = crate::run::identity(args.host_name.clone().unwrap_or_else(crate::config::kernel_host_name), labels);
+    identity.endpoint(&ruleset).context("nothing is enforced; name this host with --host-name, or add it to the Inventory")?;
     let failsafe = crate::run::failsafe_entries(&args.failsafe)?;
-    let endpoint = Endpoint::host(labels);
-    let setup = Setup { pins: &args.pin_dir, endpoint, interfaces: args.interfaces.clone(), failsafe, audit: args.audit };
-    run::runtime()?.block_on(hold(setup, &compile(admitted), args, out))
+    let setup = Setup { pins: &args.pin_dir, identity, interfaces: args.interfaces.clone(), failsafe, audit: args.audit };
+    run::runtime()?.block_on(hold(setup, &ruleset, args, out))
 }
 
 /// The set, none if it has errors. A set without any policy is an error of its own: it was not what somebody meant.
@@ -95,8 +97,12 @@ async fn put_in_force(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs) -
     let checking = Enforcer::open(&args.pin_dir)?;
     args.interfaces.iter().try_for_each(|interface| checking.check_interface(interface))?;
     let mut target = Managed::new(target);
-    if let Err(problems) = target.aim(ruleset) {
-        bail!("this host cannot enforce it exactly: {}", problems.first().map_or("", |p| p.message.as_str()));
+    match target.aim(ruleset) {
+        Ok(()) => {}
+        Err(NotLowered::Unsupported(problems)) => {
+            bail!("this host cannot enforce it exactly: {}", problems.first().map_or("", |p| p.message.as_str()));
+        }
+        Err(NotLowered::Failed(error)) => return Err(error.into()),
     }
     let plan = target.plan().await?;
     target.apply().await?;
@@ -142,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    const POLICY: &str = include_str!("../../../policies-template/policies/cde-default-deny.yaml");
+    const POLICY: &str = include_str!("../../../policies-template/policies/floor.yaml");
 
     fn judge(path: &str, text: &str) -> Judgement {
         let mut snapshot = Snapshot::default();

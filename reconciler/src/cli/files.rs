@@ -1,40 +1,115 @@
 //! Policy files named on the command line, as a snapshot. A path keeps the name it was given, so that messages can be clicked.
+//!
+//! `-` is standard input. What cannot be read does not end the reading: it stands in the snapshot as refused, so that a set is never
+//! judged as if the file were not part of it, and its error is kept for the exit code.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use policy::read::limits::{FILE_BYTES_MAX, FILES_MAX};
 use policy::snapshot::{Entry, Snapshot};
 
+use super::output::escape;
+
 /// Deeper folders are a loop or a mistake.
 const FOLDER_DEPTH_MAX: usize = 16;
+/// Who asks for standard input.
+const STDIN: &str = "-";
+/// What messages call it; no path of a repository looks like this.
+pub const STDIN_NAME: &str = "<stdin>";
 
 /// Reads files, folders and glob patterns.
 ///
 /// # Errors
 /// A path that matches nothing or cannot be read, or more files than a policy set may have.
 pub fn load(patterns: &[String]) -> anyhow::Result<Snapshot> {
-    let mut snapshot = Snapshot::default();
+    let (snapshot, mut errors) = load_readable(patterns)?;
+    if errors.is_empty() { Ok(snapshot) } else { Err(errors.swap_remove(0)) }
+}
+
+/// The same, but goes on after a path that cannot be read: such a path is refused in the snapshot, and its error returned.
+///
+/// # Errors
+/// Nothing at all could be read, or there are more files than a policy set may have.
+pub fn load_readable(patterns: &[String]) -> anyhow::Result<(Snapshot, Vec<anyhow::Error>)> {
+    let mut loader = Loader::default();
     for pattern in patterns {
-        for path in expand(pattern)? {
-            let metadata = fs::symlink_metadata(&path).with_context(|| format!("cannot read {path}"))?;
-            if metadata.is_dir() {
-                add_folder(&mut snapshot, &path, 0)?;
-            } else {
-                add(&mut snapshot, &path, &follow(&path, metadata)?)?;
-            }
-        }
+        loader.pattern(pattern)?;
+    }
+    let Loader { snapshot, mut errors } = loader;
+    if snapshot.entries.len() == errors.len() && !errors.is_empty() {
+        return Err(errors.swap_remove(0));
     }
     if snapshot.entries.is_empty() {
         bail!("no .yaml or .yml file in {}", patterns.join(", "));
     }
-    Ok(snapshot)
+    Ok((snapshot, errors))
 }
 
-/// A file somebody names is read even through a link; links inside folders are not followed.
-fn follow(path: &str, metadata: Metadata) -> anyhow::Result<Metadata> {
-    if metadata.is_symlink() { fs::metadata(path).with_context(|| format!("cannot read {path}")) } else { Ok(metadata) }
+#[derive(Default)]
+struct Loader {
+    snapshot: Snapshot,
+    errors: Vec<anyhow::Error>,
+}
+
+impl Loader {
+    fn pattern(&mut self, pattern: &str) -> anyhow::Result<()> {
+        if pattern == STDIN {
+            let entry = standard_input();
+            return self.keep(STDIN_NAME, entry);
+        }
+        let paths = match expand(pattern) {
+            Ok(paths) => paths,
+            Err(error) => return self.keep(pattern, Err(error)),
+        };
+        for path in paths {
+            match fs::metadata(&path) {
+                // What somebody names is read even through a link; links inside folders are not followed.
+                Ok(metadata) if metadata.is_dir() => self.folder(&path, 0)?,
+                Ok(metadata) => self.keep(&path, read(&path, &metadata))?,
+                Err(error) => self.keep(&path, Err(unreadable(&path, error)))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, folder: &str, depth: usize) -> anyhow::Result<()> {
+        if depth > FOLDER_DEPTH_MAX {
+            bail!("{folder} is more than {FOLDER_DEPTH_MAX} folders deep");
+        }
+        let names = match names(folder) {
+            Ok(names) => names,
+            Err(error) => return self.keep(folder, Err(error)),
+        };
+        for name in names.iter().filter(|name| !name.starts_with('.')) {
+            let path = if folder == "." { name.clone() } else { format!("{}/{name}", folder.trim_end_matches('/')) };
+            let document = Path::new(name).extension().is_some_and(|e| e == "yaml" || e == "yml");
+            match fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => self.folder(&path, depth + 1)?,
+                Ok(metadata) if document => self.keep(&path, read(&path, &metadata))?,
+                Ok(_) => {}
+                Err(error) => self.keep(&path, Err(unreadable(&path, error)))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, path: &str, entry: anyhow::Result<Entry>) -> anyhow::Result<()> {
+        if self.snapshot.entries.len() > FILES_MAX {
+            bail!("more than {FILES_MAX} files; a policy set has at most that many");
+        }
+        let entry = entry.unwrap_or_else(|error| {
+            let cause = error.root_cause().to_string();
+            // The finding names the path itself.
+            let reason = escape(cause.trim_start_matches(path).trim_start_matches(": "));
+            self.errors.push(error);
+            Entry::Refused { reason }
+        });
+        self.snapshot.entries.insert(path.to_owned(), entry);
+        Ok(())
+    }
 }
 
 fn expand(pattern: &str) -> anyhow::Result<Vec<String>> {
@@ -53,44 +128,47 @@ fn expand(pattern: &str) -> anyhow::Result<Vec<String>> {
     Ok(paths)
 }
 
-fn add_folder(snapshot: &mut Snapshot, folder: &str, depth: usize) -> anyhow::Result<()> {
-    if depth > FOLDER_DEPTH_MAX {
-        bail!("{folder} is more than {FOLDER_DEPTH_MAX} folders deep");
-    }
+fn names(folder: &str) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read the folder {folder}"))? {
-        let name = entry?.file_name();
+        let name = entry.with_context(|| format!("cannot read the folder {folder}"))?.file_name();
         let Some(name) = name.to_str() else { bail!("{folder} holds a name that is not UTF-8: {}", name.display()) };
         names.push(name.to_owned());
     }
     names.sort();
-    for name in names.iter().filter(|name| !name.starts_with('.')) {
-        let path = if folder == "." { name.clone() } else { format!("{}/{name}", folder.trim_end_matches('/')) };
-        let metadata = fs::symlink_metadata(&path).with_context(|| format!("cannot read {path}"))?;
-        if metadata.is_dir() {
-            add_folder(snapshot, &path, depth + 1)?;
-        } else if Path::new(name).extension().is_some_and(|e| e == "yaml" || e == "yml") {
-            add(snapshot, &path, &metadata)?;
-        }
-    }
-    Ok(())
+    Ok(names)
 }
 
-fn add(snapshot: &mut Snapshot, path: &str, metadata: &Metadata) -> anyhow::Result<()> {
-    if snapshot.entries.len() > FILES_MAX {
-        bail!("more than {FILES_MAX} files; a policy set has at most that many");
+fn read(path: &str, metadata: &Metadata) -> anyhow::Result<Entry> {
+    if metadata.is_symlink() {
+        return Ok(Entry::Symlink);
     }
-    let entry = if metadata.is_symlink() {
-        Entry::Symlink
-    } else if !metadata.is_file() {
+    if !metadata.is_file() {
         bail!("{path} is not a regular file");
-    } else if metadata.len() > FILE_BYTES_MAX as u64 {
-        Entry::TooLarge { bytes: metadata.len() }
-    } else {
-        Entry::File(fs::read(path).with_context(|| format!("cannot read {path}"))?)
-    };
-    snapshot.entries.insert(path.to_owned(), entry);
-    Ok(())
+    }
+    if metadata.len() > FILE_BYTES_MAX as u64 {
+        return Ok(Entry::TooLarge { bytes: metadata.len() });
+    }
+    let file = File::open(path).map_err(|error| unreadable(path, error))?;
+    // The size may be another one by now, or none as in /proc.
+    bounded(file, path)?.map(Entry::File).with_context(|| format!("{path} grew past {FILE_BYTES_MAX} bytes while it was read"))
+}
+
+fn standard_input() -> anyhow::Result<Entry> {
+    bounded(std::io::stdin().lock(), "standard input")?
+        .map(Entry::File)
+        .with_context(|| format!("standard input has more than {FILE_BYTES_MAX} bytes; a policy file has at most that many"))
+}
+
+/// All bytes, or `None` if there are more than a policy file may have.
+fn bounded(source: impl Read, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    source.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, error))?;
+    Ok((bytes.len() <= FILE_BYTES_MAX).then_some(bytes))
+}
+
+fn unreadable(path: &str, error: std::io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!("cannot read {path}"))
 }
 
 #[cfg(test)]
@@ -119,5 +197,24 @@ mod tests {
         fs::write(dir.path().join("a.yaml"), vec![b'a'; 2 * 1024 * 1024]).unwrap();
         let snapshot = load(&[dir.path().to_str().unwrap().to_owned()]).unwrap();
         assert!(matches!(snapshot.entries.values().next(), Some(Entry::TooLarge { bytes: 2_097_152 })));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_and_the_rest_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = dir.path().join("a.yaml");
+        fs::write(&good, "x").unwrap();
+        let paths = [good.to_str().unwrap().to_owned(), "no/such.yaml".to_owned()];
+        let (snapshot, errors) = load_readable(&paths).unwrap();
+        assert_eq!(errors.len(), 1);
+        assert!(matches!(snapshot.entries["no/such.yaml"], Entry::Refused { .. }));
+        assert_eq!(snapshot.entries[&paths[0]], Entry::File(b"x".to_vec()));
+        assert!(load(&paths).unwrap_err().to_string().contains("no/such.yaml"));
+    }
+
+    #[test]
+    fn a_stream_is_read_up_to_the_limit_and_no_further() {
+        assert_eq!(bounded(std::io::repeat(b'a'), "endless").unwrap(), None);
+        assert_eq!(bounded(&b"abc"[..], "short").unwrap().as_deref(), Some(&b"abc"[..]));
     }
 }

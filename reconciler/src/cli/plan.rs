@@ -1,16 +1,22 @@
 //! `pci-segment plan`: what a pass would change, without changing it.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
+use policy::admit::{Circumstances, admit};
 use policy::compile::compile;
+use policy::model::PolicySet;
+use policy::read::read;
 use policy::snapshot::CommitId;
 use serde_json::json;
 
 use super::output::{Output, Tone};
 use super::{Exit, Format, PlanArgs, run, validate};
 use crate::config::Config;
-use crate::converge::{Head, Source as _, Target, TargetPlan, judge_snapshot};
+use crate::converge::{Head, NotLowered, Source as _, Target, TargetPlan};
 use crate::run::{Purpose, git_config, settings, targets};
 use crate::source::git::GitSource;
+use crate::store::Store;
 
 /// Plans a commit against what is there now.
 ///
@@ -53,7 +59,11 @@ async fn make(args: &PlanArgs) -> anyhow::Result<(CommitId, Vec<TargetPlan>)> {
         }
     };
     let snapshot = source.snapshot(&commit).await?;
-    let judgement = judge_snapshot(&snapshot, Some(commit), validate::today()?, settings(&config).pinned_profile);
+    let circumstances = Circumstances {
+        enforced: enforced(&config, &source).await,
+        ..settings(&config).circumstances(commit, validate::today()?)
+    };
+    let judgement = admit(read(&snapshot), &circumstances);
     let Some(admitted) = judgement.admitted.as_ref() else {
         bail!("{commit} is not compliant ({} errors) and would be rejected; see pci-segment validate", judgement.counts().error);
     };
@@ -65,10 +75,22 @@ async fn make(args: &PlanArgs) -> anyhow::Result<(CommitId, Vec<TargetPlan>)> {
     Ok((commit, plans))
 }
 
+/// The set in force, so that a commit is judged by what it changes; `None` where no controller has run here.
+async fn enforced(config: &Config, source: &GitSource) -> Option<Arc<PolicySet>> {
+    let store = Store::open_read_only(config.database.as_path()).await.ok()?;
+    let commit = store.last_in_force().await.ok()??.commit;
+    let snapshot = source.snapshot(&commit).await.ok()?;
+    Some(Arc::new(read(&snapshot).set))
+}
+
 async fn plan_one(target: &mut dyn Target, admitted: &policy::admit::Admitted) -> anyhow::Result<Option<TargetPlan>> {
-    if let Err(problems) = target.aim(&compile(admitted)) {
-        let first = problems.first().map_or_else(String::new, |p| p.message.clone());
-        bail!("{} cannot say this commit exactly: {first}", target.name());
+    match target.aim(&compile(admitted)) {
+        Ok(()) => {}
+        Err(NotLowered::Unsupported(problems)) => {
+            let first = problems.first().map_or_else(String::new, |p| p.message.clone());
+            bail!("{} cannot say this commit exactly: {first}", target.name());
+        }
+        Err(NotLowered::Failed(error)) => return Err(error.into()),
     }
     Ok(target.plan().await?)
 }

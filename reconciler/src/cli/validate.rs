@@ -1,7 +1,16 @@
 //! `pci-segment validate`: what a good assessor would say of a change, before it is pushed.
+//!
+//! Each format is a module that gets the same [`Report`] and prints it; what a format promises stands in its module. The exit code is
+//! decided here, once, for all of them.
 
+mod args;
 mod github;
-mod human;
+pub(super) mod human;
+mod junit;
+mod sarif;
+mod source;
+mod words;
+mod xml;
 
 use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, Judgement, admit};
@@ -10,14 +19,50 @@ use policy::finding::Severity;
 use policy::read::read_named;
 use policy::snapshot::Snapshot;
 
+use super::Exit;
 use super::files;
 use super::output::Output;
-use super::{Exit, Profile, ValidateArgs, ValidateFormat};
+
+pub use args::{Profile, ValidateArgs, ValidateFormat};
+
+/// What every format shows.
+struct Report<'a> {
+    judgement: &'a Judgement,
+    snapshot: &'a Snapshot,
+    /// Whether warnings count as errors.
+    strict: bool,
+    /// Whether everything that was named could be read.
+    complete: bool,
+}
+
+impl Report<'_> {
+    /// Compliant with the rules that ran: no error, and with `--strict` no warning.
+    fn passes(&self) -> bool {
+        // What was only counted may hold warnings.
+        let warned = self.judgement.counts().warning + self.judgement.more_findings > 0;
+        self.judgement.compliant() && !(self.strict && warned)
+    }
+
+    /// Whether a finding of this severity fails the run.
+    fn fails(&self, severity: Severity) -> bool {
+        severity == Severity::Error || self.strict && severity == Severity::Warning
+    }
+
+    /// How the process ends; what could not be read wins over what was found.
+    fn exit(&self) -> Exit {
+        let found_something = self.judgement.policies > 0 || !self.judgement.findings.is_empty();
+        match (self.complete && found_something, self.passes()) {
+            (false, _) => Exit::CouldNotRun,
+            (true, true) => Exit::Done,
+            (true, false) => Exit::Violations,
+        }
+    }
+}
 
 /// Reads, judges, prints.
 ///
 /// # Errors
-/// Wrong usage, or a path that cannot be read.
+/// Wrong usage, or nothing that could be read.
 pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
     let patterns = match &args.repo {
         Some(folder) => vec![folder.to_str().context("--repo is not UTF-8")?.to_owned()],
@@ -27,28 +72,27 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
         Some(text) => Date::parse(text).with_context(|| format!("--as-of {text} is not a date; write YYYY-MM-DD"))?,
         None => today()?,
     };
-    let snapshot = files::load(&patterns)?;
+    let (snapshot, unreadable) = files::load_readable(&patterns)?;
     let judgement = judge_named(&snapshot, today, args.profile);
+    let report = Report { judgement: &judgement, snapshot: &snapshot, strict: args.strict, complete: unreadable.is_empty() };
     match args.format {
-        ValidateFormat::Human => human::print(&judgement, &snapshot, out),
+        ValidateFormat::Human => human::print(&report, out),
         ValidateFormat::Json => out.json(&judgement),
-        ValidateFormat::Github => github::print(&judgement, out),
+        ValidateFormat::Sarif => sarif::print(&report, out),
+        ValidateFormat::Junit => junit::print(&report, out),
+        ValidateFormat::Github => github::print(&report, out),
     }
+    unreadable.iter().for_each(|error| out.error(error));
     if judgement.policies == 0 && judgement.findings.is_empty() {
         bail!("no document found in {}", patterns.join(", "));
     }
-    Ok(if passes(&judgement, args.strict) { Exit::Done } else { Exit::Violations })
+    Ok(report.exit())
 }
 
 /// Judges files that somebody named. Unlike in a repository, a path may then lead through folders that begin with a dot.
 #[must_use]
 pub fn judge_named(snapshot: &Snapshot, today: Date, pinned: Option<Profile>) -> Judgement {
     admit(read_named(snapshot), &Circumstances { pinned_profile: pinned.map(profile), ..Circumstances::on(today) })
-}
-
-fn passes(judgement: &Judgement, strict: bool) -> bool {
-    let warned = judgement.findings.iter().any(|f| f.severity == Severity::Warning);
-    judgement.compliant() && !(strict && warned)
 }
 
 /// Today in UTC.
@@ -66,5 +110,32 @@ pub fn profile(name: Profile) -> policy::model::Profile {
     match name {
         Profile::Baseline => policy::model::Profile::Baseline,
         Profile::PciDss401 => policy::model::Profile::PciDss401,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::finding::Waived;
+    use policy::snapshot::Entry;
+
+    use super::*;
+
+    /// How formats name the Waiver of [`waived_report`].
+    pub(super) const WAIVER: &str = "vendor-range, until 2026-05-01: The vendor moves in \"April\" & not before.";
+
+    /// A set whose one error is waived.
+    pub(super) fn waived_report(check: impl FnOnce(&Report<'_>)) {
+        let text = "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: cde, annotations: {pci-dss: \"Req 1.3.1\"}}\n\
+                    spec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress, Egress], ingress: [{from: [{ipBlock: \
+                    {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}\n";
+        let snapshot = Snapshot { entries: [("p.yaml".to_owned(), Entry::File(text.into()))].into() };
+        let day = Date::new(2026, 2, 1).unwrap();
+        let mut judgement = judge_named(&snapshot, day, None);
+        for finding in judgement.findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
+            let reason = "The vendor moves in \"April\" & not before.".to_owned();
+            finding.waiver = Some(Waived { name: "vendor-range".into(), reason, expires_at: Date::new(2026, 5, 1).unwrap() });
+        }
+        assert_eq!((judgement.findings.len(), judgement.counts().waived), (1, 1));
+        check(&Report { judgement: &judgement, snapshot: &snapshot, strict: false, complete: true });
     }
 }

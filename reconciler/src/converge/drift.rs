@@ -76,7 +76,7 @@ impl<S: Source> World<'_, S> {
         let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)()).await?;
         let Some(target) = self.targets.get_mut(index) else { return Ok(false) };
         // One target at a time: `apply_all` works on a slice that begins with it.
-        let mut one = World { targets: std::slice::from_mut(target), settled: self.settled, restored: self.restored, ..*self };
+        let mut one = World { targets: std::slice::from_mut(target), memory: self.memory, ..*self };
         let enforced = one
             .apply_all(base, pass, &plans)
             .await

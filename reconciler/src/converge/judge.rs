@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use policy::admit::{Admitted, Circumstances, Judgement, admit};
 use policy::date::Date;
-use policy::model::Profile;
 use policy::read::read;
 use policy::snapshot::{CommitId, Snapshot};
 use serde_json::json;
 
 use super::words::{broken_rules, first_finding};
-use super::{CommitInfo, Source, StatusState, Trouble, World};
+use super::{CommitInfo, Settings, Source, StatusState, Trouble, World};
 use crate::store::{self, Came, CommitRecord, NewCommit, Verdict};
 
 /// Judging one commit may take this long.
@@ -47,10 +46,17 @@ impl Rejection {
     }
 }
 
-/// Reads and judges one snapshot: pure, for whoever has a thread.
-#[must_use]
-pub fn judge_snapshot(snapshot: &Snapshot, commit: Option<CommitId>, today: Date, pinned_profile: Option<Profile>) -> Judgement {
-    admit(read(snapshot), &Circumstances { pinned_profile, commit, ..Circumstances::on(today) })
+impl Settings {
+    /// What the rules may know of a commit besides the set in force.
+    #[must_use]
+    pub fn circumstances(&self, commit: CommitId, today: Date) -> Circumstances {
+        Circumstances {
+            pinned_profile: self.pinned_profile,
+            commit: Some(commit),
+            backends: Some(self.backends.clone()),
+            ..Circumstances::on(today)
+        }
+    }
 }
 
 impl<S: Source> World<'_, S> {
@@ -123,11 +129,10 @@ impl<S: Source> World<'_, S> {
     }
 
     /// Judges a commit on a thread of its own; `Err` means that judging itself went wrong.
-    async fn examine(&self, commit: CommitId, snapshot: Snapshot) -> Result<Judgement, String> {
-        let pinned = self.settings.pinned_profile;
-        let day = (self.clock)().to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
-        let today = Date::parse(&day).ok_or_else(|| format!("the clock says {day}"))?;
-        let task = tokio::task::spawn_blocking(move || judge_snapshot(&snapshot, Some(commit), today, pinned));
+    pub(super) async fn examine(&self, commit: CommitId, snapshot: Snapshot) -> Result<Judgement, String> {
+        let today = self.today().map_err(|trouble| trouble.to_string())?;
+        let circumstances = Circumstances { enforced: self.enforced_set(), ..self.settings.circumstances(commit, today) };
+        let task = tokio::task::spawn_blocking(move || admit(read(&snapshot), &circumstances));
         match tokio::time::timeout(JUDGING_TIME_MAX, task).await {
             Ok(Ok(judgement)) => Ok(judgement),
             Ok(Err(_)) => Err("the validator stopped on this commit".to_owned()),

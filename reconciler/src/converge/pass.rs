@@ -7,21 +7,38 @@ use policy::snapshot::CommitId;
 use jiff::Timestamp;
 
 use super::judge::Rejection;
-use super::{ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, Outcome, Source, StatusState, TargetPlan, Trouble, World};
+use super::{ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, NotLowered, Outcome, Source, StatusState, TargetPlan, Trouble, World};
 use crate::chain::chain;
 use crate::store::{
     EndedPass, EnforcedNow, Ensure, NewStep, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, StepEnd, StepState, Verdict, Why,
 };
 
+/// Why no target has a candidate.
+pub(super) enum NotAimed {
+    /// A backend cannot say it.
+    Unsupported(Vec<Unsupported>),
+    /// A target does not know what it should say.
+    Failed(Trouble),
+}
+
 impl<S: Source> World<'_, S> {
     /// Sets every target's candidate, or none.
-    pub(super) fn aim(&mut self, ruleset: &Ruleset) -> Result<(), Vec<Unsupported>> {
-        let problems: Vec<Unsupported> = self.targets.iter_mut().filter_map(|target| target.aim(ruleset).err()).flatten().collect();
-        if problems.is_empty() {
+    pub(super) fn aim(&mut self, ruleset: &Ruleset) -> Result<(), NotAimed> {
+        let mut problems = Vec::new();
+        let mut failed = None;
+        for target in self.targets.iter_mut() {
+            match target.aim(ruleset) {
+                Ok(()) => {}
+                Err(NotLowered::Unsupported(more)) => problems.extend(more),
+                Err(NotLowered::Failed(cause)) => failed = Some(Trouble::Backend { target: target.name().to_owned(), cause }),
+            }
+        }
+        if problems.is_empty() && failed.is_none() {
             return Ok(());
         }
         self.discard();
-        Err(problems)
+        // What no retry mends is said first.
+        Err(failed.filter(|_| problems.is_empty()).map_or(NotAimed::Unsupported(problems), NotAimed::Failed))
     }
 
     /// What each target needs.
@@ -197,14 +214,14 @@ impl<S: Source> World<'_, S> {
         Ok(())
     }
 
-    fn discard(&mut self) {
+    pub(super) fn discard(&mut self) {
         for target in self.targets.iter_mut() {
             target.discard();
         }
     }
 
     pub(super) fn settle(&mut self, head: CommitId, outcome: Outcome) -> Outcome {
-        *self.settled = Some((head, outcome.clone()));
+        self.memory.settled = Some((head, outcome.clone()));
         outcome
     }
 
@@ -212,7 +229,7 @@ impl<S: Source> World<'_, S> {
     pub(super) async fn hold(&mut self, head: Option<CommitId>, reason: &str, started: Timestamp) -> Result<Outcome, Trouble> {
         let status = head.map(|head| self.settings.status(head, StatusState::Failure, reason));
         self.end(head, None, PassEnd { status, ..PassEnd::of(Recorded::Held, reason, (self.clock)()) }, started).await?;
-        *self.settled = None;
+        self.memory.settled = None;
         Ok(Outcome::Held { reason: reason.to_owned() })
     }
 
@@ -258,6 +275,17 @@ impl<S: Source> World<'_, S> {
         )
         .await?;
         Ok(self.settle(head, Outcome::Rejected { commit: head, reason }))
+    }
+
+    /// The head cannot be aimed at; tried again later.
+    pub(super) async fn failed_to_aim(&mut self, head: CommitId, trouble: Trouble, started: Timestamp) -> Trouble {
+        let reason = chain(&trouble);
+        let status = Some(self.settings.status(head, StatusState::Error, &format!("compliant, but not in force: {reason}")));
+        let end = PassEnd { status, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
+        match self.end(Some(head), None, end, started).await {
+            Ok(()) => trouble,
+            Err(unrecorded) => unrecorded,
+        }
     }
 
     pub(super) async fn inexpressible(

@@ -13,7 +13,7 @@ use crate::store::{Outcome as Recorded, PassEnd, Why};
 impl<S: Source> World<'_, S> {
     /// Once per process, until every target answered.
     pub(super) async fn restore(&mut self) -> Result<(), Trouble> {
-        if *self.restored {
+        if self.memory.restored {
             return Ok(());
         }
         if let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) {
@@ -21,7 +21,7 @@ impl<S: Source> World<'_, S> {
                 self.restore_target(index, base).await?;
             }
         }
-        *self.restored = true;
+        self.memory.restored = true;
         Ok(())
     }
 

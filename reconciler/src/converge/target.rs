@@ -82,8 +82,8 @@ pub trait Backend: Send {
     /// The meaning in this backend's words, exactly or not at all.
     ///
     /// # Errors
-    /// What cannot be said.
-    fn lower(&self, ruleset: &Ruleset, memory: &Self::Memory) -> Result<Lowered<Self>, Vec<Unsupported>>;
+    /// What cannot be said, or why nobody knows what should be said.
+    fn lower(&self, ruleset: &Ruleset, memory: &Self::Memory) -> Result<Lowered<Self>, NotLowered>;
     /// What is there.
     fn observe(&mut self) -> impl Future<Output = Result<Observed<Self::Key, Self::Rule>, BackendError>> + Send;
     /// Makes it so: all of `desired` is in force afterwards and was read back, or nothing has changed. Returns the generation.
@@ -110,6 +110,15 @@ pub trait Backend: Send {
     fn key_text(key: &Self::Key) -> String;
     /// A rule in words.
     fn rule_text(rule: &Self::Rule) -> String;
+}
+
+/// Why there is no candidate.
+#[derive(Debug)]
+pub enum NotLowered {
+    /// The backend cannot say it exactly.
+    Unsupported(Vec<Unsupported>),
+    /// Nobody knows what this target should enforce: the Inventory does not know it, say.
+    Failed(BackendError),
 }
 
 /// A ruleset in a backend's words.
@@ -185,8 +194,8 @@ pub trait Target: Send {
     /// Sets the candidate.
     ///
     /// # Errors
-    /// What the backend cannot say.
-    fn aim(&mut self, ruleset: &Ruleset) -> Result<(), Vec<Unsupported>>;
+    /// What the backend cannot say, or that nobody knows what it should.
+    fn aim(&mut self, ruleset: &Ruleset) -> Result<(), NotLowered>;
     /// Looks, and plans towards the candidate, else towards what should be in force. `None` if neither is known.
     fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>>;
     /// Whether the last plan is too large to be applied without asking.
@@ -292,7 +301,7 @@ impl<B: Backend> Target for Managed<B> {
         self.in_force.is_some()
     }
 
-    fn aim(&mut self, ruleset: &Ruleset) -> Result<(), Vec<Unsupported>> {
+    fn aim(&mut self, ruleset: &Ruleset) -> Result<(), NotLowered> {
         let lowered = self.backend.lower(ruleset, &self.memory)?;
         self.candidate = Some(lowered.rules);
         self.candidate_memory = Some(lowered.memory);

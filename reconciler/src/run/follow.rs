@@ -89,7 +89,7 @@ async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Troubl
         Err(Trouble::Source(_)) if controller.stop.is_cancelled() => {}
         Err(trouble) => {
             let reason = chain(trouble);
-            controller.settled = None;
+            controller.memory.settled = None;
             if matches!(trouble, Trouble::Source(_)) {
                 controller.fetch_failed.notify_one();
             }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use policy::compile::Endpoint;
+use policy::host::HostIdentity;
+use policy::model::inventory::Enforcer;
 use policy::plan::{EmptyState, Limits};
 
 use super::reach::{self, Keeping, Reach};
@@ -42,6 +43,7 @@ pub fn settings(config: &Config) -> Settings {
         },
         heal: config.drift.mode == DriftMode::Heal,
         judged_by: judged_by(config),
+        backends: if config.host.interfaces.is_empty() { Vec::new() } else { vec![Enforcer::Ebpf] },
         posture: posture(config),
     }
 }
@@ -97,6 +99,15 @@ pub enum Purpose<'a> {
     Enforce(&'a Keeping),
 }
 
+/// Who this host is, for an Inventory and for sets without one.
+#[must_use]
+pub fn identity(hostname: String, labels: policy::model::Labels) -> HostIdentity {
+    let machine_id = std::fs::read_to_string("/etc/machine-id").ok();
+    let machine_id = machine_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
+    let machine_id_sha256 = machine_id.map(|id| policy::digest::Digest::of(id.as_bytes()).to_string());
+    HostIdentity { hostname, machine_id_sha256, labels }
+}
+
 /// What this host enforces with; nothing where no interface is configured.
 ///
 /// # Errors
@@ -116,7 +127,7 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
     }
     let setup = Setup {
         pins: &config.host.pin_dir,
-        endpoint: Endpoint::host(config.host.labels.clone()),
+        identity: identity(config.host_name(), config.host.labels.clone()),
         interfaces: config.host.interfaces.clone(),
         failsafe,
         audit: config.host.mode == HostMode::Audit,

@@ -7,12 +7,14 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt::Write as _;
 
 use super::guess::nearest;
+use super::names::{Name, Names, Noun};
 use super::problem::{Code, Problem, Problems};
 use super::scalar::{is_null, shown};
 use super::tree::{Entry, Node, Value};
-use crate::model::{Place, Spot};
+use crate::model::{Origin, Place, Spot};
 
 /// A field or an item on the way to the current node.
 #[derive(Clone, Copy)]
@@ -24,6 +26,7 @@ enum Step<'n> {
 /// Where the reading of a document stands.
 pub(super) struct Cursor<'n, 'p> {
     problems: &'p mut Problems,
+    names: &'p mut Names,
     policy: Option<Arc<str>>,
     path: Vec<Step<'n>>,
 }
@@ -32,6 +35,7 @@ pub(super) struct Cursor<'n, 'p> {
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'n> {
     pub(super) at: Spot,
+    known: &'static [&'static str],
     entries: &'n [Entry<'n>],
     /// Every key was understood. If not, a field that seems absent may only be misspelt.
     pub(super) whole: bool,
@@ -71,8 +75,8 @@ impl<'n> Fields<'n> {
 }
 
 impl<'n, 'p> Cursor<'n, 'p> {
-    pub(super) fn new(problems: &'p mut Problems) -> Self {
-        Self { problems, policy: None, path: Vec::new() }
+    pub(super) fn new(problems: &'p mut Problems, names: &'p mut Names) -> Self {
+        Self { problems, names, policy: None, path: Vec::new() }
     }
 
     pub(super) fn file(&self) -> Arc<str> {
@@ -107,13 +111,53 @@ impl<'n, 'p> Cursor<'n, 'p> {
         self.problems.push(problem);
     }
 
+    /// Something of this name is defined here.
+    pub(super) fn define(&mut self, noun: Noun, name: &Arc<str>, at: Spot) {
+        let name = self.named(noun, None, name, at);
+        self.names.defined.push(name);
+    }
+
+    /// The same for something whose name means something only together with another.
+    pub(super) fn define_of(&mut self, noun: Noun, of: &Arc<str>, name: &Arc<str>, at: Spot) {
+        let name = self.named(noun, Some(of), name, at);
+        self.names.defined.push(name);
+    }
+
+    /// Something of this name must be defined somewhere in the set.
+    pub(super) fn refer(&mut self, noun: Noun, name: &Arc<str>, at: Spot) {
+        let name = self.named(noun, None, name, at);
+        self.names.used.push(name);
+    }
+
+    /// The rule of a policy must be defined somewhere in the set.
+    pub(super) fn refer_of(&mut self, noun: Noun, of: &Arc<str>, name: &Arc<str>, at: Spot) {
+        let name = self.named(noun, Some(of), name, at);
+        self.names.used.push(name);
+    }
+
+    fn named(&self, noun: Noun, of: Option<&Arc<str>>, name: &Arc<str>, at: Spot) -> Name {
+        let place = Place { file: self.problems.file(), spot: at };
+        Name { noun, of: of.cloned(), name: name.clone(), place, path: self.pointer() }
+    }
+
+    /// Where an item stands, and each of its fields.
+    pub(super) fn origin(&self, fields: &Fields<'n>) -> Origin {
+        let spots = fields.known.iter().filter_map(|key| fields.value_at(key).map(|at| (*key, at)));
+        let place = Place { file: self.problems.file(), spot: fields.at };
+        Origin { place, path: self.pointer(), fields: spots.collect() }
+    }
+
     fn pointer(&self) -> String {
-        let mut pointer = String::new();
+        let mut pointer = String::with_capacity(8 * self.path.len());
         for step in &self.path {
             pointer.push('/');
             match step {
-                Step::Field(key) => pointer.push_str(&key.replace('~', "~0").replace('/', "~1")),
-                Step::Item(index) => pointer.push_str(&index.to_string()),
+                Step::Field(key) if key.contains(['~', '/']) => pointer.push_str(&key.replace('~', "~0").replace('/', "~1")),
+                Step::Field(key) => pointer.push_str(key),
+                Step::Item(index) => {
+                    // Writing to a text never fails.
+                    let _ = write!(pointer, "{index}");
+                }
             }
         }
         pointer
@@ -128,7 +172,7 @@ impl<'n, 'p> Cursor<'n, 'p> {
     }
 
     /// A mapping with these fields and no others.
-    pub(super) fn fields(&mut self, node: &'n Node<'n>, known: &[&str]) -> Option<Fields<'n>> {
+    pub(super) fn fields(&mut self, node: &'n Node<'n>, known: &'static [&'static str]) -> Option<Fields<'n>> {
         let entries = self.map(node)?;
         let mut whole = true;
         for entry in entries.iter().filter(|e| !known.contains(&&*e.key)) {
@@ -137,7 +181,7 @@ impl<'n, 'p> Cursor<'n, 'p> {
                 self.unknown(entry, known);
             }
         }
-        Some(Fields { at: node.at, entries, whole })
+        Some(Fields { at: node.at, known, entries, whole })
     }
 
     /// A key that is not in the schema.
@@ -213,7 +257,98 @@ impl<'n, 'p> Cursor<'n, 'p> {
             values.push(if self.has_value(item, item.at) { read(self, item) } else { None });
             self.path.pop();
         }
+        if items.len() > max.1 {
+            // A list that lost its end must not look whole.
+            values.push(None);
+        }
         Some(values)
+    }
+
+    /// Reads a field that may be absent: `None` if it is written and cannot be read, or if it may be there under a misspelt key.
+    pub(super) fn optional<T>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &'static str,
+        read: impl FnOnce(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.field(fields, key, read) {
+            Got::Absent => fields.whole.then_some(None),
+            Got::Broken => None,
+            Got::Read(value) => Some(Some(value)),
+        }
+    }
+
+    /// Reads a field whose default is as strict as anything that could be written.
+    pub(super) fn or_default<T>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &'static str,
+        read: impl FnOnce(&mut Self, &'n Node<'n>) -> Option<T>,
+        default: T,
+    ) -> T {
+        self.field(fields, key, read).read().unwrap_or(default)
+    }
+
+    /// Reads a list of which every item must be read.
+    pub(super) fn list<T>(
+        &mut self,
+        node: &'n Node<'n>,
+        max: Limit,
+        read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.items(node, max, read)?.into_iter().collect()
+    }
+
+    /// The same, and there is at least one.
+    pub(super) fn filled<T>(
+        &mut self,
+        node: &'n Node<'n>,
+        max: Limit,
+        read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let list = self.list(node, max, read)?;
+        if list.is_empty() {
+            self.problem(Code::BadValue, node.at, format!("an empty list; write 1 to {}", max.1));
+        }
+        (!list.is_empty()).then_some(list)
+    }
+
+    /// Reads a list of words, each at most once, sorted.
+    pub(super) fn words<T: Copy + Ord>(&mut self, node: &'n Node<'n>, max: Limit, words: &[(&'static str, T)]) -> Option<Vec<T>> {
+        let mut seen: Vec<T> = Vec::new();
+        self.list(node, max, |cursor, node| {
+            let word = cursor.word(node, Code::BadValue, words)?;
+            if seen.contains(&word) {
+                cursor.problem(Code::BadValue, node.at, "written twice".to_string());
+                return None;
+            }
+            seen.push(word);
+            Some(())
+        })?;
+        seen.sort_unstable();
+        Some(seen)
+    }
+
+    /// Reads the required list of a document: every item that can be read, whatever is wrong with the others.
+    pub(super) fn each<T>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &'static str,
+        max: Limit,
+        read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Vec<T> {
+        let list = self.required(fields, key, |cursor, node| cursor.items(node, max, read));
+        list.unwrap_or_default().into_iter().flatten().collect()
+    }
+
+    /// A field that another one requires.
+    pub(super) fn needs(&mut self, fields: &Fields<'n>, key: &'static str, because: &'static str, of: &'static str) -> Option<()> {
+        if fields.entry(key).is_some() {
+            return Some(());
+        }
+        let message = format!("{} needs the field {key}: {because}", self.pointer());
+        self.relate(Code::MissingField, fields.at, message, None, fields.value_at(of));
+        None
     }
 
     /// Tells if there are too many of something.

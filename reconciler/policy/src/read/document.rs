@@ -1,55 +1,74 @@
 //! Which kind a document is, and what all kinds share: `apiVersion`, `kind`, `metadata`, `spec`.
 //!
-//! A further kind is one more entry of [`KINDS`] and one more file beside `network_policy`.
+//! A further kind is one more entry of [`KINDS`] and one more file beside this one.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 
+use alloc::vec::Vec;
+
 use super::cursor::{Cursor, Got};
 use super::guess::nearest;
 use super::limits::LABELS_PER_OBJECT_MAX;
-use super::network_policy;
+use super::names::{Names, Noun};
 use super::problem::{Code, Problems};
 use super::scalar::shown;
 use super::tree::{Entry, Node, Value};
-use crate::model::{Mode, NetworkPolicy, Spot};
+use super::{data_flows, flow_test, inventory, network_policy, rule_records, services, standard, waiver, zones};
+use crate::model::flow_test::FlowTest;
+use crate::model::flows::{DataFlow, ServiceEntry};
+use crate::model::inventory::{Member, Namespace};
+use crate::model::records::{RuleRecord, Waiver};
+use crate::model::standard::Standard;
+use crate::model::zones::Zone;
+use crate::model::{Kind, Mode, NetworkPolicy, Spot};
 
 const API_VERSION: &str = "pci-segment/v1";
 
-/// A document of a kind that is read.
+/// What could be read of a document.
 pub(super) enum Document {
-    NetworkPolicy(NetworkPolicy),
+    NetworkPolicy(Box<NetworkPolicy>),
+    Zones(Vec<Zone>),
+    Inventory(Vec<Namespace>, Vec<Member>),
+    DataFlows(Vec<DataFlow>),
+    Services(Vec<ServiceEntry>),
+    RuleRecords(Vec<RuleRecord>),
+    Standard(Box<Standard>),
+    Waiver(Waiver),
+    FlowTest(Vec<FlowTest>),
 }
 
-type ReadSpec = for<'n> fn(&mut Cursor<'n, '_>, Metadata, &'n Node<'n>) -> Option<Document>;
+/// Reads `spec`; without `metadata` if that could not be read.
+type ReadSpec = for<'n> fn(&mut Cursor<'n, '_>, Option<Metadata>, &'n Node<'n>) -> Option<Document>;
 
-/// Every kind of the language, and how to read it if this version does.
-const KINDS: [(&str, Option<ReadSpec>); 9] = [
-    ("NetworkPolicy", Some(network_policy::read)),
-    ("Zones", None),
-    ("Inventory", None),
-    ("DataFlows", None),
-    ("Services", None),
-    ("RuleRecords", None),
-    ("Standard", None),
-    ("Waiver", None),
-    ("FlowTest", None),
+/// Every kind of the language, and how to read it.
+const KINDS: [(Kind, ReadSpec); 9] = [
+    (Kind::NetworkPolicy, network_policy::read),
+    (Kind::Zones, zones::read),
+    (Kind::Inventory, inventory::read),
+    (Kind::DataFlows, data_flows::read),
+    (Kind::Services, services::read),
+    (Kind::RuleRecords, rule_records::read),
+    (Kind::Standard, standard::read),
+    (Kind::Waiver, waiver::read),
+    (Kind::FlowTest, flow_test::read),
 ];
 
 /// What `metadata` says.
 pub(super) struct Metadata {
     pub(super) name: Arc<str>,
     pub(super) at: Spot,
-    pub(super) namespace: Option<String>,
+    pub(super) namespace: Option<Arc<str>>,
     pub(super) requirements: Option<(String, Spot)>,
     pub(super) mode: Mode,
     pub(super) means_deny: bool,
 }
 
-/// Reads one document.
-pub(super) fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Document> {
-    let mut cursor = Cursor::new(problems);
+/// Reads one document: its kind, if that is one of ours, and what could be read of it.
+pub(super) fn read(node: &Node<'_>, problems: &mut Problems, names: &mut Names) -> Option<(Kind, Option<Document>)> {
+    let mut cursor = Cursor::new(problems, names);
     if let Value::Scalar { text, plain: true } = &node.value
         && text.is_empty()
     {
@@ -57,18 +76,17 @@ pub(super) fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Document>
         return None;
     }
     let entries = cursor.map(node)?;
-    let read_spec = kind(&mut cursor, node.at, entries)?;
-    let fields = cursor.fields(node, &["apiVersion", "kind", "metadata", "spec"])?;
-    let metadata = cursor.required(&fields, "metadata", metadata);
-    cursor.required(&fields, "spec", |cursor, spec| match metadata {
-        Some(metadata) => read_spec(cursor, metadata, spec),
-        // The spec is read for its problems, under a name that nothing can refer to.
-        None => read_spec(cursor, Metadata::unnamed(spec.at), spec).and(None),
-    })
+    let (kind, read_spec) = kind(&mut cursor, node.at, entries)?;
+    let Some(fields) = cursor.fields(node, &["apiVersion", "kind", "metadata", "spec"]) else {
+        return Some((kind, None));
+    };
+    let metadata = cursor.required(&fields, "metadata", |cursor, node| metadata(cursor, node, kind));
+    let document = cursor.required(&fields, "spec", |cursor, spec| read_spec(cursor, metadata, spec));
+    Some((kind, document))
 }
 
 /// How to read this document, if it is one of ours.
-fn kind<'n>(cursor: &mut Cursor<'n, '_>, at: Spot, entries: &'n [Entry<'n>]) -> Option<ReadSpec> {
+fn kind<'n>(cursor: &mut Cursor<'n, '_>, at: Spot, entries: &'n [Entry<'n>]) -> Option<(Kind, ReadSpec)> {
     let find = |key: &str| entries.iter().find(|e| e.key == key);
     let text = |entry: &'n Entry<'n>| match &entry.value.value {
         Value::Scalar { text, .. } => &**text,
@@ -97,50 +115,36 @@ fn kind<'n>(cursor: &mut Cursor<'n, '_>, at: Spot, entries: &'n [Entry<'n>]) -> 
         return None;
     };
     let found = text(entry);
-    match KINDS.iter().find(|(kind, _)| *kind == found) {
-        Some((_, Some(read))) => return Some(*read),
-        Some((_, None)) => {
-            let message = format!("this version does not read the kind {found} yet; it reads {}", kinds_read());
-            cursor.problem(Code::UnknownDocument, entry.value.at, message);
-        }
-        None => {
-            let meant = nearest(found, &KINDS.map(|(kind, _)| kind));
-            let hint =
-                meant.map_or_else(|| format!("This version reads {}.", kinds_read()), |kind| format!("Did you mean {kind}?"));
-            let message = format!("kind {} is not known. {hint}", shown(found));
-            cursor.suggest(Code::UnknownDocument, entry.value.at, message, meant.map(ToString::to_string));
-        }
+    if let Some(known) = KINDS.iter().find(|(kind, _)| kind.name() == found) {
+        return Some(*known);
     }
+    let names = KINDS.map(|(kind, _)| kind.name());
+    let meant = nearest(found, &names);
+    let hint = meant.map_or_else(|| format!("The kinds are {}.", names.join(", ")), |kind| format!("Did you mean {kind}?"));
+    let message = format!("kind {} is not known. {hint}", shown(found));
+    cursor.suggest(Code::UnknownDocument, entry.value.at, message, meant.map(ToString::to_string));
     None
 }
 
-fn kinds_read() -> String {
-    let read: alloc::vec::Vec<&str> = KINDS.iter().filter(|(_, read)| read.is_some()).map(|(kind, _)| *kind).collect();
-    read.join(", ")
-}
-
-impl Metadata {
-    fn unnamed(at: Spot) -> Self {
-        Self { name: "".into(), at, namespace: None, requirements: None, mode: Mode::Enforce, means_deny: false }
-    }
-}
-
-fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Metadata> {
-    let fields = cursor.fields(node, &["name", "namespace", "labels", "annotations"])?;
-    let name = cursor.required(&fields, "name", |cursor, node| cursor.dns_name(node).map(Arc::<str>::from));
-    if let Some(name) = &name {
+fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, kind: Kind) -> Option<Metadata> {
+    let in_namespace = kind == Kind::NetworkPolicy;
+    let known: &'static [&'static str] =
+        if in_namespace { &["name", "namespace", "labels", "annotations"] } else { &["name", "labels", "annotations"] };
+    let fields = cursor.fields(node, known)?;
+    let name = cursor.required(&fields, "name", |cursor, node| {
+        let name: Arc<str> = cursor.dns_name(node)?.into();
+        cursor.define(Noun::Document(kind), &name, node.at);
+        Some(name)
+    });
+    if let Some(name) = name.as_ref().filter(|_| in_namespace) {
         cursor.name(name.clone());
     }
-    let namespace = cursor.field(&fields, "namespace", |cursor, node| cursor.dns_label(node).map(ToString::to_string));
-    cursor.field(&fields, "labels", |cursor, node| {
-        let entries = cursor.map(node)?;
-        cursor.within(node.at, entries.len(), ("LABELS_PER_OBJECT_MAX", LABELS_PER_OBJECT_MAX));
-        for entry in entries.iter().filter(|e| !e.is_refused()) {
-            cursor.label_key(entry.at, &entry.key);
-            cursor.entry(entry, Cursor::label_value);
-        }
-        Some(())
-    });
+    let namespace = if in_namespace {
+        cursor.field(&fields, "namespace", |cursor, node| cursor.label_of(node, Noun::Namespace))
+    } else {
+        Got::Absent
+    };
+    cursor.field(&fields, "labels", Cursor::labels);
     let notes = cursor.field(&fields, "annotations", annotations).read().unwrap_or_default();
     let broken_namespace = namespace == Got::Broken;
     let at = fields.value_at("name").unwrap_or(fields.at);

@@ -9,7 +9,7 @@ const DISTANCE_MAX: usize = 2;
 
 /// The candidate that was probably meant. Equality but for case wins, then the smallest distance of at most two and at most a third
 /// of the longer word; among equals the first.
-pub(super) fn nearest<'c>(found: &str, candidates: &[&'c str]) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(found: &str, candidates: &[&'c str]) -> Option<&'c str> {
     if found.len() > WORD_BYTES_MAX {
         return None;
     }

@@ -32,3 +32,26 @@ pub const LABELS_PER_OBJECT_MAX: usize = 64;
 pub const TERMS_PER_SELECTOR_MAX: usize = 64;
 /// Values of one selector condition.
 pub const VALUES_PER_TERM_MAX: usize = 256;
+/// Endpoints of one set.
+pub const ENDPOINTS_MAX: usize = 50_000;
+/// Items of any list that has no limit of its own.
+pub const ITEMS_PER_LIST_MAX: usize = 10_000;
+/// Prefixes of one zone.
+pub const CIDRS_PER_ZONE_MAX: usize = 4_096;
+/// Classes of one zone or service.
+pub const CLASSES_MAX: usize = 4;
+/// Addresses of one endpoint.
+pub const ADDRESSES_PER_ENDPOINT_MAX: usize = 64;
+/// Ports that one endpoint declares, or one service has.
+pub const PORTS_PER_LIST_MAX: usize = 256;
+/// Prefixes of endpoints that all selector peers of a set stand for, each different answer counted once: what is kept.
+pub const RESOLVED_PREFIXES_MAX: usize = 2_000_000;
+/// Addresses and declared ports looked at while selector peers and port names are resolved.
+pub const RESOLVE_STEPS_MAX: usize = 20_000_000;
+/// Names compared to find out which was meant. Beyond it a problem goes without a suggestion.
+pub const GUESS_STEPS_MAX: usize = 500_000;
+
+/// A limit by its name.
+pub(super) const ITEMS: (&str, usize) = ("ITEMS_PER_LIST_MAX", ITEMS_PER_LIST_MAX);
+/// A limit by its name.
+pub(super) const CLASSES: (&str, usize) = ("CLASSES_MAX", CLASSES_MAX);

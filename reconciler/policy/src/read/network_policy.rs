@@ -1,9 +1,10 @@
 //! `kind: NetworkPolicy`.
 
 mod peers;
-mod ports;
+pub(super) mod ports;
 mod selector;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::ToString;
@@ -12,42 +13,43 @@ use alloc::vec::Vec;
 
 use super::cursor::{Cursor, Fields, Got};
 use super::document::{Document, Metadata};
-use super::limits::RULES_PER_DIRECTION_MAX;
+use super::limits::{ITEMS, RULES_PER_DIRECTION_MAX};
 use super::problem::Code;
 use super::tree::Node;
 use crate::model::{NetworkPolicy, Peer, Port, PortItem, Rule, Rules, Spot, Types};
 use crate::net::Direction;
 
-/// Reads `spec`. A policy whose selector cannot be read is left out: nobody knows whom it means.
-pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, metadata: Metadata, node: &'n Node<'n>) -> Option<Document> {
+/// Reads `spec`. A policy whose name or selector cannot be read is left out: nobody knows which it is, or whom it means.
+pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, metadata: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["podSelector", "policyTypes", "ingress", "egress"])?;
     let selector = cursor.required(&fields, "podSelector", selector::read);
     let types = cursor.field(&fields, "policyTypes", types).read();
     let mut names = Names::new();
     let ingress = rules(cursor, &fields, Direction::Ingress, &mut names);
     let egress = rules(cursor, &fields, Direction::Egress, &mut names);
-    Some(Document::NetworkPolicy(NetworkPolicy {
+    let (metadata, selector) = (metadata?, selector?);
+    Some(Document::NetworkPolicy(Box::new(NetworkPolicy {
         file: cursor.file(),
         at: metadata.at,
         name: metadata.name,
-        namespace: metadata.namespace.as_deref().unwrap_or("default").into(),
+        namespace: metadata.namespace.unwrap_or_else(|| "default".into()),
         requirements: metadata.requirements,
         mode: metadata.mode,
         means_deny: metadata.means_deny,
-        selector: selector?,
+        selector,
         spec_at: fields.at,
         selector_at: fields.value_at("podSelector").unwrap_or(fields.at),
         types: types.unwrap_or(Types { written: false, ingress: true, egress: true }),
         ingress,
         egress,
-    }))
+    })))
 }
 
 /// Not empty, no repeats (S8).
 fn types<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Types> {
     const WORDS: [(&str, Direction); 2] = [("Ingress", Direction::Ingress), ("Egress", Direction::Egress)];
     let mut seen: Vec<Direction> = Vec::new();
-    let items = cursor.items(node, ("ITEMS_PER_LIST_MAX", 10_000), |cursor, node| {
+    let items = cursor.items(node, ITEMS, |cursor, node| {
         let direction = cursor.word(node, Code::BadValue, &WORDS)?;
         if seen.contains(&direction) {
             cursor.problem(Code::BadValue, node.at, "written twice".to_string());
@@ -82,7 +84,11 @@ fn nothing(at: Spot) -> Rule {
 }
 
 fn rule<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Direction, names: &mut Names) -> Rule {
-    let Some(fields) = cursor.fields(node, &["name", direction.peers(), "ports"]) else {
+    let known: &'static [&'static str] = match direction {
+        Direction::Ingress => &["name", "from", "ports"],
+        Direction::Egress => &["name", "to", "ports"],
+    };
+    let Some(fields) = cursor.fields(node, known) else {
         return nothing(node.at);
     };
     let name = cursor.field(&fields, "name", |cursor, node| {

@@ -72,7 +72,11 @@ codes! {
     BadName = "bad-name", "003";
     /// A name twice.
     DuplicateName = "duplicate-name", "003";
-    /// Not a canonical prefix.
+    /// A reference to nothing.
+    UnknownReference = "unknown-reference", "003";
+    /// Two facts that exclude each other.
+    Contradiction = "contradiction", "003";
+    /// Not a canonical prefix or address.
     BadCidr = "bad-cidr", "004";
     /// An exception that is not strictly inside its block, or leaves nothing.
     BadExcept = "bad-except", "005";

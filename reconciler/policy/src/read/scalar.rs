@@ -46,9 +46,9 @@ fn is_base_60(digits: &str) -> bool {
 }
 
 /// A whole number as the language writes it: `0` or `[1-9][0-9]*`.
-pub(super) fn whole(text: &str) -> Option<u32> {
+pub(super) fn whole(text: &str) -> Option<u64> {
     let canonical = text == "0" || !text.starts_with('0');
-    let digits = !text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
+    let digits = !text.is_empty() && text.len() <= 18 && text.bytes().all(|b| b.is_ascii_digit());
     (canonical && digits).then(|| text.parse().ok()).flatten()
 }
 
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn only_canonical_whole_numbers_are_read() {
         assert_eq!((whole("0"), whole("443"), whole("65536")), (Some(0), Some(443), Some(65536)));
-        for text in ["", "00", "0443", "0x1BB", "443.0", "-1", "+1", "1_0", "99999999999"] {
+        for text in ["", "00", "0443", "0x1BB", "443.0", "-1", "+1", "1_0", "9999999999999999999"] {
             assert_eq!(whole(text), None, "{text}");
         }
     }

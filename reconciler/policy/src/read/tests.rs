@@ -1,6 +1,7 @@
 //! What reads, and what every kind of mistake says.
 
 mod bad_input;
+mod whole;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -223,13 +224,10 @@ fn names_are_unique_over_the_set_and_rules_in_their_policy() {
 }
 
 #[test]
-fn other_kinds_are_named_as_not_yet_read() {
-    let zones = reading("{apiVersion: pci-segment/v1, kind: Zones, metadata: {name: z}, spec: {zones: []}}\n");
-    assert_eq!(zones.problems.len(), 1);
-    assert_eq!(zones.problems[0].code, Code::UnknownDocument);
-    assert!(zones.problems[0].message.contains("NetworkPolicy"), "{}", zones.problems[0].message);
+fn a_misspelt_kind_is_met_with_a_suggestion() {
     let misspelt = reading("apiVersion: pci-segment/v1\nkind: NetworkPolcy\nmetadata: {name: z}\nspec: {}\n");
     assert_eq!(misspelt.problems[0].did_you_mean.as_deref(), Some("NetworkPolicy"));
+    assert!(misspelt.set.kinds.is_empty());
     assert_eq!(codes("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"), ["unknown-document"]);
     assert_eq!(codes("kind: NetworkPolicy\n"), ["unknown-document"]);
 }

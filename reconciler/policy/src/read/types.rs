@@ -18,7 +18,7 @@ const TEXT_BYTES_MAX: usize = 2_048;
 
 impl<'n> Cursor<'n, '_> {
     /// A scalar of a string field: quoted where it must be, and ASCII.
-    fn ascii(&mut self, node: &'n Node<'n>) -> Option<&'n str> {
+    pub(super) fn ascii(&mut self, node: &'n Node<'n>) -> Option<&'n str> {
         let (text, plain) = self.scalar(node, "text")?;
         if plain && needs_quotes(text) {
             let quoted = format!("\"{}\"", shown(text));

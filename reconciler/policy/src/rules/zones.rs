@@ -9,14 +9,14 @@ use crate::model::zones::{INTERNET, Zone};
 use crate::net::{AddressSet, Cidr, Family};
 
 /// Zones as disjoint stretches of addresses.
-pub(super) struct ZoneMap<'a> {
+pub(crate) struct ZoneMap<'a> {
     zones: &'a [Zone],
-    /// Per family, sorted and disjoint: first and last address, and whose they are.
+    /// Per family, sorted and disjoint: first and last address, and whose they are. Two of one zone never touch.
     stretches: [Vec<(u128, u128, usize)>; 2],
 }
 
 impl<'a> ZoneMap<'a> {
-    pub(super) fn new(zones: &'a [Zone]) -> Self {
+    pub(crate) fn new(zones: &'a [Zone]) -> Self {
         Self { zones, stretches: Family::BOTH.map(|family| stretches(zones, family)) }
     }
 
@@ -26,11 +26,22 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// The zone of an address; `None` is the Internet.
-    pub(super) fn at(&self, address: IpAddr) -> Option<&'a Zone> {
+    pub(crate) fn at(&self, address: IpAddr) -> Option<&'a Zone> {
         let number = crate::net::cidr::number(address);
         let list = self.of(Family::of(address));
         let stretch = list.get(list.partition_point(|(_, last, _)| *last < number)).filter(|(first, ..)| *first <= number);
         stretch.and_then(|(.., zone)| self.zones.get(*zone))
+    }
+
+    /// The highest address up to which every address from this one on belongs to the same zone.
+    pub(crate) fn end(&self, address: IpAddr) -> u128 {
+        let number = crate::net::cidr::number(address);
+        let list = self.of(Family::of(address));
+        match list.get(list.partition_point(|(_, last, _)| *last < number)) {
+            Some((first, last, _)) if *first <= number => *last,
+            Some((first, ..)) => first.saturating_sub(1),
+            None => Family::of(address).last(),
+        }
     }
 
     /// The zone with this name.
@@ -39,7 +50,7 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// The zone's name, or that of the Internet.
-    pub(super) fn name(zone: Option<&Zone>) -> Arc<str> {
+    pub(crate) fn name(zone: Option<&Zone>) -> Arc<str> {
         zone.map_or_else(|| INTERNET.into(), |zone| zone.name.clone())
     }
 
@@ -111,12 +122,19 @@ fn stretches(zones: &[Zone], family: Family) -> Vec<(u128, u128, usize)> {
     while let Some(outer) = open.pop() {
         close(&mut out, &mut from, &mut done, outer);
     }
+    out.dedup_by(|next, stretch| {
+        let touches = next.2 == stretch.2 && stretch.1.checked_add(1) == Some(next.0);
+        if touches {
+            stretch.1 = next.1;
+        }
+        touches
+    });
     out
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::String;
+    use alloc::string::{String, ToString as _};
     use alloc::vec;
 
     use super::*;
@@ -162,6 +180,21 @@ mod tests {
             ("fd00::1", "internet"),
         ] {
             assert_eq!(&*ZoneMap::name(map.at(address.parse().unwrap())), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn stretches_of_one_zone_that_touch_are_one() {
+        let zones = [zone("a", &["10.0.0.0/17", "10.0.128.0/17"]), zone("b", &["10.1.0.0/16"])];
+        let map = ZoneMap::new(&zones);
+        let end = |address: &str| Family::V4.address(map.end(address.parse().unwrap()));
+        for (address, last) in [
+            ("10.0.0.1", "10.0.255.255"),
+            ("10.1.0.0", "10.1.255.255"),
+            ("9.0.0.0", "9.255.255.255"),
+            ("10.2.0.0", "255.255.255.255"),
+        ] {
+            assert_eq!(end(address).to_string(), last, "{address}");
         }
     }
 

@@ -1,37 +1,105 @@
 //! Findings as workflow commands, which GitHub shows beside the changed lines.
+//!
+//! GitHub shows the first ten annotations of each level of a step and drops the others without a word. So errors come first, and where
+//! something is dropped one notice says how many there are; place is kept for it. All commands stand in the step's log either way.
 
-use policy::admit::Judgement;
-use policy::finding::Severity;
+use policy::finding::{Finding, Severity};
 
-use crate::cli::output::Output;
+use super::Report;
+use super::words::{also, counted, meant, waived, witness};
+use crate::cli::output::{Output, escape};
 
-pub(super) fn print(judgement: &Judgement, out: Output) {
-    for finding in &judgement.findings {
-        let level = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Info => "notice",
-        };
-        let place = &finding.place;
-        out.line(format!(
-            "::{level} file={},line={},col={},title={}::{}",
-            property(&place.file),
-            place.spot.line,
-            place.spot.column,
-            finding.rule_id,
-            data(&sentences(&finding.message, &finding.remediation)),
-        ));
+/// Annotations of one level that GitHub shows of a step.
+const SHOWN_MAX: usize = 10;
+
+pub(super) fn print(report: &Report<'_>, out: Output) {
+    lines(report).iter().for_each(|line| out.line(line));
+}
+
+fn lines(report: &Report<'_>) -> Vec<String> {
+    let judgement = report.judgement;
+    let of = |level: Level| judgement.findings.iter().filter(move |finding| Level::of(finding) == level);
+    let counts = [Level::Error, Level::Warning, Level::Notice].map(|level| of(level).count());
+    let more = judgement.more_problems + judgement.more_findings > 0;
+    let totals = more || counts.iter().any(|n| *n > SHOWN_MAX);
+    let room = if totals { SHOWN_MAX - 1 } else { SHOWN_MAX };
+    let mut lines: Vec<String> = of(Level::Error).chain(of(Level::Warning)).map(annotation).collect();
+    lines.extend(of(Level::Notice).take(room).map(annotation));
+    // Beyond the room they are lines of the log, not commands.
+    lines.extend(of(Level::Notice).skip(room).map(logged));
+    lines.extend(totals.then(|| format!("::notice title=pci-segment::{}", data(&summary(report, counts)))));
+    lines
+}
+
+/// How GitHub shows it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Error,
+    Warning,
+    Notice,
+}
+
+impl Level {
+    fn of(finding: &Finding) -> Self {
+        match finding.severity {
+            Severity::Error | Severity::Warning if finding.waiver.is_some() => Self::Notice,
+            Severity::Error => Self::Error,
+            Severity::Warning => Self::Warning,
+            Severity::Info => Self::Notice,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+        }
     }
 }
 
-/// What is wrong, then what to do: two sentences, or two halves of one.
-fn sentences(message: &str, remediation: &str) -> String {
-    let separator = match (message.ends_with(['.', '!', '?']), remediation.starts_with(char::is_lowercase)) {
-        (true, _) => " ",
-        (false, true) => "; ",
-        (false, false) => ". ",
-    };
-    format!("{message}{separator}{remediation}")
+fn annotation(finding: &Finding) -> String {
+    let place = &finding.place;
+    format!(
+        "::{} file={},line={},col={},title={}::{}",
+        Level::of(finding).name(),
+        property(place.file.trim_start_matches("./")),
+        place.spot.line,
+        place.spot.column,
+        property(finding.rule_id),
+        data(&message(finding)),
+    )
+}
+
+fn logged(finding: &Finding) -> String {
+    let place = &finding.place;
+    let text = data(&escape(&finding.message));
+    format!("notice[{}]: {}:{}:{}: {text}", finding.rule_id, escape(&place.file), place.spot.line, place.spot.column)
+}
+
+/// What is wrong, then what to do and what shows it, a line each.
+fn message(finding: &Finding) -> String {
+    let mut lines: Vec<String> = waived(finding).map(|waiver| format!("Waived by {waiver}")).into_iter().collect();
+    lines.push(format!("Req {}: {}", finding.requirements.join(", "), escape(&finding.message)));
+    lines.extend(meant(finding).map(|meant| format!("Help: {meant}")));
+    lines.push(escape(&finding.remediation));
+    lines.extend(finding.witness.as_ref().map(|shown| format!("Witness: {}", witness(shown))));
+    lines.extend(also(finding).map(|also| format!("Also: {also}")));
+    lines.join("\n")
+}
+
+fn summary(report: &Report<'_>, [errors, warnings, notices]: [usize; 3]) -> String {
+    let judgement = report.judgement;
+    format!(
+        "{}, {} and {} in all; GitHub shows the first {SHOWN_MAX} of each, the log of this step has the others{}",
+        counted(errors + judgement.more_problems, "error", "errors"),
+        counted(warnings, "warning", "warnings"),
+        counted(notices, "notice", "notices"),
+        match judgement.more_problems + judgement.more_findings {
+            0 => String::new(),
+            more => format!(" but {more} that are only counted"),
+        }
+    )
 }
 
 /// The escapes of GitHub's workflow commands for a message.
@@ -46,13 +114,17 @@ fn property(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{WAIVER, waived_report};
     use super::*;
 
     #[test]
-    fn the_message_and_the_remedy_do_not_run_together() {
-        assert_eq!(sentences("port 23 is open", "close it"), "port 23 is open; close it");
-        assert_eq!(sentences("Port 23 is open", "Close it"), "Port 23 is open. Close it");
-        assert_eq!(sentences("Port 23 is open.", "Close it"), "Port 23 is open. Close it");
+    fn a_waived_finding_is_a_notice_with_the_reason() {
+        waived_report(|report| {
+            let lines = lines(report);
+            let line = lines.iter().find(|line| line.contains("title=PCI-1.3.1-004")).unwrap();
+            assert!(line.starts_with("::notice ") && line.contains(&format!("::Waived by {WAIVER}%0A")), "{line}");
+            assert!(!lines.iter().any(|line| line.starts_with("::error")), "{lines:?}");
+        });
     }
 
     #[test]

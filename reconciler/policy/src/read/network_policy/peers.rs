@@ -4,6 +4,7 @@
 
 use alloc::format;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::super::cursor::{Cursor, Got};
@@ -11,7 +12,7 @@ use super::super::limits::{EXCEPTS_PER_BLOCK_MAX, PEERS_PER_RULE_MAX};
 use super::super::problem::Code;
 use super::super::tree::Node;
 use super::selector;
-use crate::model::{Block, Peer, Spot};
+use crate::model::{Block, Peer, Selected, Spot};
 use crate::net::Cidr;
 
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Vec<Peer>> {
@@ -22,20 +23,32 @@ pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Optio
 
 fn peer<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Peer> {
     let fields = cursor.fields(node, &["ipBlock", "podSelector", "namespaceSelector"])?;
-    let selectors = ["podSelector", "namespaceSelector"].map(|key| cursor.field(&fields, key, selector::read));
+    let pods = cursor.field(&fields, "podSelector", selector::read);
+    let namespaces = cursor.field(&fields, "namespaceSelector", selector::read);
     let block = cursor.field(&fields, "ipBlock", block);
-    let selects = selectors.iter().any(|s| *s != Got::Absent);
-    let wrong = match (&block, selects) {
-        (Got::Absent, false) => "this peer names nobody; write ipBlock or a selector",
-        (Got::Absent, true) => "no Inventory resolves this selector; write ipBlock",
-        (_, true) => "ipBlock stands alone; write the selector as an item of its own",
-        (_, false) => return block.read().map(Peer::Block),
-    };
-    // An empty item and one whose only key was refused are different mistakes.
-    if selects || cursor.map(node).is_some_and(<[_]>::is_empty) {
-        cursor.problem(Code::BadPeer, node.at, wrong.to_string());
+    let selects = pods != Got::Absent || namespaces != Got::Absent;
+    match (block, selects) {
+        (Got::Read(_) | Got::Broken, true) => {
+            let message = "ipBlock stands alone; write the selector as an item of its own";
+            cursor.problem(Code::BadPeer, node.at, message.to_string());
+            None
+        }
+        // A second condition under a misspelt key would be missing.
+        (block, false) if fields.entry("ipBlock").is_some() => block.read().filter(|_| fields.whole).map(Peer::Block),
+        (_, true) => {
+            let broken = pods == Got::Broken || namespaces == Got::Broken || !fields.whole;
+            // Whom it selects is known once every file is read.
+            let members = Arc::new([]);
+            (!broken).then(|| Peer::Selected(Selected { at: node.at, pods: pods.read(), namespaces: namespaces.read(), members }))
+        }
+        (_, false) => {
+            // An empty item and one whose only key was refused are different mistakes.
+            if cursor.map(node).is_some_and(<[_]>::is_empty) {
+                cursor.problem(Code::BadPeer, node.at, "this peer names nobody; write ipBlock or a selector".to_string());
+            }
+            None
+        }
     }
-    None
 }
 
 fn block<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Block> {

@@ -1,0 +1,66 @@
+//! Names that documents give and names that they use, noted while documents are read and compared when all are.
+//!
+//! A name is noted even where the rest of its item cannot be read: one mistake in a zone must not make every mention of the zone a
+//! second mistake.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::model::{Kind, Place};
+
+/// What can have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Noun {
+    /// A document; names are unique per kind.
+    Document(Kind),
+    /// A zone.
+    Zone,
+    /// A namespace of the Inventory.
+    Namespace,
+    /// A workload or a host.
+    Endpoint,
+    /// A service.
+    Service,
+    /// A data flow.
+    Flow,
+    /// A rule of a policy.
+    Rule,
+    /// The record of a rule of a policy.
+    Record,
+}
+
+/// A name and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Name {
+    pub(super) noun: Noun,
+    /// The policy of a rule or record.
+    pub(super) of: Option<Arc<str>>,
+    pub(super) name: Arc<str>,
+    pub(super) place: Place,
+    pub(super) path: String,
+}
+
+/// Every name of a set.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) defined: Vec<Name>,
+    pub(super) used: Vec<Name>,
+}
+
+impl Noun {
+    /// In a sentence.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Document(Kind::NetworkPolicy) => "policy",
+            Self::Document(_) => "document",
+            Self::Zone => "zone",
+            Self::Namespace => "namespace",
+            Self::Endpoint => "endpoint",
+            Self::Service => "service",
+            Self::Flow => "data flow",
+            Self::Rule => "rule",
+            Self::Record => "record",
+        }
+    }
+}
