@@ -1,6 +1,9 @@
 //! Insecure services (PCI DSS v4.0.1 1.2.6, 2.2.5, 2.2.7). Decided per item of `ports`; which peers a rule has matters only where
 //! untrusted networks are among them.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -25,8 +28,8 @@ pub(super) static ITEMS: [Item; 3] = [
         basis: Basis::D,
         condition: "CDE policy, an insecure port whose record has no `insecureMitigation`; a warning where there are no RuleRecords",
         remediation: "Use the encrypted service, or document the protection; it stays in the register.",
-        violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n",
-        repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 990}]}]}\n",
+        violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: ftp, from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n---\napiVersion: pci-segment/v1\nkind: RuleRecords\nmetadata: {name: example}\nspec: {records: [{policy: example, rule: ftp, owner: payments, requestedBy: payments, changeTicket: CHG-1041,\n  justification: \"The acquirer fetches the settlement file; settlement stops without it.\", approvedBy: network-security, approvedAt: 2026-01-12,\n  reviewedAt: 2026-01-12, reviewedBy: network-security, reviewResult: keep}]}\n",
+        repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: ftp, from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n---\napiVersion: pci-segment/v1\nkind: RuleRecords\nmetadata: {name: example}\nspec: {records: [{policy: example, rule: ftp, owner: payments, requestedBy: payments, changeTicket: CHG-1041,\n  justification: \"The acquirer fetches the settlement file; settlement stops without it.\", approvedBy: network-security, approvedAt: 2026-01-12,\n  reviewedAt: 2026-01-12, reviewedBy: network-security, reviewResult: keep, insecureMitigation: \"Inside an IPsec tunnel.\"}]}\n",
         profile: Column::Baseline,
         needs: &[],
         wants: &[],

@@ -7,6 +7,8 @@ mod defeated;
 mod denies;
 mod nobody;
 mod redundant;
+#[cfg(test)]
+mod tests;
 
 use super::Item;
 

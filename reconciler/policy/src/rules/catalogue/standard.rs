@@ -2,6 +2,8 @@
 
 mod declared;
 mod forbidden;
+#[cfg(test)]
+mod tests;
 
 use alloc::format;
 

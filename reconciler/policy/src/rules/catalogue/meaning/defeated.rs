@@ -15,6 +15,8 @@ use crate::net::{Cidr, Service};
 
 /// Steps of searching; an honest set of 100,000 rules needs two million.
 const STEPS_MAX: usize = 10_000_000;
+/// Endpoints asked whether they declare a port, for one exception.
+const LOOKED_MAX: usize = 1_000_000;
 
 pub(super) const ITEM: Item = Item {
     id: "PCI-1.2.7-006",
@@ -62,6 +64,8 @@ fn defeated(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 struct Undoing {
     patch: Patch,
     service: Service,
+    /// For whom, where it takes an endpoint that declares a port by its name.
+    endpoint: Option<usize>,
 }
 
 struct Ask<'q, 'a> {
@@ -85,21 +89,24 @@ impl Ask<'_, '_> {
 
     fn meeting(&mut self, asked: Patch) -> Option<Undoing> {
         let (facts, owner) = (self.facts, self.owner);
-        let mut looked = 0;
+        let (mut looked, mut endpoint) = (0, None);
         let meets = |other: &Patch, whose: &Owner<'_>| {
             if other.owner == asked.owner && other.peer == asked.peer {
                 return false;
             }
-            let named = owner.by_name || whose.by_name;
-            looked += if named { facts.endpoints.len() } else { 0 };
-            !named || agree(facts, owner, whose, service(&asked, other))
+            if !owner.by_name && !whose.by_name {
+                return true;
+            }
+            looked += facts.endpoints.len();
+            endpoint = service(&asked, other).filter(|_| looked <= LOOKED_MAX).and_then(|s| agreeing(facts, owner, whose, s));
+            endpoint.is_some()
         };
         let other = self.allowed.find(facts, self.selection, &asked, self.work, meets);
-        self.work.spend(looked);
+        self.work.spend(if looked > LOOKED_MAX { STEPS_MAX } else { looked });
         let other = other?;
         let service = service(&asked, &other)?;
         let (first, last) = (asked.first.max(other.first), asked.last.min(other.last));
-        Some(Undoing { patch: Patch { first, last, ..other }, service })
+        Some(Undoing { patch: Patch { first, last, ..other }, service, endpoint })
     }
 }
 
@@ -109,15 +116,15 @@ fn service(a: &Patch, b: &Patch) -> Option<Service> {
     Service::from_number(a.lo().max(b.lo()))
 }
 
-/// Whether one endpoint is there for which both rules name this service: each resolves the names for itself.
-fn agree(facts: &Facts<'_>, one: &Owner<'_>, other: &Owner<'_>, service: Option<Service>) -> bool {
-    let Some(service) = service else { return false };
-    let mut selected = facts.endpoints.iter().filter(|known| known.numbers.binary_search(&one.policy).is_ok());
-    selected.any(|known| {
-        [one, other].into_iter().all(|owner| {
-            let grants = owner.here.rule.grants(owner.here.direction, &known.member.ports);
-            grants.iter().any(|grant| grant.services.iter().any(|services| services.contains(service)))
-        })
+/// An endpoint for which both rules name this service: each resolves the names for itself.
+fn agreeing(facts: &Facts<'_>, one: &Owner<'_>, other: &Owner<'_>, service: Service) -> Option<usize> {
+    facts.endpoints.iter().position(|known| {
+        let selected = known.numbers.binary_search(&one.policy).is_ok();
+        selected
+            && [one, other].into_iter().all(|owner| {
+                let grants = owner.here.rule.grants(owner.here.direction, &known.member.ports);
+                grants.iter().any(|grant| grant.services.iter().any(|services| services.contains(service)))
+            })
     })
 }
 
@@ -137,11 +144,14 @@ fn finding(
     let whose = other.map_or_else(String::new, |other| other.in_words());
     let message = format!("{except} is taken out of {}, yet {whose} allows {address} on {}", block.cidr, undoing.service);
     let enforced = other.is_some_and(|other| other.policy.mode == Mode::Enforce);
-    // What is allowed is allowed by the other policy, to everybody this one selects.
-    let witness = || facts.witness_of(here.policy, here.direction, address, undoing.service);
+    // The other policy allows it, to everybody whom this one selects or to the one who declares the port.
+    let witness = || match undoing.endpoint.and_then(|number| facts.endpoints.get(number)) {
+        Some(known) => facts.witness_for(known, here.direction, address, undoing.service),
+        None => facts.witness_of(here.policy, here.direction, address, undoing.service),
+    };
     let finding = Finding {
         related: other.map(|other| other.policy.place(other.rule.at)).into_iter().collect(),
-        witness: if enforced && !owner.by_name { witness() } else { None },
+        witness: if enforced { witness() } else { None },
         ..item.about_rule(here, block.at, &below(here, Some(peer)), message)
     };
     with_severity(finding, if facts.is_cde(here.policy) { Severity::Error } else { Severity::Warning })

@@ -9,7 +9,7 @@ use super::super::super::facts::Facts;
 use super::super::super::found::{Found, Here, with_severity};
 use super::super::super::group::peer_text;
 use super::super::super::selectors::names_cde;
-use super::super::example::{floor, inventory};
+use super::super::example::{floor, inventory, services, zones};
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::{Kind, NetworkPolicy, Peer};
@@ -23,11 +23,15 @@ pub(super) const ITEM: Item = Item {
     condition: "a selector or a peer that matches nothing, or contradicts itself; a Waiver that covers nothing; outside the CDE a warning",
     remediation: "Correct the label; delete what is stale.",
     violating: concat!(
+        zones!(),
+        services!(),
         inventory!(),
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde, tier: databsae}}, ingress: [{from: [{podSelector: {matchLabels: {tier: app}}}], ports: [{port: 5432}]}]}\n"
     ),
     repaired: concat!(
+        zones!(),
+        services!(),
         inventory!(),
         floor!(),
         "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde, tier: database}}, ingress: [{from: [{podSelector: {matchLabels: {tier: app}}}], ports: [{port: 5432}]}]}\n"
