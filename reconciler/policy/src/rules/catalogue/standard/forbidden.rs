@@ -89,10 +89,6 @@ impl Home<'_> {
             (Area::Zone(name), None) => self.known && &**name == INTERNET,
         }
     }
-
-    fn key(&self) -> (Option<&str>, bool, bool) {
-        (self.zone.map(|zone| &*zone.name), self.known, self.cde)
-    }
 }
 
 fn home<'a>(known: &Known<'a>) -> Home<'a> {
