@@ -16,12 +16,12 @@ use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, Judgement, admit};
 use policy::date::Date;
 use policy::finding::Severity;
-use policy::read::read_named;
 use policy::snapshot::Snapshot;
 
 use super::Exit;
 use super::files;
 use super::output::Output;
+use crate::reading::read_named;
 
 pub use args::{Profile, ValidateArgs, ValidateFormat};
 

@@ -28,6 +28,7 @@ use crate::model::{Kind, Mode, NetworkPolicy, Spot};
 const API_VERSION: &str = "pci-segment/v1";
 
 /// What could be read of a document.
+#[derive(Debug)]
 pub(super) enum Document {
     NetworkPolicy(Box<NetworkPolicy>),
     Zones(Vec<Zone>),

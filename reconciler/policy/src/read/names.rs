@@ -48,6 +48,14 @@ pub(super) struct Names {
     pub(super) used: Vec<Name>,
 }
 
+impl Names {
+    /// Takes over the names of files that come after.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.defined.append(&mut other.defined);
+        self.used.append(&mut other.used);
+    }
+}
+
 impl Noun {
     /// In a sentence.
     pub(super) fn text(self) -> &'static str {

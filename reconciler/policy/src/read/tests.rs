@@ -1,6 +1,7 @@
 //! What reads, and what every kind of mistake says.
 
 mod bad_input;
+mod batches;
 mod whole;
 
 use alloc::format;

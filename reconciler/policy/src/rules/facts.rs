@@ -12,6 +12,7 @@ use super::found::Here;
 use super::group::{Group, groups};
 use super::lists::Lists;
 use super::people::{Known, know};
+use super::since::Since;
 use super::zones::ZoneMap;
 use crate::admit::Circumstances;
 use crate::finding::{Side, Witness};
@@ -66,6 +67,8 @@ pub(super) struct Facts<'a> {
     pub(super) everybody: Vec<Group<'a>>,
     /// Records by policy and rule; the first where there are several.
     pub(super) records: BTreeMap<(&'a str, &'a str), &'a RuleRecord>,
+    /// What changed since the enforced set.
+    pub(super) since: Since<'a>,
     /// More policies cover one another, or select endpoints, than are ever looked at; nothing here is complete.
     pub(super) overfull: bool,
     cde_policies: Vec<bool>,
@@ -102,6 +105,7 @@ impl<'a> Facts<'a> {
             cde,
             everybody,
             records: records(set),
+            since: Since::new(set, circumstances),
             overfull: overfull || too_many,
             cde_policies,
             firsts,
@@ -141,9 +145,14 @@ impl<'a> Facts<'a> {
         AddressSet::of(family, self.private.iter().copied())
     }
 
+    /// Every policy, in order, and whether it is about the CDE.
+    pub(super) fn policies(&self) -> impl Iterator<Item = (&'a NetworkPolicy, bool)> {
+        self.set.policies.iter().zip(self.cde_policies.iter().copied())
+    }
+
     /// The policies about the CDE, in order.
     pub(super) fn cde_policies(&self) -> impl Iterator<Item = &'a NetworkPolicy> {
-        self.set.policies.iter().zip(&self.cde_policies).filter(|(_, cde)| **cde).map(|(policy, _)| policy)
+        self.policies().filter(|(_, cde)| *cde).map(|(policy, _)| policy)
     }
 
     /// Whether a policy is about the CDE.
@@ -154,11 +163,6 @@ impl<'a> Facts<'a> {
     /// A policy's number in the set. Names are unique only where nothing is wrong; the place in memory is in any case.
     pub(super) fn number(&self, policy: &NetworkPolicy) -> Option<usize> {
         self.set.policies.element_offset(policy)
-    }
-
-    /// Every policy in order, and whether it is about the CDE.
-    pub(super) fn policies(&self) -> impl Iterator<Item = (&'a NetworkPolicy, bool)> {
-        self.set.policies.iter().zip(self.cde_policies.iter().copied())
     }
 
     /// The record of a named rule.

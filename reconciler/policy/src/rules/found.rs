@@ -1,6 +1,6 @@
 //! Collects findings while the rules run.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -8,8 +8,10 @@ use core::net::IpAddr;
 
 use super::catalogue::Item;
 use super::facts::Facts;
+use super::severities::severity;
 use crate::finding::{Finding, Severity, Witness};
 use crate::model::inventory::Member;
+use crate::model::standard::Standard;
 use crate::model::{NetworkPolicy, Origin, Peer, Place, Rule, Spot};
 use crate::net::service::{SERVICE_MAX, TCP, UDP};
 use crate::net::{Direction, Service, ServiceRange};
@@ -24,6 +26,7 @@ pub(super) struct Found {
     others: Vec<Finding>,
     seen: BTreeSet<(&'static str, Option<&'static str>, Place)>,
     more: More,
+    severities: BTreeMap<String, Severity>,
 }
 
 /// Findings that were counted and not listed.
@@ -34,7 +37,13 @@ pub(crate) struct More {
 }
 
 impl Found {
+    /// Nothing yet, under a Standard that may say how severe what is found is.
+    pub(super) fn under(standard: &Standard) -> Self {
+        Self { severities: standard.severities.clone(), ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, finding: Finding) {
+        let finding = Finding { severity: severity(&self.severities, &finding), ..finding };
         let (list, more) = match finding.severity {
             Severity::Error => (&mut self.errors, &mut self.more.errors),
             Severity::Warning | Severity::Info => (&mut self.others, &mut self.more.others),

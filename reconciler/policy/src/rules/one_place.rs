@@ -18,12 +18,13 @@ const ORDER: [&[&str]; 10] = [
     &["1.4.1"],
 ];
 
-/// Per place the winner, with the others' numbers in its `also`. What has a code says something else than its neighbours, and stands
-/// alone.
-pub(super) fn winners(mut findings: Vec<Finding>) -> Vec<Finding> {
+/// Per place the winner, with the others' numbers in its `also`. A waived finding hands its place to the next and stays a finding of its
+/// own: what is accepted neither hides anything nor is hidden. What has a code is one of several parts of its rule, and stands alone too.
+pub(super) fn winners(findings: Vec<Finding>) -> Vec<Finding> {
+    let stands_alone = |finding: &Finding| finding.waiver.is_some() || finding.code.is_some();
+    let (alone, mut findings): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(stands_alone);
     findings.sort_by(|a, b| (&a.place, rank(a)).cmp(&(&b.place, rank(b))));
     let mut winners: Vec<Finding> = Vec::with_capacity(findings.len());
-    let (alone, findings): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(|finding| finding.code.is_some());
     for finding in findings {
         match winners.last_mut() {
             Some(winner) if winner.place == finding.place => winner.also.push(finding.rule_id),

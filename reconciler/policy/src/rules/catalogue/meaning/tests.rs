@@ -72,7 +72,7 @@ fn of_two_equal_rules_the_later_is_redundant() {
 #[test]
 fn each_service_and_each_family_has_to_be_covered() {
     let wide = rule(&["10.0.1.0/24", "fd00:1::/64"], "{port: 8000, endPort: 8003}, {protocol: UDP, port: 53}");
-    let mut covered =
+    let covered =
         |other: &str, ports: &str| !redundant(&policy("p", "", &ingress(&[wide.clone(), rule(&[other], ports)]))).is_empty();
     assert!(covered("10.0.1.7/32", "{port: 8001}, {protocol: UDP, port: 53}"));
     assert!(covered("fd00:1::7/128", "{port: 8000, endPort: 8003}"));
