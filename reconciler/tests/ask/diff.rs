@@ -90,10 +90,8 @@ fn the_revisions_of_a_followed_branch_are_compared() {
     git(folder.path(), &["commit", "-q", "-m", "one"]);
     std::fs::write(folder.path().join("all.yaml"), set(5433)).unwrap();
     git(folder.path(), &["commit", "-q", "-a", "-m", "two"]);
-    let config = format!(
-        "source: {{url: \"file://{0}\", branch: main}}\ndatabase: \"sqlite://{0}/state.db\"\naudit: {{signing_key_file: \"{0}/audit.key\"}}\n",
-        folder.path().display()
-    );
+    let config =
+        format!("source: {{url: \"file://{0}\", branch: main}}\ndatabase: \"sqlite://{0}/state.db\"\n", folder.path().display());
     std::fs::write(folder.path().join("pci-segment.yml.conf"), config).unwrap();
     let found = run(folder.path(), &["diff", "HEAD~1..HEAD", "-c", "pci-segment.yml.conf"], "");
     assert_eq!((stdout(&found), stderr(&found), code(&found)), (CHANGED, "", 0));

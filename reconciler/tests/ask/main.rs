@@ -13,7 +13,7 @@ use std::io::Write as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A network with one database, and one policy for it; `{ports}` is what it lets in.
+/// A network with one database, which lets an application in on one port.
 const SET: &str = "apiVersion: pci-segment/v1
 kind: Inventory
 metadata: {name: all}
@@ -31,6 +31,11 @@ spec:
     - name: from-app
       from: [{ipBlock: {cidr: 10.0.1.0/24}}]
       ports: [{port: PORT}]
+---
+apiVersion: pci-segment/v1
+kind: NetworkPolicy
+metadata: {name: app}
+spec: {podSelector: {matchLabels: {tier: app}}}
 ";
 
 fn set(port: u16) -> String {

@@ -105,15 +105,11 @@ fn rule() -> impl Strategy<Value = Allow> {
     let peers = prop_oneof![
         1 => Just(vec![]),
         3 => many(block(), 1..4),
-        3 => many(chosen(), 1..3),
+        4 => many(chosen(), 1..3),
         2 => many(prop_oneof![block(), chosen()], 1..4),
     ];
-    let expired = prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)];
-    (peers, many(port(), 0..4), expired).prop_map(|(peers, ports, expired)| Allow {
-        peers,
-        ports,
-        expired: expired.filter(|_| false),
-    })
+    let expired = prop_oneof![2 => Just(None), 1 => any::<bool>().prop_map(Some)];
+    (peers, many(port(), 0..4), expired).prop_map(|(peers, ports, expired)| Allow { peers, ports, expired })
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
@@ -134,9 +130,9 @@ fn tags() -> impl Strategy<Value = Tags> {
 }
 
 fn members() -> impl Strategy<Value = Vec<Someone>> {
-    let ports = many((select(PORT_NAMES.to_vec()), select(vec![6_u8, 6, 17]), select(vec![443_u16, 5432, 8443])), 0..3);
+    let ports = many((select(PORT_NAMES.to_vec()), select(vec![6_u8, 6, 17]), select(vec![443_u16, 5432, 8443])), 1..4);
     let one = (select(vec!["default", "default", "pay", "lab"]), tags(), 1_usize..4, ports);
-    (many(one, 1..6), Just(OWN.to_vec()).prop_shuffle()).prop_map(|(each, own)| {
+    (many(one, 2..7), Just(OWN.to_vec()).prop_shuffle()).prop_map(|(each, own)| {
         let mut own = own.into_iter().map(|text| Cidr::parse(text).unwrap());
         let make = |(number, (namespace, tags, count, ports)): (usize, (&str, Tags, usize, Vec<(&str, u8, u16)>))| {
             let mut ports: Vec<_> = ports.into_iter().map(|(name, protocol, port)| (name.to_string(), protocol, port)).collect();
