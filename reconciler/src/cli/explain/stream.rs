@@ -68,7 +68,9 @@ pub(super) fn run(source: Box<dyn Read + Send>, name: &str, common: &Common<'_>,
         for (take, done) in workers {
             scope.spawn(move || Worker::new(common).work(&take, &done));
         }
-        let ended = collect(results, name, &mut sink);
+        let ended = collect(&results, name, &mut sink);
+        // Whoever still waits to hand in an answer waits no more.
+        drop(results);
         for worker in blocks {
             // One that has ended already hears nothing, and need not.
             let _ = worker.send(Block::End);
@@ -123,7 +125,7 @@ fn read_blocks(mut source: impl Read, workers: &[SyncSender<Block>]) {
 }
 
 /// Writes what the workers answer, in the order of the blocks.
-fn collect(results: Vec<Receiver<std::io::Result<Done>>>, name: &str, sink: &mut impl Write) -> anyhow::Result<()> {
+fn collect(results: &[Receiver<std::io::Result<Done>>], name: &str, sink: &mut impl Write) -> anyhow::Result<()> {
     let mut before = 0;
     for result in results.iter().cycle() {
         // No answer means that the source ended: this worker would have been the next.

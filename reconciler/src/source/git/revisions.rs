@@ -57,7 +57,7 @@ impl Revisions {
     pub fn snapshot(&self, revision: &str) -> Result<(CommitId, Snapshot), SourceError> {
         let unknown = |error: &gix::Error| failed(format!("no commit is called {revision} here"), text_of(error));
         let named = self.repo.rev_parse_single(revision).map_err(|error| unknown(&error))?;
-        let commit = named.object().and_then(|object| object.peel_to_commit()).map_err(|error| unknown(&error))?;
+        let commit = named.object().and_then(gix::Object::peel_to_commit).map_err(|error| unknown(&error))?;
         let id = commit_id(commit.id).map_err(Fault::into_error)?;
         Ok((id, tree::snapshot(&self.repo, commit.id, &self.root).map_err(Fault::into_error)?))
     }
