@@ -147,7 +147,7 @@ fn add(document: Document, set: &mut PolicySet, problems: &mut Problems) {
             (Some(first), Some(second)) => problems.push(second_standard(second, first)),
             (None | Some(_), _) => set.standard = *standard,
         },
-        Document::Waiver(waiver) => set.waivers.push(waiver),
+        Document::Waiver(waiver) => set.waivers.push(*waiver),
         Document::FlowTest(tests) => set.tests.extend(tests),
     }
 }
@@ -179,6 +179,6 @@ fn check_set(set: &mut PolicySet, names: &mut Names, problems: &mut Problems) {
         set.members.truncate(ENDPOINTS_MAX);
     }
     references::check(set, names, problems);
-    addresses::check(set, problems);
-    resolve::resolve(set, problems);
+    addresses::check(set, names, problems);
+    resolve::resolve(set, names, problems);
 }

@@ -37,7 +37,7 @@ pub(super) enum Document {
     Services(Vec<ServiceEntry>),
     RuleRecords(Vec<RuleRecord>),
     Standard(Box<Standard>),
-    Waiver(Waiver),
+    Waiver(Box<Waiver>),
     FlowTest(Vec<FlowTest>),
 }
 

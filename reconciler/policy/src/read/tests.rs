@@ -2,6 +2,10 @@
 
 mod bad_input;
 mod batches;
+mod inventory;
+mod kinds;
+mod resolution;
+mod standard;
 mod whole;
 
 use alloc::format;
