@@ -59,10 +59,8 @@ async fn make(args: &PlanArgs) -> anyhow::Result<(CommitId, Vec<TargetPlan>)> {
         }
     };
     let snapshot = source.snapshot(&commit).await?;
-    let circumstances = Circumstances {
-        enforced: enforced(&config, &source).await,
-        ..settings(&config).circumstances(commit, validate::today()?)
-    };
+    let circumstances =
+        Circumstances { enforced: enforced(&config, &source).await, ..settings(&config).circumstances(commit, validate::today()?) };
     let judgement = admit(read(&snapshot), &circumstances);
     let Some(admitted) = judgement.admitted.as_ref() else {
         bail!("{commit} is not compliant ({} errors) and would be rejected; see pci-segment validate", judgement.counts().error);
@@ -123,10 +121,10 @@ fn show(commit: CommitId, plans: &[TargetPlan], out: Output) {
 }
 
 /// A folder that is removed when done.
-struct Scratch(std::path::PathBuf);
+pub(super) struct Scratch(pub(super) std::path::PathBuf);
 
 impl Scratch {
-    fn make() -> anyhow::Result<Self> {
+    pub(super) fn make() -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("pci-segment-plan-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self(folder))
