@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod converge;
 pub mod forge;
+pub mod reading;
 pub mod run;
 pub mod sandbox;
 pub mod secret;

@@ -137,8 +137,7 @@ mod tests {
     }
 
     fn find(hostname: &str, machine: Option<&str>, members: &[Member]) -> Result<String, String> {
-        let me =
-            HostIdentity { hostname: hostname.into(), machine_id_sha256: machine.map(String::from), labels: Labels::new() };
+        let me = HostIdentity { hostname: hostname.into(), machine_id_sha256: machine.map(String::from), labels: Labels::new() };
         me.find(members).map(|member| member.name.to_string()).map_err(|stranger| stranger.to_string())
     }
 

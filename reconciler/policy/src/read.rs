@@ -5,10 +5,12 @@
 //! reading of its file.
 //!
 //! Bytes become `text` (encoding, control characters), text becomes a `tree` of nodes with places (what YAML there is), and a
-//! `cursor` reads each `document` field by field. A kind of document is one file. What only the whole set shows comes last: whom
-//! selectors mean (`resolve`), names (`references`) and addresses (`addresses`).
+//! `cursor` reads each `document` field by field. A kind of document is one file. Files know nothing of each other: a `batch` of them
+//! can be read on any thread. What only the whole set shows comes last: whom selectors mean (`resolve`), names (`references`) and
+//! addresses (`addresses`).
 
 mod addresses;
+mod batch;
 mod cursor;
 mod data_flows;
 mod document;
@@ -45,10 +47,11 @@ use crate::digest::Digest;
 use crate::model::{Origin, Place, PolicySet, Spot};
 use crate::snapshot::{Entry, Snapshot};
 use document::Document;
-use limits::{ENDPOINTS_MAX, FILES_MAX, POLICIES_MAX, SET_BYTES_MAX};
+use limits::{ENDPOINTS_MAX, POLICIES_MAX};
 use names::Names;
 use problem::Problems;
 
+pub use batch::Batch;
 pub(crate) use guess::nearest;
 pub use problem::{Code, Problem};
 
@@ -69,93 +72,64 @@ pub struct Reading {
     pub digest: Digest,
 }
 
-/// Reads every file of a snapshot whose name ends in `.yaml` or `.yml`, except below names that begin with a dot.
+/// Which files of a snapshot are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those whose names end in `.yaml` or `.yml`, except below names that begin with a dot: what a commit holds.
+    Found,
+    /// All, whatever their names: those that somebody named one by one.
+    Named,
+}
+
+/// Reads what [`Which::Found`] says.
 #[must_use]
 pub fn read(snapshot: &Snapshot) -> Reading {
-    let hidden = |path: &str| path.split('/').any(|name| name.starts_with('.'));
-    let skipped = snapshot.entries.keys().filter(|path| hidden(path)).count();
-    let wanted = snapshot.entries.iter().filter(|(path, _)| !hidden(path) && (path.ends_with(".yaml") || path.ends_with(".yml")));
-    Reading { skipped, ..read_entries(wanted.map(|(path, entry)| (path.as_str(), entry))) }
+    read_with(snapshot, Which::Found, |_| {})
 }
 
-/// Reads every file of a snapshot whatever its name: those that somebody named one by one.
+/// Reads what [`Which::Named`] says.
 #[must_use]
 pub fn read_named(snapshot: &Snapshot) -> Reading {
-    read_entries(snapshot.entries.iter().map(|(path, entry)| (path.as_str(), entry)))
+    read_with(snapshot, Which::Named, |_| {})
 }
 
-fn read_entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)>) -> Reading {
+/// Reads with the help of whoever has threads: `run` may run the batches in any order and wherever it likes. What it leaves is run
+/// here, and the reading is the same in every case.
+#[must_use]
+pub fn read_with(snapshot: &Snapshot, which: Which, run: impl FnOnce(&mut [Batch<'_>])) -> Reading {
+    let named = which == Which::Named;
+    let hidden = |path: &str| !named && path.split('/').any(|name| name.starts_with('.'));
+    let wanted = |path: &str| !hidden(path) && (named || path.ends_with(".yaml") || path.ends_with(".yml"));
+    let skipped = snapshot.entries.keys().filter(|path| hidden(path)).count();
+    let files = snapshot.entries.iter().map(|(path, entry)| (path.as_str(), entry)).filter(|(path, _)| wanted(path));
+    Reading { skipped, ..read_files(files, run) }
+}
+
+fn read_files<'a>(files: impl Iterator<Item = (&'a str, &'a Entry)>, run: impl FnOnce(&mut [Batch<'_>])) -> Reading {
+    let cut = batch::cut(files);
+    let mut batches = cut.batches;
+    run(&mut batches);
     let mut set = PolicySet::default();
     let mut problems = Problems::default();
     let mut names = Names::default();
     let mut hasher = Sha256::new();
-    let (mut files, mut bytes) = (0_usize, 0_usize);
-    for (path, entry) in entries {
-        files += 1;
+    for batch in batches {
+        batch.hash(&mut hasher);
+        let done = batch.finish();
+        problems.append(done.problems);
+        names.append(done.names);
+        for (kind, document) in done.documents {
+            set.kinds.insert(kind);
+            document.into_iter().for_each(|document| add(document, &mut set, &mut problems));
+        }
+    }
+    if let Some((path, message)) = cut.too_much {
         problems.begin(path.into());
-        if files > FILES_MAX {
-            problems.add(Code::Limit, Spot::START, format!("this is file {files}; FILES_MAX is {FILES_MAX}"));
-            break;
-        }
-        let Some(content) = regular(path, entry, &mut problems) else {
-            continue;
-        };
-        bytes = bytes.saturating_add(content.len());
-        if bytes > SET_BYTES_MAX {
-            problems.add(
-                Code::Limit,
-                Spot::START,
-                format!("the set has {bytes} bytes up to here; SET_BYTES_MAX is 64 MiB ({SET_BYTES_MAX})"),
-            );
-            break;
-        }
-        hash(&mut hasher, path, content);
-        read_file(content, &mut set, &mut problems, &mut names);
+        problems.add(Code::Limit, Spot::START, message);
     }
     check_set(&mut set, &mut names, &mut problems);
     let (problems, more_problems) = problems.finish();
-    Reading { set, problems, more_problems, files, skipped: 0, digest: Digest(hasher.finalize().into()) }
-}
-
-fn hash(hasher: &mut Sha256, path: &str, content: &[u8]) {
-    let mut head = Vec::with_capacity(path.len() + 16);
-    crate::digest::text(&mut head, path);
-    crate::digest::count(&mut head, content.len());
-    hasher.update(&head);
-    hasher.update(content);
-}
-
-/// The bytes of a regular file.
-fn regular<'a>(path: &str, entry: &'a Entry, problems: &mut Problems) -> Option<&'a [u8]> {
-    let what = match entry {
-        Entry::File(content) => return Some(content),
-        Entry::TooLarge { bytes } => {
-            text::too_large(*bytes, problems);
-            return None;
-        }
-        Entry::Symlink => "a symlink",
-        Entry::Submodule => "a submodule",
-        Entry::Executable => "an executable file",
-        Entry::Refused { reason } => {
-            problems.add(Code::NotAFile, Spot::START, format!("{}: {reason}", scalar::shown(path)));
-            return None;
-        }
-    };
-    let message = format!("{} is {what}; only regular files are read", scalar::shown(path));
-    problems.add(Code::NotAFile, Spot::START, message);
-    None
-}
-
-fn read_file(content: &[u8], set: &mut PolicySet, problems: &mut Problems, names: &mut Names) {
-    let Some(text) = text::prepare(content, problems) else {
-        return;
-    };
-    for node in tree::documents(&text, problems) {
-        if let Some((kind, document)) = document::read(&node, problems, names) {
-            set.kinds.insert(kind);
-            document.into_iter().for_each(|document| add(document, set, problems));
-        }
-    }
+    Reading { set, problems, more_problems, files: cut.files, skipped: 0, digest: Digest(hasher.finalize().into()) }
 }
 
 fn add(document: Document, set: &mut PolicySet, problems: &mut Problems) {
@@ -173,7 +147,7 @@ fn add(document: Document, set: &mut PolicySet, problems: &mut Problems) {
             (Some(first), Some(second)) => problems.push(second_standard(second, first)),
             (None | Some(_), _) => set.standard = *standard,
         },
-        Document::Waiver(waiver) => set.waivers.push(waiver),
+        Document::Waiver(waiver) => set.waivers.push(*waiver),
         Document::FlowTest(tests) => set.tests.extend(tests),
     }
 }
@@ -205,6 +179,6 @@ fn check_set(set: &mut PolicySet, names: &mut Names, problems: &mut Problems) {
         set.members.truncate(ENDPOINTS_MAX);
     }
     references::check(set, names, problems);
-    addresses::check(set, problems);
-    resolve::resolve(set, problems);
+    addresses::check(set, names, problems);
+    resolve::resolve(set, names, problems);
 }

@@ -8,6 +8,7 @@
 
 mod annotation;
 mod approval;
+mod audience;
 mod between;
 pub mod catalogue;
 mod cover;
@@ -106,7 +107,7 @@ pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumsta
             not_run.push(NotRun { rule_id: item.id, needs: missing });
         }
     }
-    if facts.overfull {
+    if facts.overfull || facts.is_spent() {
         found.add(overfull(set));
     }
     not_run.sort_by_key(|rule| rule.rule_id);
@@ -132,7 +133,7 @@ fn knows(facts: &Facts<'_>, need: &str) -> bool {
 fn overfull(set: &PolicySet) -> Finding {
     let place = set.policies.first().map(|policy| policy.place(policy.at));
     let place = place.unwrap_or(Place { file: ".".into(), spot: Spot::START });
-    let message = "too many policies select the same endpoints, or too many endpoints; not all of them were judged";
+    let message = "too many policies select the same endpoints, or too many endpoints, peers or zones; not all of them were judged";
     item("PCI-1.2.8-001").finding(place, message.to_string())
 }
 

@@ -11,12 +11,12 @@ use policy::date::Date;
 use policy::explain::explain_all;
 use policy::model::{Labels, PolicySet};
 use policy::net::{Direction, Service};
-use policy::read::read_named;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::output::{Output, Tone};
 use super::{Exit, ExplainArgs, FlowDirection, Format, files, validate};
+use crate::reading::read_named;
 
 /// A longer line of `--flows` is not a flow.
 const FLOW_LINE_BYTES_MAX: u64 = 64 * 1024;

@@ -3,7 +3,7 @@
 #![expect(clippy::print_stderr, reason = "the command line's output module")]
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 use super::Colour;
 
@@ -67,10 +67,13 @@ impl Output {
 
     /// One JSON document.
     pub fn json(self, value: &impl serde::Serialize) {
-        let mut out = std::io::stdout().lock();
+        // Standard output alone writes line by line, and a large report has a million.
+        let mut out = BufWriter::new(std::io::stdout().lock());
         if serde_json::to_writer_pretty(&mut out, value).is_ok() {
             let _ = writeln!(out);
         }
+        // As in `line`: whoever closes the pipe has seen enough.
+        let _ = out.flush();
     }
 
     /// One line for people beside the data.

@@ -59,10 +59,8 @@ async fn make(args: &PlanArgs) -> anyhow::Result<(CommitId, Vec<TargetPlan>)> {
         }
     };
     let snapshot = source.snapshot(&commit).await?;
-    let circumstances = Circumstances {
-        enforced: enforced(&config, &source).await,
-        ..settings(&config).circumstances(commit, validate::today()?)
-    };
+    let circumstances =
+        Circumstances { enforced: enforced(&config, &source).await, ..settings(&config).circumstances(commit, validate::today()?) };
     let judgement = admit(read(&snapshot), &circumstances);
     let Some(admitted) = judgement.admitted.as_ref() else {
         bail!("{commit} is not compliant ({} errors) and would be rejected; see pci-segment validate", judgement.counts().error);

@@ -86,18 +86,14 @@ fn severity(item: &Item) -> &'static str {
     }
 }
 
-/// When it runs, and what a part of it waits for.
+/// When it runs.
 fn when(item: &Item) -> String {
-    let mut text = match (item.profile, item.needs) {
+    match (item.profile, item.needs) {
         (Column::Pci, []) => "in pci-dss-4.0.1".to_owned(),
         (Column::Pci, needs) => format!("in pci-dss-4.0.1, with {}", needs.join(", ")),
         (Column::Baseline | Column::Facts, []) => "always".to_owned(),
         (Column::Baseline | Column::Facts, needs) => format!("with {}", needs.join(", ")),
-    };
-    if !item.wants.is_empty() {
-        text.push_str(&format!("; in part with {}", item.wants.join(", ")));
     }
-    text
 }
 
 fn profile(item: &Item) -> &'static str {

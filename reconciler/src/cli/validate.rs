@@ -12,18 +12,21 @@ mod source;
 mod words;
 mod xml;
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, Judgement, admit};
 use policy::date::Date;
 use policy::finding::Severity;
-use policy::read::read_named;
+use policy::model::inventory::Enforcer;
 use policy::snapshot::Snapshot;
 
 use super::Exit;
 use super::files;
 use super::output::Output;
+use crate::reading::read_named;
 
-pub use args::{Profile, ValidateArgs, ValidateFormat};
+pub use args::{Backend, Profile, ValidateArgs, ValidateFormat};
 
 /// What every format shows.
 struct Report<'a> {
@@ -73,7 +76,7 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
         None => today()?,
     };
     let (snapshot, unreadable) = files::load_readable(&patterns)?;
-    let judgement = judge_named(&snapshot, today, args.profile);
+    let judgement = admit(read_named(&snapshot), &circumstances(args, today)?);
     let report = Report { judgement: &judgement, snapshot: &snapshot, strict: args.strict, complete: unreadable.is_empty() };
     match args.format {
         ValidateFormat::Human => human::print(&report, out),
@@ -84,9 +87,31 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
     }
     unreadable.iter().for_each(|error| out.error(error));
     if judgement.policies == 0 && judgement.findings.is_empty() {
-        bail!("no document found in {}", patterns.join(", "));
+        bail!("no NetworkPolicy found in {}: nothing would be enforced", patterns.join(", "));
     }
     Ok(report.exit())
+}
+
+/// What is known besides the files.
+fn circumstances(args: &ValidateArgs, today: Date) -> anyhow::Result<Circumstances> {
+    let in_force = if args.against.is_empty() { None } else { Some(files::load(&args.against)?) };
+    let backends: Vec<Enforcer> = args.target.iter().map(|backend| enforcer(*backend)).collect();
+    Ok(Circumstances {
+        pinned_profile: args.profile.map(profile),
+        backends: (!backends.is_empty()).then_some(backends),
+        enforced: in_force.map(|snapshot| Arc::new(read_named(&snapshot).set)),
+        ..Circumstances::on(today)
+    })
+}
+
+/// The core's name for a backend.
+fn enforcer(backend: Backend) -> Enforcer {
+    match backend {
+        Backend::Ebpf => Enforcer::Ebpf,
+        Backend::Nftables => Enforcer::Nftables,
+        Backend::Aws => Enforcer::Aws,
+        Backend::Azure => Enforcer::Azure,
+    }
 }
 
 /// Judges files that somebody named. Unlike in a repository, a path may then lead through folders that begin with a dot.

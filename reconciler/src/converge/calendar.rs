@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use policy::compile::compile;
 use policy::date::Date;
 use policy::model::PolicySet;
-use policy::read::read;
 use policy::snapshot::CommitId;
 
 use super::pass::NotAimed;
 use super::words::first_finding;
 use super::{Outcome, Source, TargetPlan, Trouble, World};
+use crate::reading::read;
 
 impl<S: Source> World<'_, S> {
     /// Today in UTC.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use policy::admit::{Admitted, Circumstances, Judgement, admit};
 use policy::date::Date;
-use policy::read::read;
 use policy::snapshot::{CommitId, Snapshot};
 use serde_json::json;
 
 use super::words::{broken_rules, first_finding};
 use super::{CommitInfo, Settings, Source, StatusState, Trouble, World};
+use crate::reading::read;
 use crate::store::{self, Came, CommitRecord, NewCommit, Verdict};
 
 /// Judging one commit may take this long.

@@ -29,14 +29,14 @@ fn shown(name: &str, format: &str) -> String {
 
 #[test]
 fn findings_are_drawn_with_their_line_and_related_places() {
-    for name in ["open", "text"] {
+    for name in ["open", "text", "waived"] {
         hold(name, "human", findings(&shown(name, "human")));
     }
 }
 
 #[test]
 fn findings_become_annotations() {
-    for name in ["open", "text"] {
+    for name in ["open", "text", "waived"] {
         hold(name, "github", &shown(name, "github"));
     }
 }

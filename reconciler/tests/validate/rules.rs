@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use policy::rules::catalogue;
+use policy::rules::{Item, catalogue};
 
 use super::{code, json, run, stderr, stdout};
 
@@ -52,7 +52,9 @@ fn one_rule_is_explained_with_what_the_gate_finds_in_its_example() {
 
 #[test]
 fn every_example_that_is_shown_is_found_to_break_its_rule() {
-    for item in catalogue().filter(|item| !item.violating.is_empty()) {
+    // Kinds of documents have a capital; what else a rule needs does not stand in files.
+    let documents_do = |item: &&Item| item.needs.iter().all(|need| need.starts_with(char::is_uppercase));
+    for item in catalogue().filter(|item| !item.violating.is_empty()).filter(documents_do) {
         let rule = json(&rules(&[item.id, "--format", "json"]));
         let found = rule["findings"].as_array().unwrap();
         let named = |finding: &serde_json::Value| {

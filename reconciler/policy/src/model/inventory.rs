@@ -88,6 +88,24 @@ impl Enforcer {
     }
 }
 
+impl Enforcer {
+    /// Whether it remembers connections, so that replies pass without a rule of their own (PCI DSS v4.0.1 1.4.2).
+    #[must_use]
+    pub const fn keeps_state(self) -> bool {
+        match self {
+            Self::Ebpf | Self::Nftables | Self::Aws | Self::Azure => true,
+        }
+    }
+
+    /// Whether it filters IPv6 as it filters IPv4.
+    #[must_use]
+    pub const fn enforces_ipv6(self) -> bool {
+        match self {
+            Self::Ebpf | Self::Nftables | Self::Aws | Self::Azure => true,
+        }
+    }
+}
+
 /// How a backend recognises an endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {

@@ -135,7 +135,8 @@ impl Cidr {
         if cidr.first() != address {
             return wrong(&alloc::format!("{text} has host bits set"));
         }
-        if address.to_string() != address_text || length_text.len() != cidr.length.to_string().len() {
+        let leading_zero = length_text.len() > 1 && length_text.starts_with('0');
+        if leading_zero || !is_canonical(&address, address_text) {
             return wrong("the same prefix in its canonical form (RFC 5952)");
         }
         Ok(cidr)
@@ -191,6 +192,11 @@ fn mask(family: Family, length: u8) -> u128 {
 
 fn not_mapped(address: &IpAddr) -> bool {
     !matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
+}
+
+/// Whether the text is the one way to write the address. An IPv4 address that parses has no other.
+fn is_canonical(address: &IpAddr, text: &str) -> bool {
+    address.is_ipv4() || address.to_string() == text
 }
 
 fn leading_zero(text: &str) -> bool {

@@ -64,6 +64,17 @@ impl AddressSet {
         !self.intersection(other).is_empty()
     }
 
+    /// The lowest address that the two share, without making the set of all of them.
+    #[must_use]
+    pub fn first_shared(&self, other: &Self) -> Option<IpAddr> {
+        let shared = |&(first, last): &(u128, u128)| {
+            let theirs = other.spans.get(other.spans.partition_point(|(_, end)| *end < first))?;
+            (theirs.0 <= last).then_some(first.max(theirs.0))
+        };
+        let lowest = self.spans.iter().find_map(shared).filter(|_| self.family == other.family)?;
+        Some(self.family.address(lowest))
+    }
+
     fn merged(family: Family, mut spans: Vec<(u128, u128)>) -> Self {
         spans.sort_unstable();
         let mut merged: Vec<(u128, u128)> = Vec::with_capacity(spans.len());
@@ -163,6 +174,23 @@ mod tests {
         assert!(set(&["128.0.0.0/1", "0.0.0.0/1"]).is_all());
         assert!(AddressSet::all(Family::V6).is_all());
         assert_eq!(AddressSet::all(Family::V6).size(), u128::MAX);
+    }
+
+    #[test]
+    fn the_first_shared_address_is_the_lowest_of_the_intersection() {
+        let sets = [
+            set(&[]),
+            set(&["0.0.0.0/0"]),
+            set(&["10.0.0.0/24", "10.0.2.0/24", "255.255.255.255/32"]),
+            set(&["10.0.1.0/24", "10.0.2.128/25"]),
+            set(&["10.0.0.255/32", "255.255.255.254/31"]),
+            AddressSet::all(Family::V6),
+        ];
+        for a in &sets {
+            for b in &sets {
+                assert_eq!(a.first_shared(b), a.intersection(b).lowest(), "{a:?} {b:?}");
+            }
+        }
     }
 
     #[test]

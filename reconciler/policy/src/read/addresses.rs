@@ -1,27 +1,34 @@
 //! Addresses over the whole set: no prefix in two zones, no address on two endpoints, and endpoints in the zone they name.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::names::{Names, Noun};
 use super::problem::{Code, Problem, Problems};
 use super::scalar::shown;
 use crate::model::inventory::Member;
+use crate::model::zones::INTERNET;
 use crate::model::{Kind, Origin, Place, PolicySet, Spot};
 use crate::net::Cidr;
 use crate::rules::zones::ZoneMap;
 
 /// Reports prefixes and addresses that are written twice, and endpoints whose zone is not that of their addresses.
-pub(super) fn check(set: &PolicySet, problems: &mut Problems) {
+pub(super) fn check(set: &PolicySet, names: &Names, problems: &mut Problems) {
     let zones: Vec<Written<'_>> =
         set.zones.iter().enumerate().flat_map(|(i, zone)| written(i, &zone.origin, "cidrs", &zone.cidrs)).collect();
     same_prefix(zones, problems);
     let members = set.members.iter().enumerate();
     overlaps(members.flat_map(|(i, m)| written(i, &m.origin, "addresses", &m.addresses)).collect(), &set.members, problems);
-    if set.kinds.contains(&Kind::Zones) {
+    // What a zone that could not be read holds is not known.
+    if set.kinds.contains(&Kind::Zones) && !names.lost.contains(&Noun::Zone) {
         let zones = ZoneMap::new(&set.zones);
-        set.members.iter().for_each(|member| in_one_zone(member, &zones, problems));
+        let known: BTreeSet<&str> = set.zones.iter().map(|zone| &*zone.name).chain([INTERNET]).collect();
+        // A zone that does not exist has been told.
+        let placed = set.members.iter().filter(|member| member.zone.as_deref().is_none_or(|zone| known.contains(zone)));
+        placed.for_each(|member| in_one_zone(member, &zones, problems));
     }
 }
 

@@ -3,6 +3,9 @@
 //! Everything a document of any kind needs in order to be read field by field, with every problem told and none hiding the next.
 //! Absent and broken are different things: only the first may fall back to a default.
 
+mod lists;
+mod names;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -10,7 +13,7 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use super::guess::nearest;
-use super::names::{Name, Names, Noun};
+use super::names::Names;
 use super::problem::{Code, Problem, Problems};
 use super::scalar::{is_null, shown};
 use super::tree::{Entry, Node, Value};
@@ -111,33 +114,12 @@ impl<'n, 'p> Cursor<'n, 'p> {
         self.problems.push(problem);
     }
 
-    /// Something of this name is defined here.
-    pub(super) fn define(&mut self, noun: Noun, name: &Arc<str>, at: Spot) {
-        let name = self.named(noun, None, name, at);
-        self.names.defined.push(name);
-    }
-
-    /// The same for something whose name means something only together with another.
-    pub(super) fn define_of(&mut self, noun: Noun, of: &Arc<str>, name: &Arc<str>, at: Spot) {
-        let name = self.named(noun, Some(of), name, at);
-        self.names.defined.push(name);
-    }
-
-    /// Something of this name must be defined somewhere in the set.
-    pub(super) fn refer(&mut self, noun: Noun, name: &Arc<str>, at: Spot) {
-        let name = self.named(noun, None, name, at);
-        self.names.used.push(name);
-    }
-
-    /// The rule of a policy must be defined somewhere in the set.
-    pub(super) fn refer_of(&mut self, noun: Noun, of: &Arc<str>, name: &Arc<str>, at: Spot) {
-        let name = self.named(noun, Some(of), name, at);
-        self.names.used.push(name);
-    }
-
-    fn named(&self, noun: Noun, of: Option<&Arc<str>>, name: &Arc<str>, at: Spot) -> Name {
-        let place = Place { file: self.problems.file(), spot: at };
-        Name { noun, of: of.cloned(), name: name.clone(), place, path: self.pointer() }
+    /// Two fields that exclude each other, told at the first.
+    pub(super) fn contradiction(&mut self, fields: &Fields<'n>, field: &'static str, other: &'static str, message: String) {
+        let at = fields.value_at(field).unwrap_or(fields.at);
+        self.path.push(Step::Field(field));
+        self.relate(Code::Contradiction, at, message, None, fields.value_at(other));
+        self.path.pop();
     }
 
     /// Where an item stands, and each of its fields.
@@ -237,33 +219,6 @@ impl<'n, 'p> Cursor<'n, 'p> {
         self.field(fields, key, read).read()
     }
 
-    /// Reads a list item by item; `None` stands for an item that could not be read.
-    pub(super) fn items<T>(
-        &mut self,
-        node: &'n Node<'n>,
-        max: Limit,
-        mut read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
-    ) -> Option<Vec<Option<T>>> {
-        let items = match &node.value {
-            Value::List(items) => items,
-            other @ (Value::Scalar { .. } | Value::Map(_) | Value::Broken) => {
-                return self.wrong_type(node.at, "a list", other);
-            }
-        };
-        self.within(node.at, items.len(), max);
-        let mut values = Vec::with_capacity(items.len().min(max.1));
-        for (index, item) in items.iter().take(max.1).enumerate() {
-            self.path.push(Step::Item(index));
-            values.push(if self.has_value(item, item.at) { read(self, item) } else { None });
-            self.path.pop();
-        }
-        if items.len() > max.1 {
-            // A list that lost its end must not look whole.
-            values.push(None);
-        }
-        Some(values)
-    }
-
     /// Reads a field that may be absent: `None` if it is written and cannot be read, or if it may be there under a misspelt key.
     pub(super) fn optional<T>(
         &mut self,
@@ -287,58 +242,6 @@ impl<'n, 'p> Cursor<'n, 'p> {
         default: T,
     ) -> T {
         self.field(fields, key, read).read().unwrap_or(default)
-    }
-
-    /// Reads a list of which every item must be read.
-    pub(super) fn list<T>(
-        &mut self,
-        node: &'n Node<'n>,
-        max: Limit,
-        read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        self.items(node, max, read)?.into_iter().collect()
-    }
-
-    /// The same, and there is at least one.
-    pub(super) fn filled<T>(
-        &mut self,
-        node: &'n Node<'n>,
-        max: Limit,
-        read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        let list = self.list(node, max, read)?;
-        if list.is_empty() {
-            self.problem(Code::BadValue, node.at, format!("an empty list; write 1 to {}", max.1));
-        }
-        (!list.is_empty()).then_some(list)
-    }
-
-    /// Reads a list of words, each at most once, sorted.
-    pub(super) fn words<T: Copy + Ord>(&mut self, node: &'n Node<'n>, max: Limit, words: &[(&'static str, T)]) -> Option<Vec<T>> {
-        let mut seen: Vec<T> = Vec::new();
-        self.list(node, max, |cursor, node| {
-            let word = cursor.word(node, Code::BadValue, words)?;
-            if seen.contains(&word) {
-                cursor.problem(Code::BadValue, node.at, "written twice".to_string());
-                return None;
-            }
-            seen.push(word);
-            Some(())
-        })?;
-        seen.sort_unstable();
-        Some(seen)
-    }
-
-    /// Reads the required list of a document: every item that can be read, whatever is wrong with the others.
-    pub(super) fn each<T>(
-        &mut self,
-        fields: &Fields<'n>,
-        key: &'static str,
-        max: Limit,
-        read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
-    ) -> Vec<T> {
-        let list = self.required(fields, key, |cursor, node| cursor.items(node, max, read));
-        list.unwrap_or_default().into_iter().flatten().collect()
     }
 
     /// A field that another one requires.

@@ -28,6 +28,7 @@ use crate::model::{Kind, Mode, NetworkPolicy, Spot};
 const API_VERSION: &str = "pci-segment/v1";
 
 /// What could be read of a document.
+#[derive(Debug)]
 pub(super) enum Document {
     NetworkPolicy(Box<NetworkPolicy>),
     Zones(Vec<Zone>),
@@ -36,7 +37,7 @@ pub(super) enum Document {
     Services(Vec<ServiceEntry>),
     RuleRecords(Vec<RuleRecord>),
     Standard(Box<Standard>),
-    Waiver(Waiver),
+    Waiver(Box<Waiver>),
     FlowTest(Vec<FlowTest>),
 }
 

@@ -21,8 +21,8 @@ const EXPECT: [(&str, bool); 2] = [("allow", true), ("deny", false)];
 /// Reads `spec`.
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, metadata: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["flows"])?;
-    let document = metadata.as_ref().map(|metadata| &metadata.name);
-    Some(Document::FlowTest(cursor.each(&fields, "flows", ITEMS, |cursor, node| flow(cursor, node, document))))
+    let document = metadata.map(|metadata| metadata.name);
+    Some(Document::FlowTest(cursor.each(&fields, "flows", ITEMS, |cursor, node| flow(cursor, node, document.as_ref()))))
 }
 
 fn flow<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, document: Option<&Arc<str>>) -> Option<FlowTest> {
@@ -67,11 +67,11 @@ fn party<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Party> {
     let endpoint = cursor.optional(&fields, "endpoint", |cursor, node| cursor.name_of(node, Noun::Endpoint));
     let labels = cursor.optional(&fields, "labels", Cursor::labels);
     let namespace = cursor.optional(&fields, "namespace", |cursor, node| cursor.label_of(node, Noun::Namespace));
-    if let Some(other) = ["address", "labels", "namespace"].into_iter().find_map(|key| fields.key_at(key))
+    if let Some(other) = ["address", "labels", "namespace"].into_iter().find(|key| fields.entry(key).is_some())
         && fields.entry("endpoint").is_some()
     {
         let message = "an endpoint has its own address, labels and namespace; write endpoint alone";
-        cursor.relate(Code::Contradiction, other, message.to_string(), None, fields.key_at("endpoint"));
+        cursor.contradiction(&fields, other, "endpoint", message.to_string());
         return None;
     }
     if fields.entry("namespace").is_some() {
@@ -92,7 +92,7 @@ fn party<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Party> {
 }
 
 /// No packet has addresses of both families, and ICMP belongs to one.
-fn possible(cursor: &mut Cursor<'_, '_>, fields: &Fields<'_>, test: &FlowTest) -> bool {
+fn possible<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>, test: &FlowTest) -> bool {
     let family = |party: &Party| match party {
         Party::Address(address) | Party::MadeUp { address, .. } => Some(Family::of(*address)),
         Party::Endpoint(_) => None,
@@ -103,7 +103,7 @@ fn possible(cursor: &mut Cursor<'_, '_>, fields: &Fields<'_>, test: &FlowTest) -
         && from != to
     {
         let message = format!("no packet goes from {} to {}", from.name(), to.name());
-        cursor.relate(Code::Contradiction, at("to"), message, None, fields.value_at("from"));
+        cursor.contradiction(fields, "to", "from", message);
         return false;
     }
     let meant = if test.service.protocol() == ICMP { Family::V4 } else { Family::V6 };

@@ -37,8 +37,15 @@ pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, _: Option<Metadata>, node: &
     let namespaces = cursor.field(&fields, "namespaces", |cursor, node| cursor.items(node, ITEMS, namespace)).read();
     let mut members = Vec::new();
     for (key, host) in [("workloads", false), ("hosts", true)] {
-        let list =
-            cursor.field(&fields, key, |cursor, node| cursor.items(node, ENDPOINTS, |cursor, node| member(cursor, node, host)));
+        let list = cursor.field(&fields, key, |cursor, node| {
+            cursor.items(node, ENDPOINTS, |cursor, node| {
+                let member = member(cursor, node, host);
+                if member.is_none() {
+                    cursor.lost(Noun::Endpoint);
+                }
+                member
+            })
+        });
         members.extend(list.read().unwrap_or_default().into_iter().flatten());
     }
     Some(Document::Inventory(namespaces.unwrap_or_default().into_iter().flatten().collect(), members))

@@ -49,7 +49,7 @@ pub const RESOLVED_PREFIXES_MAX: usize = 2_000_000;
 /// Addresses and declared ports looked at while selector peers and port names are resolved.
 pub const RESOLVE_STEPS_MAX: usize = 20_000_000;
 /// Names compared to find out which was meant. Beyond it a problem goes without a suggestion.
-pub const GUESS_STEPS_MAX: usize = 500_000;
+pub const GUESS_STEPS_MAX: usize = 200_000;
 
 /// A limit by its name.
 pub(super) const ITEMS: (&str, usize) = ("ITEMS_PER_LIST_MAX", ITEMS_PER_LIST_MAX);

@@ -3,6 +3,7 @@
 //! A name is noted even where the rest of its item cannot be read: one mistake in a zone must not make every mention of the zone a
 //! second mistake.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -46,6 +47,17 @@ pub(super) struct Name {
 pub(super) struct Names {
     pub(super) defined: Vec<Name>,
     pub(super) used: Vec<Name>,
+    /// Of what something could not be read, so that the set does not hold all of it.
+    pub(super) lost: BTreeSet<Noun>,
+}
+
+impl Names {
+    /// Takes over the names of files that come after.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.defined.append(&mut other.defined);
+        self.used.append(&mut other.used);
+        self.lost.append(&mut other.lost);
+    }
 }
 
 impl Noun {

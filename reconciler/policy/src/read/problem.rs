@@ -147,6 +147,12 @@ impl Problems {
         }
     }
 
+    /// Takes over what was found elsewhere, after what was found here.
+    pub(super) fn append(&mut self, other: Self) {
+        self.more += other.more;
+        other.list.into_iter().for_each(|problem| self.push(problem));
+    }
+
     /// Sorted by place, and how many more there were.
     pub(super) fn finish(mut self) -> (Vec<Problem>, usize) {
         self.list.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));

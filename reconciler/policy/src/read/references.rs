@@ -59,10 +59,8 @@ fn twice(name: &Name, first: &Name) -> Problem {
 }
 
 fn problem(code: Code, name: &Name, message: String, did_you_mean: Option<String>, related: Vec<Place>) -> Problem {
-    let policy = match name.noun {
-        Noun::Document(Kind::NetworkPolicy) if code == Code::DuplicateName => Some(name.name.clone()),
-        _ => None,
-    };
+    let of_policy = code == Code::DuplicateName && name.noun == Noun::Document(Kind::NetworkPolicy);
+    let policy = of_policy.then(|| name.name.clone());
     Problem { code, place: name.place.clone(), path: Some(name.path.clone()), policy, message, did_you_mean, related }
 }
 

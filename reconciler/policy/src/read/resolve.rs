@@ -10,6 +10,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::names::{Names, Noun};
 use super::network_policy::ports::unmatched;
 use super::problem::{Code, Problem, Problems};
 use crate::model::{Kind, Named, NetworkPolicy, Peer, PolicySet, Port, Rule, Spot};
@@ -17,12 +18,13 @@ use crate::net::{Cidr, Direction};
 use answers::{Answers, Declared, TooMuch};
 
 /// Gives each selector peer its members and each port name its numbers.
-pub(super) fn resolve(set: &mut PolicySet, problems: &mut Problems) {
+pub(super) fn resolve(set: &mut PolicySet, names: &Names, problems: &mut Problems) {
     if !set.policies.iter().any(|policy| rules(policy).next().is_some()) {
         return;
     }
     let mut policies = core::mem::take(&mut set.policies);
-    let mut answers = set.kinds.contains(&Kind::Inventory).then(|| Answers::new(set));
+    let whole = !names.lost.contains(&Noun::Endpoint);
+    let mut answers = set.kinds.contains(&Kind::Inventory).then(|| Answers::new(set, whole));
     let mut found = Vec::new();
     for policy in &policies {
         if let Err(TooMuch(what)) = ask(policy, answers.as_mut(), &mut found, problems) {
@@ -97,9 +99,10 @@ fn ask<'a>(
                 Some(answers) => answers.declared(&asked, named)?,
                 None => Declared::default(),
             };
-            // A peer that could not be read might have declared it.
-            let whole = direction == Direction::Ingress || !rule.peers.iter().any(|peer| matches!(peer, Peer::Nobody { .. }));
-            if declared.is_empty() && whole {
+            // A peer or an endpoint that could not be read might have declared it.
+            let peers_read = direction == Direction::Ingress || !rule.peers.iter().any(|peer| matches!(peer, Peer::Nobody { .. }));
+            let whole = answers.as_deref().is_none_or(|answers| answers.whole);
+            if declared.is_empty() && peers_read && whole {
                 let message = undeclared(named, direction, answers.is_some());
                 problems.push(problem(policy, item.at, pointer("ports", number), Code::BadPort, message));
             }

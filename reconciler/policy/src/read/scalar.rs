@@ -18,6 +18,10 @@ fn is_word(text: &str) -> bool {
 }
 
 fn is_number(text: &str) -> bool {
+    // Most texts are names; they are told apart at once.
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | '_')) {
+        return false;
+    }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let radix = |prefix: &str, radix: u32| {
         digits.strip_prefix(prefix).is_some_and(|d| !d.is_empty() && d.chars().all(|c| c == '_' || c.is_digit(radix)))

@@ -49,9 +49,8 @@ pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, _: Option<Metadata>, node: &
     let default = Standard::default();
     let fixtures = cursor.or_default(&fields, "fixtures", Cursor::bool, false);
     if fixtures && profile == Some(Profile::PciDss401) {
-        let at = fields.value_at("fixtures").unwrap_or(fields.at);
         let message = "documentation addresses pass in tests only; not with profile pci-dss-4.0.1";
-        cursor.relate(Code::Contradiction, at, message.to_string(), None, fields.value_at("profile"));
+        cursor.contradiction(&fields, "fixtures", "profile", message.to_string());
     }
     Some(Document::Standard(Box::new(Standard {
         origin: Some(cursor.origin(&fields)),

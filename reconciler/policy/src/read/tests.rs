@@ -1,6 +1,11 @@
 //! What reads, and what every kind of mistake says.
 
 mod bad_input;
+mod batches;
+mod inventory;
+mod kinds;
+mod resolution;
+mod standard;
 mod whole;
 
 use alloc::format;

@@ -2,6 +2,7 @@
 //!
 //! One pass, no recursion: depth and size are counted while events arrive, aliases are refused and never expanded.
 
+mod ascii;
 mod builder;
 
 use alloc::borrow::Cow;
@@ -9,11 +10,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+use saphyr_parser::{Event, Input, Marker, Parser, ScalarStyle, ScanError};
 
 use super::limits::{DEPTH_MAX, DOCUMENTS_PER_FILE_MAX, NODES_PER_FILE_MAX};
 use super::problem::{Code, Problems};
+use super::text::is_plain;
 use crate::model::Spot;
+use ascii::Ascii;
 use builder::Builder;
 
 /// A value and where it stands.
@@ -58,7 +61,9 @@ pub(super) fn documents<'a>(text: &'a str, problems: &mut Problems) -> Vec<Node<
     directives(text, problems);
     let mut documents = Vec::new();
     // The parser holds all of a flow collection on one line in memory before it tells of the first value.
-    let separators = text.bytes().filter(|b| matches!(b, b',' | b'[' | b'{')).count();
+    // A shorter text need not be counted.
+    let long = text.len() > NODES_PER_FILE_MAX;
+    let separators = if long { text.bytes().filter(|b| matches!(b, b',' | b'[' | b'{')).count() } else { 0 };
     if separators > NODES_PER_FILE_MAX {
         problems.add(
             Code::Limit,
@@ -67,30 +72,12 @@ pub(super) fn documents<'a>(text: &'a str, problems: &mut Problems) -> Vec<Node<
         );
         return documents;
     }
-    let mut parser = Parser::new_from_str(text);
     let before = text.contains('?').then_some(Before { text, chars: 0, bytes: 0 });
     let mut file = File { before, problems, nodes: 0, begun: 0 };
-    let mut builder = Builder::default();
-    while let Some(event) = parser.next_event() {
-        let (event, span) = match event {
-            Ok(event) => event,
-            Err(error) => {
-                file.syntax(&error);
-                return documents;
-            }
-        };
-        if event == Event::StreamEnd {
-            break;
-        }
-        match file.take(&mut builder, event, &span.start) {
-            Ok(Some(document)) => documents.push(document),
-            Ok(None) => {}
-            Err(Stop) => return documents,
-        }
-    }
-    if file.begun == 0 {
-        let message = "no document here; remove the separator or the file";
-        file.problems.add(Code::EmptyDocument, Spot::START, message.to_string());
+    if is_plain(text) {
+        file.events(Parser::new(Ascii::new(text)), &mut documents);
+    } else {
+        file.events(Parser::new_from_str(text), &mut documents);
     }
     documents
 }
@@ -103,6 +90,29 @@ struct File<'a, 'p> {
 }
 
 impl<'a> File<'a, '_> {
+    /// Takes events as they come, up to the end or a syntax error.
+    fn events<T: Input>(&mut self, mut parser: Parser<'a, T>, documents: &mut Vec<Node<'a>>) {
+        let mut builder = Builder::default();
+        while let Some(event) = parser.next_event() {
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(error) => return self.syntax(&error),
+            };
+            if event == Event::StreamEnd {
+                break;
+            }
+            match self.take(&mut builder, event, &span.start) {
+                Ok(Some(document)) => documents.push(document),
+                Ok(None) => {}
+                Err(Stop) => return,
+            }
+        }
+        if self.begun == 0 {
+            let message = "no document here; remove the separator or the file";
+            self.problems.add(Code::EmptyDocument, Spot::START, message.to_string());
+        }
+    }
+
     /// Adds an event; a finished document comes back.
     fn take(&mut self, builder: &mut Builder<'a>, event: Event<'a>, start: &Marker) -> Result<Option<Node<'a>>, Stop> {
         let at = spot(start);

@@ -1,5 +1,6 @@
 //! `kind: Waiver`.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -54,7 +55,7 @@ pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, metadata: Option<Metadata>, 
         approved_at: approved_at?,
         expires_at: expires_at?,
     };
-    (about_one && by_two).then_some(Document::Waiver(waiver))
+    (about_one && by_two).then(|| Document::Waiver(Box::new(waiver)))
 }
 
 /// The id of a rule that may be waived.
@@ -83,22 +84,21 @@ pub(super) fn rule_id(cursor: &mut Cursor<'_, '_>, at: Spot, text: &str) -> Opti
 
 /// A finding is about a policy, or about an endpoint, or about the whole set.
 fn about_one_thing<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>) -> bool {
-    let [policy, rule, endpoint] = ["policy", "ruleName", "endpoint"].map(|key| fields.key_at(key));
-    if let (Some(policy), Some(endpoint)) = (policy, endpoint) {
+    if fields.entry("policy").is_some() && fields.entry("endpoint").is_some() {
         let message = "a finding is about a policy or about an endpoint; write one of the two";
-        cursor.relate(Code::Contradiction, endpoint, message.to_string(), None, Some(policy));
+        cursor.contradiction(fields, "endpoint", "policy", message.to_string());
         return false;
     }
-    rule.is_none() || cursor.needs(fields, "policy", "ruleName is the name of one of its rules", "ruleName").is_some()
+    fields.entry("ruleName").is_none()
+        || cursor.needs(fields, "policy", "ruleName is the name of one of its rules", "ruleName").is_some()
 }
 
 /// Nobody approves what they asked for.
-fn by_two_people(cursor: &mut Cursor<'_, '_>, fields: &Fields<'_>, requested: Option<&str>, approved: Option<&str>) -> bool {
+fn by_two_people<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>, requested: Option<&str>, approved: Option<&str>) -> bool {
     let same = requested.is_some() && requested == approved;
     if same {
-        let at = fields.value_at("approvedBy").unwrap_or(fields.at);
         let message = format!("{} asked for it and cannot approve it", requested.unwrap_or_default());
-        cursor.relate(Code::Contradiction, at, message, None, fields.value_at("requestedBy"));
+        cursor.contradiction(fields, "approvedBy", "requestedBy", message);
     }
     !same
 }

@@ -1,7 +1,6 @@
 //! `kind: Zones`.
 
 use alloc::format;
-use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -19,7 +18,13 @@ const TRUST: [(&str, bool); 2] = [("trusted", true), ("untrusted", false)];
 /// Reads `spec`.
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, _: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["zones"])?;
-    Some(Document::Zones(cursor.each(&fields, "zones", ITEMS, zone)))
+    Some(Document::Zones(cursor.each(&fields, "zones", ITEMS, |cursor, node| {
+        let zone = zone(cursor, node);
+        if zone.is_none() {
+            cursor.lost(Noun::Zone);
+        }
+        zone
+    })))
 }
 
 fn zone<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Zone> {
@@ -74,11 +79,9 @@ pub(super) fn classes<'n, T: Copy + Ord>(
 }
 
 /// What Requirement 1 counts as untrusted is not trusted, and the CDE is in scope.
-fn contradictions(cursor: &mut Cursor<'_, '_>, fields: &Fields<'_>, zone: &Zone) {
+fn contradictions<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>, zone: &Zone) {
     let mut tell = |field: &'static str, other: &'static str, message: &str| {
-        let at = fields.value_at(field).unwrap_or(fields.at);
-        let message = format!("{message} (zone {})", zone.name);
-        cursor.relate(Code::Contradiction, at, message, None, fields.value_at(other));
+        cursor.contradiction(fields, field, other, format!("{message} (zone {})", zone.name));
     };
     if zone.is(Class::Cde) && zone.scope != Scope::In {
         tell("pciScope", "classes", "class cde is always in scope; write pciScope: in");
@@ -88,7 +91,7 @@ fn contradictions(cursor: &mut Cursor<'_, '_>, fields: &Fields<'_>, zone: &Zone)
     }
     for (word, class) in Class::WORDS.iter().filter(|(_, class)| matches!(class, Class::Wireless | Class::ThirdParty)) {
         if zone.trusted && zone.is(*class) {
-            tell("trust", "classes", &format!("class {} is untrusted", word.to_string()));
+            tell("trust", "classes", &format!("class {word} is untrusted"));
         }
     }
 }

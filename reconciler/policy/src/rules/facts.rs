@@ -7,6 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::audience::Memory;
 use super::cover::{Selection, selections};
 use super::group::{Group, groups};
 use super::lists::Lists;
@@ -70,6 +71,8 @@ pub(super) struct Facts<'a> {
     pub(super) since: Since<'a>,
     /// More policies cover one another, or select endpoints, than are ever looked at; nothing here is complete.
     pub(super) overfull: bool,
+    /// What walks over rules, peers and zones remember.
+    pub(super) memory: Memory,
     cde_policies: Vec<bool>,
     public: [AddressSet; 2],
     untrusted: [AddressSet; 2],
@@ -103,6 +106,7 @@ impl<'a> Facts<'a> {
             records: records(set),
             since: Since::new(set, circumstances),
             overfull: overfull || too_many,
+            memory: Memory::default(),
             cde_policies,
             public,
             untrusted,
@@ -171,7 +175,8 @@ impl<'a> Facts<'a> {
         address: IpAddr,
         service: Service,
     ) -> Option<Witness> {
-        (by.mode == Mode::Enforce).then(|| self.packet(self.side_of(group, Family::of(address)), direction, address, service))
+        let own = self.side_of(group, Family::of(address)).filter(|_| by.mode == Mode::Enforce)?;
+        Some(self.between(own, direction, address, service))
     }
 
     /// A packet between whoever a policy selects and an address; an audited policy lets none through.
@@ -185,10 +190,10 @@ impl<'a> Facts<'a> {
         let selected = || Side::Selected(alloc::string::ToString::to_string(&policy.selector));
         let by = |known: &&Known<'_>| known.policies.iter().any(|p| core::ptr::eq(*p, policy));
         let own = self.endpoints.iter().filter(by).find_map(|known| known.side(Family::of(address)));
-        (policy.mode == Mode::Enforce).then(|| self.packet(own.unwrap_or_else(selected), direction, address, service))
+        (policy.mode == Mode::Enforce).then(|| self.between(own.unwrap_or_else(selected), direction, address, service))
     }
 
-    fn packet(&self, own: Side, direction: Direction, address: IpAddr, service: Service) -> Witness {
+    fn between(&self, own: Side, direction: Direction, address: IpAddr, service: Service) -> Witness {
         let zone = self.has(Kind::Zones).then(|| ZoneMap::name(self.zones.at(address)));
         let other = Side::Address { address, zone };
         match direction {
@@ -197,9 +202,11 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn side_of(&self, group: &Group<'_>, family: Family) -> Side {
+    /// One of the group with an address of the family, or the selector that stands for them.
+    fn side_of(&self, group: &Group<'_>, family: Family) -> Option<Side> {
         let known = group.endpoints.iter().filter_map(|number| self.endpoints.get(*number));
-        known.filter_map(|known| known.side(family)).next().unwrap_or_else(|| Side::Selected(group.name.clone()))
+        let selected = || group.endpoints.is_empty().then(|| Side::Selected(group.name.clone()));
+        known.filter_map(|known| known.side(family)).next().or_else(selected)
     }
 }
 

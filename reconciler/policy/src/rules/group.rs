@@ -65,7 +65,8 @@ impl Source<'_> {
     pub(super) fn text(&self) -> String {
         match self.peer.and_then(|number| self.here.rule.peers.get(number)) {
             Some(peer) => peer_text(peer),
-            None => String::from("everybody"),
+            None if self.here.rule.peers.is_empty() => String::from("everybody"),
+            None => String::from("a named port"),
         }
     }
 }
@@ -92,15 +93,19 @@ impl<'a> Group<'a> {
 
     /// Everything that is allowed in a direction, peer by peer, of one family. Rules for everybody included.
     pub(super) fn sources(&self, direction: Direction, family: Family) -> Vec<Source<'a>> {
-        let mut sources = Vec::new();
-        for here in self.standing.iter().flat_map(|policy| Here::of(policy, direction)) {
-            for grant in here.rule.grants(direction, self.ports) {
-                let services: Arc<[ServiceRange]> = grant.services.into();
-                sources.extend(of_grant(here, grant.whom, family, &services));
-            }
-        }
-        sources
+        let rules = self.standing.iter().flat_map(|policy| Here::of(policy, direction));
+        rules.flat_map(|here| sources_of(here, self.ports, family)).collect()
     }
+}
+
+/// What one rule allows endpoints that declare these ports, peer by peer, of one family.
+pub(super) fn sources_of<'a>(here: Here<'a>, declared: &[NamedPort], family: Family) -> Vec<Source<'a>> {
+    let mut sources = Vec::new();
+    for grant in here.rule.grants(here.direction, declared) {
+        let services: Arc<[ServiceRange]> = grant.services.into();
+        sources.extend(of_grant(here, grant.whom, family, &services));
+    }
+    sources
 }
 
 fn of_grant<'a>(here: Here<'a>, whom: Whom<'a>, family: Family, services: &Arc<[ServiceRange]>) -> Vec<Source<'a>> {

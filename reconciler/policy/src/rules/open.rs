@@ -148,7 +148,8 @@ fn enough(facts: &Facts<'_>, family: Family) -> u128 {
     }
 }
 
-fn is_open(facts: &Facts<'_>, addresses: &AddressSet) -> bool {
+/// Whether some addresses are so many that they count as open.
+pub(super) fn is_open(facts: &Facts<'_>, addresses: &AddressSet) -> bool {
     let family = addresses.family();
     addresses.is_all() || addresses.intersection(facts.public(family)).size() >= enough(facts, family)
 }

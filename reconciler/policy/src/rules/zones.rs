@@ -56,6 +56,16 @@ impl<'a> ZoneMap<'a> {
 
     /// Every zone that some addresses touch, each with the lowest address in it; `None` is the Internet.
     pub(super) fn touched(&self, addresses: &AddressSet) -> Vec<(Option<&'a Zone>, IpAddr)> {
+        self.touched_numbers(addresses).into_iter().map(|(zone, lowest)| (self.numbered(zone), lowest)).collect()
+    }
+
+    /// The zone with this number; `None` is the Internet.
+    pub(super) fn numbered(&self, number: Option<usize>) -> Option<&'a Zone> {
+        number.and_then(|number| self.zones.get(number))
+    }
+
+    /// The same by the zones' numbers.
+    pub(super) fn touched_numbers(&self, addresses: &AddressSet) -> Vec<(Option<usize>, IpAddr)> {
         let family = addresses.family();
         let list = self.of(family);
         let mut found: BTreeMap<Option<usize>, u128> = BTreeMap::new();
@@ -73,7 +83,16 @@ impl<'a> ZoneMap<'a> {
                 found.entry(None).or_insert(gap);
             }
         }
-        found.into_iter().map(|(zone, lowest)| (zone.and_then(|z| self.zones.get(z)), family.address(lowest))).collect()
+        found.into_iter().map(|(zone, lowest)| (zone, family.address(lowest))).collect()
+    }
+
+    /// How many stretches of zones some addresses meet.
+    pub(super) fn met(&self, addresses: &AddressSet) -> usize {
+        let list = self.of(addresses.family());
+        let of = |&(first, last): &(u128, u128)| {
+            list.partition_point(|(from, ..)| *from <= last).saturating_sub(list.partition_point(|(_, end, _)| *end < first))
+        };
+        addresses.spans().iter().map(of).sum()
     }
 
     /// Every address of the zones that satisfy a condition; `None` is the Internet.

@@ -48,7 +48,8 @@ fn human(item: &Item, found: &[&Finding], snapshot: &Snapshot, out: Output) {
     out.line(format_args!("Broken by    {}", item.condition));
     out.line(format_args!("Severity     {}", severity_words(item)));
     out.line(format_args!("Rests on     {}", basis(item.basis)));
-    out.line(format_args!("Runs         {}", when(item)));
+    let part = if item.wants.is_empty() { String::new() } else { format!("; a part of it with {}", item.wants.join(", ")) };
+    out.line(format_args!("Runs         {}{part}", when(item)));
     out.line(format_args!("What to do   {}", item.remediation));
     if item.violating.is_empty() {
         return;
@@ -56,7 +57,9 @@ fn human(item: &Item, found: &[&Finding], snapshot: &Snapshot, out: Output) {
     out.line(format_args!("\n{}\n", head("An example that breaks it")));
     listing(item.violating, item.repaired, Tone::Bad, out);
     let mut drawer = Drawer::new(snapshot, out);
-    if !found.is_empty() {
+    if found.is_empty() {
+        out.line(format_args!("\nFiles alone do not show it: this rule runs {}.", when(item)));
+    } else {
         out.line(format_args!("\n{}\n", head("What `pci-segment validate` says of it")));
         let drawn: Vec<String> = found.iter().map(|finding| drawer.draw(finding)).collect();
         out.line(drawn.join("\n\n"));

@@ -29,6 +29,19 @@ pub enum Profile {
     PciDss401,
 }
 
+/// What would enforce the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// eBPF on the hosts themselves.
+    Ebpf,
+    /// nftables on the hosts themselves.
+    Nftables,
+    /// AWS security groups.
+    Aws,
+    /// Azure network security groups.
+    Azure,
+}
+
 /// `validate`
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
@@ -44,6 +57,12 @@ pub struct ValidateArgs {
     /// Refuses a weaker profile than this
     #[arg(long, value_enum)]
     pub profile: Option<Profile>,
+    /// Also judges what these backends could not say exactly
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "BACKEND")]
+    pub target: Vec<Backend>,
+    /// The set in force, so that the change is judged too: what it does to the border of the CDE, and what only grew old
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub against: Vec<String>,
     /// Judges as of this day (YYYY-MM-DD; default: today, UTC)
     #[arg(long, value_name = "DATE")]
     pub as_of: Option<String>,

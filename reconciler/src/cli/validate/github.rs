@@ -13,7 +13,10 @@ use crate::cli::output::{Output, escape};
 const SHOWN_MAX: usize = 10;
 
 pub(super) fn print(report: &Report<'_>, out: Output) {
-    lines(report).iter().for_each(|line| out.line(line));
+    let lines = lines(report);
+    if !lines.is_empty() {
+        out.line(lines.join("\n"));
+    }
 }
 
 fn lines(report: &Report<'_>) -> Vec<String> {

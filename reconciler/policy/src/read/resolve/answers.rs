@@ -38,10 +38,12 @@ pub(super) struct Answers<'a> {
     declared: BTreeMap<(Vec<usize>, u8, &'a str), Declared>,
     steps: usize,
     kept: usize,
+    /// Every endpoint could be read.
+    pub(super) whole: bool,
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn new(set: &'a PolicySet) -> Self {
+    pub(super) fn new(set: &'a PolicySet, whole: bool) -> Self {
         let roster = Roster::new(set);
         let namespaces = roster.namespace_names().count();
         Self {
@@ -53,6 +55,7 @@ impl<'a> Answers<'a> {
             declared: BTreeMap::new(),
             steps: 0,
             kept: 0,
+            whole,
         }
     }
 

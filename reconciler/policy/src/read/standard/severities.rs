@@ -46,3 +46,31 @@ fn may_become(item: &Item, severity: Severity) -> Result<(), &'static str> {
         (true, Basis::H, Severity::Warning | Severity::Error) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Basis::{D, G, H};
+    use Severity::{Error, Info, Warning};
+
+    #[test]
+    fn severities_are_raised_freely_and_lowered_only_where_a_house_rule_allows() {
+        let mut item = *crate::rules::catalogue().next().unwrap();
+        for (basis, waivable, from, to, good) in [
+            (D, true, Error, Error, true),
+            (D, true, Error, Warning, false),
+            (G, true, Warning, Error, true),
+            (G, true, Warning, Info, false),
+            (H, true, Error, Warning, true),
+            (H, true, Error, Info, false),
+            (H, true, Warning, Info, false),
+            (H, true, Info, Info, true),
+            (H, true, Info, Warning, true),
+            (H, false, Error, Error, true),
+            (H, false, Error, Warning, false),
+        ] {
+            (item.basis, item.waivable, item.severity) = (basis, waivable, from);
+            assert_eq!(may_become(&item, to).is_ok(), good, "{basis:?} {waivable} {from:?} {to:?}");
+        }
+    }
+}

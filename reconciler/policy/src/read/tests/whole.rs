@@ -1,10 +1,10 @@
 //! A whole set: one document of each kind, as people write them.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::reading;
-use crate::model::{Kind, Profile};
+use crate::model::Profile;
 
 /// The documents that the policy language shows as examples.
 pub(super) const WHOLE: &str = r#"apiVersion: pci-segment/v1
@@ -60,6 +60,20 @@ pub(super) fn with(from: &str, to: &str) -> String {
 pub(super) fn changed(from: &str, to: &str) -> Vec<(&'static str, String)> {
     let problems = reading(&with(from, to)).problems;
     problems.into_iter().map(|p| (p.code.name(), p.path.unwrap_or_default())).collect()
+}
+
+/// Each row: a text of the whole set, what stands there instead, the code, and the pointer.
+pub(super) fn rows(rows: &[(&str, &str, &str, &str)]) {
+    for (from, to, code, pointer) in rows {
+        assert_eq!(changed(from, to), [(*code, pointer.to_string())], "{from} → {to}");
+    }
+}
+
+/// Each row: a text of the whole set, and what may stand there instead.
+pub(super) fn good(rows: &[(&str, &str)]) {
+    for (from, to) in rows {
+        assert!(changed(from, to).is_empty(), "{from} → {to}: {:?}", changed(from, to));
+    }
 }
 
 #[test]

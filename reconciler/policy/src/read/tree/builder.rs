@@ -153,8 +153,15 @@ fn scalar_is_good(text: &str, plain: bool, at: Spot, problems: &mut Problems) ->
     }
 }
 
+/// Entries that are compared each with each; more are sorted.
+const FEW: usize = 8;
+
 /// Reports keys that stand twice; neither value is used.
 fn refuse_duplicates(entries: &mut [Entry<'_>], problems: &mut Problems) {
+    let twice_in = |(i, entry): (usize, &Entry<'_>)| entries.iter().take(i).any(|before| before.key == entry.key);
+    if entries.len() <= FEW && !entries.iter().enumerate().any(twice_in) {
+        return;
+    }
     let mut order: Vec<usize> = (0..entries.len()).filter(|i| entries.get(*i).is_some_and(|e| !e.is_refused())).collect();
     let key = |i: &usize| entries.get(*i).map(|e| (&e.key, e.at));
     order.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
