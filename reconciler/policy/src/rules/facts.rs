@@ -12,6 +12,7 @@ use super::cover::{Selection, selections};
 use super::group::{Group, groups};
 use super::lists::Lists;
 use super::people::{Known, know};
+use super::recorded::Recorded;
 use super::since::Since;
 use super::zones::ZoneMap;
 use crate::admit::Circumstances;
@@ -67,6 +68,8 @@ pub(super) struct Facts<'a> {
     pub(super) everybody: Vec<Group<'a>>,
     /// Records by policy and rule; the first where there are several.
     pub(super) records: BTreeMap<(&'a str, &'a str), &'a RuleRecord>,
+    /// Every rule that means something beside its record, if records are kept at all.
+    pub(super) recorded: Vec<Recorded<'a>>,
     /// What changed since the enforced set.
     pub(super) since: Since<'a>,
     /// More policies cover one another, or select endpoints, than are ever looked at; nothing here is complete.
@@ -92,6 +95,7 @@ impl<'a> Facts<'a> {
             false => zones.addresses(family, |zone| zone.is_none_or(|zone| !zone.trusted)),
         });
         let (cde, everybody) = groups(set, &endpoints, &selections, &cde_policies);
+        let records = records(set);
         Self {
             set,
             profile,
@@ -103,7 +107,8 @@ impl<'a> Facts<'a> {
             selections,
             cde,
             everybody,
-            records: records(set),
+            recorded: super::recorded::recorded(set, &cde_policies, &records),
+            records,
             since: Since::new(set, circumstances),
             overfull: overfull || too_many,
             memory: Memory::default(),
