@@ -138,7 +138,7 @@ impl Serialize for Witness {
 pub struct Finding {
     /// The rule: `PCI-1.3.1-004`.
     pub rule_id: &'static str,
-    /// For problems of the text, which: `duplicate-key`.
+    /// For problems of the text, which: `duplicate-key`. For a rule of several parts that can be broken at one place, which part.
     pub code: Option<&'static str>,
     /// How bad it is.
     pub severity: Severity,

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: the text of the standard. Numbers and our own words only.
 
+mod allowed;
 mod annotation;
 mod approval;
 mod audience;
@@ -22,9 +23,12 @@ mod lists;
 mod numbers;
 mod one_place;
 mod open;
+mod patches;
 mod people;
 mod ports;
+mod reach;
 mod recorded;
+mod same;
 mod selectors;
 mod severities;
 mod since;

@@ -246,6 +246,15 @@ impl Port {
         numbers.into_iter().chain(named.into_iter().flat_map(|named| named.found.iter().map(|(service, _)| *service)))
     }
 
+    /// The name, if it is written as one.
+    #[must_use]
+    pub fn name(&self) -> Option<&Named> {
+        match self {
+            Self::Named(named) => Some(named),
+            Self::Numbers(_) | Self::Unreadable => None,
+        }
+    }
+
     /// The services, if they are written as numbers.
     #[must_use]
     pub fn numbers(&self) -> Option<ServiceRange> {

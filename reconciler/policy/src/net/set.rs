@@ -153,6 +153,20 @@ impl AddressSet {
         self.spans.first().map(|(first, _)| self.family.address(*first))
     }
 
+    /// The lowest address it has from one to another, both included.
+    #[must_use]
+    pub fn first_between(&self, first: u128, last: u128) -> Option<u128> {
+        let next = self.spans.partition_point(|(_, end)| *end < first);
+        self.spans.get(next).map(|(start, _)| (*start).max(first)).filter(|address| *address <= last)
+    }
+
+    /// Whether it has every address from one to another, both included.
+    #[must_use]
+    pub fn holds(&self, first: u128, last: u128) -> bool {
+        let next = self.spans.partition_point(|(_, end)| *end < first);
+        self.spans.get(next).is_some_and(|(start, end)| *start <= first && last <= *end)
+    }
+
     /// Whether the address is in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -174,6 +188,19 @@ mod tests {
         assert!(set(&["128.0.0.0/1", "0.0.0.0/1"]).is_all());
         assert!(AddressSet::all(Family::V6).is_all());
         assert_eq!(AddressSet::all(Family::V6).size(), u128::MAX);
+    }
+
+    #[test]
+    fn what_it_has_between_two_addresses_is_found() {
+        let set = set(&["10.0.0.0/24", "10.0.2.0/24"]);
+        let number = |text: &str| crate::net::cidr::number(text.parse().unwrap());
+        let first = |a: &str, b: &str| set.first_between(number(a), number(b)).map(|n| set.family().address(n));
+        let address = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(first("0.0.0.0", "10.0.0.0"), address("10.0.0.0"));
+        assert_eq!((first("10.0.0.255", "10.0.3.0"), first("10.0.1.0", "10.0.3.0")), (address("10.0.0.255"), address("10.0.2.0")));
+        assert_eq!((first("10.0.1.0", "10.0.1.255"), first("10.0.3.0", "255.255.255.255")), (None, None));
+        assert!(set.holds(number("10.0.2.0"), number("10.0.2.255")) && !set.holds(number("10.0.1.255"), number("10.0.2.0")));
+        assert!(!set.holds(number("10.0.0.0"), number("10.0.2.0")) && !set.holds(number("10.0.3.0"), number("10.0.3.0")));
     }
 
     #[test]

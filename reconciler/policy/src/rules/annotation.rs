@@ -12,7 +12,7 @@ use crate::model::Profile;
 
 pub(super) fn requirements(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     const PATH: &str = "/metadata/annotations/pci-dss";
-    for policy in &facts.set.policies {
+    for (policy, cde) in facts.policies() {
         match &policy.requirements {
             Some((text, at)) => {
                 if let Some(wrong) = first_wrong(text) {
@@ -20,7 +20,7 @@ pub(super) fn requirements(item: &Item, facts: &Facts<'_>, found: &mut Found) {
                 }
             }
             None => {
-                let severe = facts.profile == Profile::PciDss401 && facts.is_cde(policy);
+                let severe = facts.profile == Profile::PciDss401 && cde;
                 let severity = if severe { Severity::Error } else { Severity::Info };
                 let message = String::from("no pci-dss annotation says which requirements the policy serves");
                 found.add(with_severity(item.about(policy, policy.at, "/metadata/name", message), severity));

@@ -18,6 +18,8 @@ pub(super) struct Selection<'a> {
     pub(super) members: Vec<usize>,
     /// All policies that select whatever these select, themselves included, in order of file and place.
     pub(super) standing: Vec<&'a NetworkPolicy>,
+    /// The selections that those policies are members of, by number: this one and all that cover it.
+    pub(super) wider: Vec<usize>,
 }
 
 impl Selection<'_> {
@@ -40,19 +42,26 @@ pub(super) fn selections(set: &PolicySet) -> (Vec<Selection<'_>>, bool) {
     let (mut selections, mut pairs) = (Vec::with_capacity(groups.len()), 0);
     for ((namespace, selector), members) in &groups {
         let candidates = index.candidates(namespace, selector);
-        let covering = candidates.filter(|(wider, _)| wider.covers(selector));
-        let mut standing: Vec<usize> = covering.flat_map(|(_, numbers)| numbers.iter().copied()).collect();
+        let covering: Vec<Wider<'_>> = candidates.filter(|other| other.selector.covers(selector)).collect();
+        let mut standing: Vec<usize> = covering.iter().flat_map(|other| other.members.iter().copied()).collect();
         standing.sort_unstable();
+        let wider = covering.iter().map(|other| other.number).collect();
         pairs += standing.len();
         if pairs > COVERS_MAX {
             return (selections, true);
         }
-        selections.push(Selection { selector, members: members.clone(), standing: policies(&standing) });
+        selections.push(Selection { selector, members: members.clone(), standing: policies(&standing), wider });
     }
     (selections, false)
 }
 
-type Wider<'a> = (&'a Selector, &'a [usize]);
+/// One selection, as a candidate to cover others.
+#[derive(Clone, Copy)]
+struct Wider<'a> {
+    number: usize,
+    selector: &'a Selector,
+    members: &'a [usize],
+}
 
 /// Selectors by the rarest label value they insist on, so that not every one is compared with every other.
 struct Index<'a> {
@@ -69,11 +78,12 @@ impl<'a> Index<'a> {
             }
         }
         let mut index = Self { pinned: BTreeMap::new(), others: BTreeMap::new() };
-        for ((namespace, selector), numbers) in groups {
+        for (number, ((namespace, selector), members)) in groups.iter().enumerate() {
+            let wider = Wider { number, selector, members };
             let pins = selector.singles().map(|(key, value)| (*namespace, key, value));
             match pins.min_by_key(|pin| frequency.get(pin).copied()) {
-                Some(pin) => index.pinned.entry(pin).or_default().push((selector, numbers)),
-                None => index.others.entry(namespace).or_default().push((selector, numbers)),
+                Some(pin) => index.pinned.entry(pin).or_default().push(wider),
+                None => index.others.entry(namespace).or_default().push(wider),
             }
         }
         index

@@ -9,6 +9,7 @@ use core::net::IpAddr;
 
 use super::audience::Memory;
 use super::cover::{Selection, selections};
+use super::found::Here;
 use super::group::{Group, groups};
 use super::lists::Lists;
 use super::people::{Known, know};
@@ -77,6 +78,8 @@ pub(super) struct Facts<'a> {
     /// What walks over rules, peers and zones remember.
     pub(super) memory: Memory,
     cde_policies: Vec<bool>,
+    /// Per policy, in order: the first endpoint it selects with an address of each family.
+    firsts: Vec<[Option<usize>; 2]>,
     public: [AddressSet; 2],
     untrusted: [AddressSet; 2],
     private: Vec<Cidr>,
@@ -94,6 +97,7 @@ impl<'a> Facts<'a> {
             true => self::public(family),
             false => zones.addresses(family, |zone| zone.is_none_or(|zone| !zone.trusted)),
         });
+        let firsts = firsts(set, &endpoints);
         let (cde, everybody) = groups(set, &endpoints, &selections, &cde_policies);
         let records = records(set);
         Self {
@@ -113,6 +117,7 @@ impl<'a> Facts<'a> {
             overfull: overfull || too_many,
             memory: Memory::default(),
             cde_policies,
+            firsts,
             public,
             untrusted,
             private: parse(&PRIVATE),
@@ -161,14 +166,23 @@ impl<'a> Facts<'a> {
 
     /// Whether a policy is about the CDE.
     pub(super) fn is_cde(&self, policy: &NetworkPolicy) -> bool {
-        let policies = self.set.policies.iter().zip(&self.cde_policies);
-        // Names are unique where nothing is wrong; the place is in any case.
-        policies.into_iter().any(|(other, cde)| *cde && core::ptr::eq(other, policy))
+        self.number(policy).and_then(|number| self.cde_policies.get(number)).copied().unwrap_or(false)
+    }
+
+    /// A policy's number in the set. Names are unique only where nothing is wrong; the place in memory is in any case.
+    pub(super) fn number(&self, policy: &NetworkPolicy) -> Option<usize> {
+        self.set.policies.element_offset(policy)
     }
 
     /// The record of a named rule.
     pub(super) fn record(&self, policy: &NetworkPolicy, rule: &crate::model::Rule) -> Option<&'a RuleRecord> {
         self.records.get(&(&*policy.name, rule.name.as_deref()?)).copied()
+    }
+
+    /// Whether a rule's last day has passed, so that it is compiled no more.
+    pub(super) fn is_expired(&self, here: &Here<'_>) -> bool {
+        let last = self.record(here.policy, here.rule).and_then(|record| record.expires_at);
+        last.is_some_and(|last| last < self.circumstances.today)
     }
 
     /// A packet between a group and an address, if the group's side lets it through by this policy.
@@ -193,9 +207,21 @@ impl<'a> Facts<'a> {
         service: Service,
     ) -> Option<Witness> {
         let selected = || Side::Selected(alloc::string::ToString::to_string(&policy.selector));
-        let by = |known: &&Known<'_>| known.policies.iter().any(|p| core::ptr::eq(*p, policy));
-        let own = self.endpoints.iter().filter(by).find_map(|known| known.side(Family::of(address)));
+        let first = self.number(policy).and_then(|number| self.firsts.get(number));
+        let first = first.and_then(|firsts| *pick(firsts, Family::of(address)));
+        let own = first.and_then(|number| self.endpoints.get(number)).and_then(|known| known.side(Family::of(address)));
         (policy.mode == Mode::Enforce).then(|| self.between(own.unwrap_or_else(selected), direction, address, service))
+    }
+
+    /// A packet between an endpoint and an address; none where the endpoint has no address of that family.
+    pub(super) fn witness_for(
+        &self,
+        known: &Known<'_>,
+        direction: Direction,
+        address: IpAddr,
+        service: Service,
+    ) -> Option<Witness> {
+        Some(self.between(known.side(Family::of(address))?, direction, address, service))
     }
 
     fn between(&self, own: Side, direction: Direction, address: IpAddr, service: Service) -> Witness {
@@ -260,7 +286,22 @@ fn public(family: Family) -> AddressSet {
     }
 }
 
-fn pick(sets: &[AddressSet; 2], family: Family) -> &AddressSet {
+/// Per policy, the first endpoint it selects with an address of each family.
+fn firsts(set: &PolicySet, endpoints: &[Known<'_>]) -> Vec<[Option<usize>; 2]> {
+    let mut firsts = alloc::vec![[None, None]; set.policies.len()];
+    for (number, known) in endpoints.iter().enumerate() {
+        let has = Family::BOTH.map(|family| known.member.addresses.iter().any(|(cidr, _)| cidr.family() == family));
+        for policy in &known.numbers {
+            let own = firsts.get_mut(*policy).into_iter().flatten();
+            for (first, _) in own.zip(has).filter(|(_, has)| *has) {
+                first.get_or_insert(number);
+            }
+        }
+    }
+    firsts
+}
+
+fn pick<T>(sets: &[T; 2], family: Family) -> &T {
     let [v4, v6] = sets;
     if family == Family::V4 { v4 } else { v6 }
 }

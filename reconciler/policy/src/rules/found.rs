@@ -19,12 +19,12 @@ use crate::net::{Direction, Service, ServiceRange};
 /// Errors listed, and as many others; the rest is counted. Nobody reads ten thousand, and a set can break a rule a million times.
 const FINDINGS_MAX: usize = 10_000;
 
-/// Findings of one run: a rule at one place once.
+/// Findings of one run: a rule, or a part of it that has a code, at one place once.
 #[derive(Default)]
 pub(super) struct Found {
     errors: Vec<Finding>,
     others: Vec<Finding>,
-    seen: BTreeSet<(&'static str, Place)>,
+    seen: BTreeSet<(&'static str, Option<&'static str>, Place)>,
     more: More,
     severities: BTreeMap<String, Severity>,
 }
@@ -50,7 +50,7 @@ impl Found {
         };
         if list.len() >= FINDINGS_MAX {
             *more += 1;
-        } else if self.seen.insert((finding.rule_id, finding.place.clone())) {
+        } else if self.seen.insert((finding.rule_id, finding.code, finding.place.clone())) {
             list.push(finding);
         }
     }
@@ -85,6 +85,15 @@ impl Item {
             witness: None,
             waiver: None,
         }
+    }
+
+    /// A finding about the whole set, which no place of it shows better than another: at its Standard, else at its first policy. It
+    /// stands alone.
+    pub(super) fn whole_set(&self, facts: &Facts<'_>, code: &'static str, message: String) -> Finding {
+        let standard = facts.standard.origin.as_ref().map(|origin| origin.place.clone());
+        let place = standard.or_else(|| facts.set.policies.first().map(|policy| policy.place(policy.at)));
+        let place = place.unwrap_or(Place { file: ".".into(), spot: Spot::START });
+        Finding { code: Some(code), ..self.finding(place, message) }
     }
 
     /// A finding about an item of a document, or one of its fields.
@@ -133,6 +142,15 @@ impl<'a> Here<'a> {
     /// Those of one direction.
     pub(super) fn of(policy: &'a NetworkPolicy, direction: Direction) -> impl Iterator<Item = Self> {
         policy.live_rules(direction).iter().enumerate().map(move |(index, rule)| Self { policy, direction, index, rule })
+    }
+
+    /// The rule in a sentence: `rule from-app of cde-database`, `ingress rule 2 of cde-database`.
+    pub(super) fn in_words(&self) -> String {
+        let policy = &self.policy.name;
+        match &self.rule.name {
+            Some(name) => format!("rule {name} of {policy}"),
+            None => format!("{} rule {} of {policy}", self.direction.name(), self.index + 1),
+        }
     }
 
     /// A packet that this rule lets through: from or to this address, or the lowest of its first peer.

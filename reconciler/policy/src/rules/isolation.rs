@@ -4,17 +4,19 @@ use alloc::format;
 
 use super::catalogue::Item;
 use super::facts::Facts;
-use super::found::Found;
-use crate::finding::Finding;
-use crate::model::Profile;
+use super::found::{Found, with_severity};
+use crate::finding::{Finding, Severity};
+use crate::model::{NetworkPolicy, Profile};
 use crate::net::Direction;
 
 pub(super) fn ingress(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     not_isolated(item, facts, found, Direction::Ingress);
+    no_floor(item, facts, found, Direction::Ingress);
 }
 
 pub(super) fn egress(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     not_isolated(item, facts, found, Direction::Egress);
+    no_floor(item, facts, found, Direction::Egress);
 }
 
 fn not_isolated(item: &Item, facts: &Facts<'_>, found: &mut Found, direction: Direction) {
@@ -31,6 +33,27 @@ fn not_isolated(item: &Item, facts: &Facts<'_>, found: &mut Found, direction: Di
             let finding = item.about_endpoint(known.member, "labels", message(&known.member.name));
             found.add(Finding { related, ..finding });
         }
+    }
+}
+
+/// Isolated only by policies that also allow something: whoever deletes one of those opens everything. A policy without rules in the
+/// direction stays closed whatever happens to the others.
+fn no_floor(item: &Item, facts: &Facts<'_>, found: &mut Found, direction: Direction) {
+    if facts.profile != Profile::PciDss401 {
+        return;
+    }
+    let is_floor = |policy: &&NetworkPolicy| policy.isolates(direction) && policy.rules(direction).list.is_empty();
+    for group in facts.cde.iter().filter(|group| group.is_isolated(direction) && !group.standing.iter().any(is_floor)) {
+        let name = &group.name;
+        let message =
+            format!("no policy without rules holds {name} closed for {}: only what also allows isolates it", direction.name());
+        let known = group.endpoints.first().and_then(|number| facts.endpoints.get(*number));
+        let finding = match (known, group.members.first()) {
+            (Some(known), _) => item.about_endpoint(known.member, "labels", message),
+            (None, Some(policy)) => item.about(policy, policy.selector_at, "/spec/podSelector", message),
+            (None, None) => continue,
+        };
+        found.add(with_severity(finding, Severity::Warning));
     }
 }
 
@@ -53,16 +76,5 @@ pub(super) fn differs(item: &Item, facts: &Facts<'_>, found: &mut Found) {
         let (at, path) = policy.egress.key_at.map_or((policy.spec_at, "/spec"), |at| (at, "/spec/egress"));
         let message = "egress is closed here, since policyTypes is left out; in Kubernetes it would be open";
         found.add(item.about(policy, at, path, message.into()));
-    }
-}
-
-/// The controller insists on more than the set asks for.
-pub(super) fn weaker(item: &Item, facts: &Facts<'_>, found: &mut Found) {
-    let pinned = facts.circumstances.pinned_profile.unwrap_or(Profile::Baseline);
-    if facts.profile < pinned {
-        let message = format!("the set asks for profile {}, the controller is pinned to {}", facts.profile.name(), pinned.name());
-        let place = facts.set.policies.first().map(|p| p.place(crate::model::Spot::START));
-        let nowhere = || crate::model::Place { file: ".".into(), spot: crate::model::Spot::START };
-        found.add(item.finding(place.unwrap_or_else(nowhere), message));
     }
 }

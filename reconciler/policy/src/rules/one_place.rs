@@ -19,9 +19,10 @@ const ORDER: [&[&str]; 10] = [
 ];
 
 /// Per place the winner, with the others' numbers in its `also`. A waived finding hands its place to the next and stays a finding of its
-/// own: what is accepted neither hides anything nor is hidden.
+/// own: what is accepted neither hides anything nor is hidden. What has a code is one of several parts of its rule, and stands alone too.
 pub(super) fn winners(findings: Vec<Finding>) -> Vec<Finding> {
-    let (waived, mut findings): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(|finding| finding.waiver.is_some());
+    let stands_alone = |finding: &Finding| finding.waiver.is_some() || finding.code.is_some();
+    let (alone, mut findings): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(stands_alone);
     findings.sort_by(|a, b| (&a.place, rank(a)).cmp(&(&b.place, rank(b))));
     let mut winners: Vec<Finding> = Vec::with_capacity(findings.len());
     for finding in findings {
@@ -30,7 +31,7 @@ pub(super) fn winners(findings: Vec<Finding>) -> Vec<Finding> {
             _ => winners.push(finding),
         }
     }
-    winners.extend(waived);
+    winners.extend(alone);
     winners
 }
 

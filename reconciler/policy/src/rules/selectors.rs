@@ -64,15 +64,6 @@ fn means_everybody(peer: &Peer) -> bool {
     }
 }
 
-/// S5: a selector that nothing can satisfy.
-pub(super) fn impossible(item: &Item, facts: &Facts<'_>, found: &mut Found) {
-    for policy in facts.set.policies.iter().filter(|p| p.selector.is_impossible()) {
-        let severity = if names_cde(facts, &policy.selector) { Severity::Error } else { Severity::Warning };
-        let message = format!("{} contradicts itself: it selects nobody", policy.selector);
-        found.add(with_severity(item.about(policy, policy.selector_at, "/spec/podSelector", message), severity));
-    }
-}
-
 /// Whether a selector names a value that marks the CDE.
 pub(super) fn names_cde(facts: &Facts<'_>, selector: &Selector) -> bool {
     let labels = facts.standard.cde_labels.iter();

@@ -64,7 +64,7 @@ fn ingress(rules: &[String]) -> String {
 }
 
 /// The witness of a finding is a flow that the set allows, on the side of whom the finding is about.
-fn assert_witness(set: &PolicySet, finding: &Finding) {
+pub(crate) fn assert_witness(set: &PolicySet, finding: &Finding) {
     let Some(witness) = &finding.witness else {
         return;
     };
@@ -78,7 +78,8 @@ fn assert_witness(set: &PolicySet, finding: &Finding) {
         Side::Endpoint { name, .. } => ruleset.members().iter().find(|member| member.name == *name).unwrap().into(),
         Side::Selected(selected) => {
             let policy = set.policies.iter().find(|p| p.selector.to_string() == *selected).unwrap();
-            Endpoint::host(policy.selector.example("pci-env", "cde").unwrap())
+            let example = |value| policy.selector.example("pci-env", value);
+            Endpoint::host(example("cde").or_else(|| example("dmz")).unwrap())
         }
         Side::Address { .. } => panic!("{finding:?}"),
     };

@@ -11,7 +11,7 @@ pub(super) static ITEMS: [Item; 9] = [
         severity: Severity::Error,
         waivable: false,
         basis: Basis::D,
-        condition: "a CDE policy that does not isolate ingress and is covered by none that does",
+        condition: "an endpoint of the CDE that no policy isolates for ingress; without an Inventory, a CDE policy that does not isolate it and is covered by none that does. In pci-dss-4.0.1 a warning where no policy without rules does",
         remediation: "Leave `policyTypes` out, or add a default-deny policy for the zone.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Egress]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress, Egress]}\n",

@@ -1,5 +1,175 @@
-//! Insecure services (PCI DSS v4.0.1 1.2.6, 2.2.5, 2.2.7).
+//! Insecure services (PCI DSS v4.0.1 1.2.6, 2.2.5, 2.2.7). Decided per item of `ports`; which peers a rule has matters only where
+//! untrusted networks are among them.
 
-use super::Item;
+#[cfg(test)]
+mod tests;
 
-pub(super) static ITEMS: [Item; 0] = [];
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::super::facts::Facts;
+use super::super::found::{Found, Here, with_severity};
+use super::super::reach::{first_shared, grants, named};
+use super::{Check, Column, Item};
+use crate::finding::{Basis, Finding, Severity};
+use crate::model::flows::ServiceClass;
+use crate::model::{Kind, Spot, Whom};
+use crate::net::service::TCP;
+use crate::net::{Direction, Service, ServiceRange, ServiceSet};
+
+pub(super) static ITEMS: [Item; 3] = [
+    Item {
+        id: "PCI-1.2.6-001",
+        requirements: &["1.2.6", "2.2.5"],
+        severity: Severity::Error,
+        waivable: true,
+        basis: Basis::D,
+        condition: "CDE policy, an insecure port whose record has no `insecureMitigation`; a warning where there are no RuleRecords",
+        remediation: "Use the encrypted service, or document the protection; it stays in the register.",
+        violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: ftp, from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n---\napiVersion: pci-segment/v1\nkind: RuleRecords\nmetadata: {name: example}\nspec: {records: [{policy: example, rule: ftp, owner: payments, requestedBy: payments, changeTicket: CHG-1041,\n  justification: \"The acquirer fetches the settlement file; settlement stops without it.\", approvedBy: network-security, approvedAt: 2026-01-12,\n  reviewedAt: 2026-01-12, reviewedBy: network-security, reviewResult: keep}]}\n",
+        repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: ftp, from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n---\napiVersion: pci-segment/v1\nkind: RuleRecords\nmetadata: {name: example}\nspec: {records: [{policy: example, rule: ftp, owner: payments, requestedBy: payments, changeTicket: CHG-1041,\n  justification: \"The acquirer fetches the settlement file; settlement stops without it.\", approvedBy: network-security, approvedAt: 2026-01-12,\n  reviewedAt: 2026-01-12, reviewedBy: network-security, reviewResult: keep, insecureMitigation: \"Inside an IPsec tunnel.\"}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
+        check: Check::Set(unprotected),
+    },
+    Item {
+        id: "PCI-1.2.6-002",
+        requirements: &["1.2.6"],
+        severity: Severity::Error,
+        waivable: false,
+        basis: Basis::H,
+        condition: "CDE policy, an insecure port and an untrusted peer",
+        remediation: "Remove it.",
+        violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 45.60.7.0/28}}], ports: [{port: 23}]}]}\n",
+        repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: []}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &[],
+        check: Check::Set(untrusted),
+    },
+    Item {
+        id: "PCI-2.2.7-001",
+        requirements: &["2.2.7"],
+        severity: Severity::Error,
+        waivable: true,
+        basis: Basis::D,
+        condition: "CDE policy, administration in clear: TCP 23, 512-514, 5985, 5900-5909, or a service that is both `admin` and `insecure`",
+        remediation: "Use SSH, TLS, 5986.",
+        violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 5985}]}]}\n",
+        repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 5986}]}]}\n",
+        profile: Column::Baseline,
+        needs: &[],
+        wants: &["Services"],
+        check: Check::Set(in_clear),
+    },
+];
+
+/// Administration without encryption: Telnet, the r-commands, WinRM over HTTP, VNC.
+const IN_CLEAR: [(u16, u16); 4] = [(23, 23), (512, 514), (5985, 5985), (5900, 5909)];
+
+fn unprotected(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    for hit in hits(facts, &facts.lists.insecure) {
+        let record = facts.record(hit.here.policy, hit.here.rule);
+        if record.is_some_and(|record| record.insecure_mitigation.is_some()) {
+            continue;
+        }
+        let why = if facts.has(Kind::RuleRecords) { "; its record names no protection" } else { "" };
+        let finding = hit.finding(item, facts, None, format!("{} is an insecure service{why}", hit.service));
+        found.add(with_severity(finding, if facts.has(Kind::RuleRecords) { Severity::Error } else { Severity::Warning }));
+    }
+}
+
+fn untrusted(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    for hit in hits(facts, &facts.lists.insecure) {
+        if let Some(address) = hit.untrusted(facts) {
+            let reach = if hit.here.direction == Direction::Ingress { "from" } else { "to" };
+            let message = format!("{}, an insecure service, is open {reach} {address}, which is untrusted", hit.service);
+            found.add(hit.finding(item, facts, Some(address), message));
+        }
+    }
+}
+
+fn in_clear(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    let both = |class| move |entry: &&crate::model::flows::ServiceEntry| entry.is(class);
+    let entries = facts.set.services.iter().filter(both(ServiceClass::Admin)).filter(both(ServiceClass::Insecure));
+    let house = IN_CLEAR.into_iter().map(|(first, last)| ServiceRange::ports(TCP, first, last));
+    let list = ServiceSet::of(house.chain(entries.flat_map(|entry| entry.ports.iter().copied())));
+    for hit in hits(facts, &list) {
+        found.add(hit.finding(item, facts, None, format!("{} is administration in clear", hit.service)));
+    }
+}
+
+/// An item of `ports` that holds a service of a list; or a rule without ports, which holds all.
+struct Hit<'a> {
+    here: Here<'a>,
+    /// The item's number, and where it stands.
+    item: Option<usize>,
+    at: Spot,
+    /// The lowest service of the list in it.
+    service: Service,
+}
+
+fn hits<'a>(facts: &Facts<'a>, list: &ServiceSet) -> Vec<Hit<'a>> {
+    let mut hits = Vec::new();
+    for here in facts.cde_policies().flat_map(Here::all).filter(names_somebody) {
+        if here.rule.ports.is_empty()
+            && let Some(service) = list.first_in(ServiceRange::ALL)
+        {
+            hits.push(Hit { here, item: None, at: here.rule.ports_at.unwrap_or(here.rule.at), service });
+        }
+        for (number, port) in here.rule.ports.iter().enumerate() {
+            if let Some(service) = port.port.services().find_map(|services| list.first_in(services)) {
+                hits.push(Hit { here, item: Some(number), at: port.at, service });
+            }
+        }
+    }
+    hits
+}
+
+/// A rule for nobody allows nothing.
+fn names_somebody(here: &Here<'_>) -> bool {
+    here.rule.peers.is_empty() || here.rule.peers.iter().any(|peer| peer.parts().next().is_some())
+}
+
+impl Hit<'_> {
+    /// An untrusted address that may use the service.
+    fn untrusted(&self, facts: &Facts<'_>) -> Option<IpAddr> {
+        let own = grants(&self.here).into_iter().filter(|grant| grant.services.iter().any(|s| s.contains(self.service)));
+        own.flat_map(|grant| named(&self.here, grant.whom)).find_map(|one| {
+            let family = one.part.cidr.family();
+            first_shared(one.part, facts.untrusted(family)).map(|address| family.address(address))
+        })
+    }
+
+    fn finding(&self, item: &Item, facts: &Facts<'_>, address: Option<IpAddr>, message: String) -> Finding {
+        let below = match (self.item, self.here.rule.ports_at) {
+            (Some(number), _) => format!("/ports/{number}"),
+            (None, Some(_)) => String::from("/ports"),
+            (None, None) => String::new(),
+        };
+        let witness = || {
+            let port = self.item.and_then(|number| self.here.rule.ports.get(number));
+            match port.and_then(|port| port.port.name()) {
+                // Only some of those it selects declare the port.
+                Some(_) if self.here.direction == Direction::Ingress => None,
+                Some(_) => self.destination(facts),
+                None => self.here.witness(facts, address, service_range(self.service)),
+            }
+        };
+        Finding { witness: witness(), ..item.about_rule(&self.here, self.at, &below, message) }
+    }
+
+    /// Towards somebody who declares the named port.
+    fn destination(&self, facts: &Facts<'_>) -> Option<crate::finding::Witness> {
+        let own = grants(&self.here).into_iter().find(|grant| grant.services.iter().any(|s| s.contains(self.service)))?;
+        let Whom::Members(members) = own.whom else { return None };
+        facts.witness_of(self.here.policy, self.here.direction, members.first()?.first(), self.service)
+    }
+}
+
+fn service_range(service: Service) -> Option<ServiceRange> {
+    ServiceRange::from_numbers(service.number(), service.number())
+}

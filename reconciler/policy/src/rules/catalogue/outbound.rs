@@ -11,7 +11,7 @@ pub(super) static ITEMS: [Item; 4] = [
         severity: Severity::Error,
         waivable: false,
         basis: Basis::D,
-        condition: "a CDE policy that does not isolate egress and is covered by none that does",
+        condition: "an endpoint of the CDE that no policy isolates for egress; without an Inventory, a CDE policy that does not isolate it and is covered by none that does. In pci-dss-4.0.1 a warning where no policy without rules does",
         remediation: "Leave `policyTypes` out, or add an egress default-deny.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, policyTypes: [Ingress, Egress]}\n",

@@ -1,5 +1,73 @@
 //! What the Standard and the Zones say of a rule (PCI DSS v4.0.1 1.2.1, 1.2.3).
 
-use super::Item;
+mod declared;
+mod forbidden;
+#[cfg(test)]
+mod tests;
 
-pub(super) static ITEMS: [Item; 0] = [];
+use alloc::format;
+
+use super::super::facts::Facts;
+use super::super::found::Found;
+use super::example::zones;
+use super::{Check, Column, Item};
+use crate::finding::{Basis, Finding, Severity};
+use crate::model::{Kind, Profile};
+
+pub(super) static ITEMS: [Item; 2] = [STANDARD, declared::ITEM];
+
+/// The kinds of documents that `pci-dss-4.0.1` cannot do without.
+const REQUIRED: [Kind; 5] = [Kind::Zones, Kind::Inventory, Kind::DataFlows, Kind::Services, Kind::RuleRecords];
+
+const STANDARD: Item = Item {
+    id: "PCI-1.2.1-002",
+    requirements: &["1.2.1"],
+    severity: Severity::Error,
+    waivable: true,
+    basis: Basis::D,
+    condition: "a flow that the Standard forbids; never waivable: a kind of document that the profile requires is missing, or the profile is weaker than the one the controller is pinned to",
+    remediation: "Remove the flow, or change the Standard in its own commit; add the missing document; ask for the pinned profile.",
+    violating: concat!(
+        zones!(),
+        "{apiVersion: pci-segment/v1, kind: Standard, metadata: {name: standard}, spec: {profile: baseline, version: \"1\",\n",
+        "  forbidden: [{from: \"class:cde\", to: \"class:corporate\"}]}}\n---\n",
+        "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{to: [{ipBlock: {cidr: 10.20.3.0/24}}], ports: [{protocol: TCP, port: 8443}]}]}\n"
+    ),
+    repaired: concat!(
+        zones!(),
+        "{apiVersion: pci-segment/v1, kind: Standard, metadata: {name: standard}, spec: {profile: baseline, version: \"1\",\n",
+        "  forbidden: [{from: \"class:cde\", to: \"class:corporate\"}]}}\n---\n",
+        "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{to: [{ipBlock: {cidr: 10.0.9.0/24}}], ports: [{protocol: TCP, port: 8443}]}]}\n"
+    ),
+    profile: Column::Baseline,
+    needs: &[],
+    wants: &["Zones"],
+    check: Check::Set(standard),
+};
+
+fn standard(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    forbidden::flows(item, facts, found);
+    missing(item, facts, found);
+    weaker(item, facts, found);
+}
+
+/// Each kind that is required and not there.
+fn missing(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    if facts.profile != Profile::PciDss401 {
+        return;
+    }
+    for kind in REQUIRED.into_iter().filter(|kind| !facts.has(*kind)) {
+        let name = kind.name();
+        let message = format!("there is no {name} document, and profile {} requires one", facts.profile.name());
+        found.add(Finding { waivable: false, ..item.whole_set(facts, name, message) });
+    }
+}
+
+/// The controller insists on more than the set asks for.
+fn weaker(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    let pinned = facts.circumstances.pinned_profile.unwrap_or(Profile::Baseline);
+    if facts.profile < pinned {
+        let message = format!("the set asks for profile {}, the controller is pinned to {}", facts.profile.name(), pinned.name());
+        found.add(Finding { waivable: false, ..item.whole_set(facts, "profile", message) });
+    }
+}

@@ -1,10 +1,10 @@
-//! Group A: text, names, what backends can say; and selectors that say nothing.
+//! Group A: text and names (PCI DSS v4.0.1 1.2.8, 1.2.1).
 
-use super::super::{annotation, isolation, selectors};
+use super::super::annotation;
 use super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 
-pub(super) static ITEMS: [Item; 11] = [
+pub(super) static ITEMS: [Item; 8] = [
     Item {
         id: "PCI-1.2.8-001",
         requirements: &["1.2.8"],
@@ -111,21 +111,6 @@ pub(super) static ITEMS: [Item; 11] = [
         check: Check::Reader,
     },
     Item {
-        id: "PCI-1.2.8-008",
-        requirements: &["1.2.8"],
-        severity: Severity::Error,
-        waivable: false,
-        basis: Basis::H,
-        condition: "an enabled backend cannot say the rule exactly, or its compiled size passes that backend's limit",
-        remediation: "Narrow the rule or choose another backend; nothing is approximated.",
-        violating: "",
-        repaired: "",
-        profile: Column::Baseline,
-        needs: &["backends"],
-        wants: &[],
-        check: Check::Reader,
-    },
-    Item {
         id: "PCI-1.2.1-001",
         requirements: &["1.2.1"],
         severity: Severity::Error,
@@ -139,35 +124,5 @@ pub(super) static ITEMS: [Item; 11] = [
         needs: &[],
         wants: &[],
         check: Check::Set(annotation::requirements),
-    },
-    Item {
-        id: "PCI-1.2.1-002",
-        requirements: &["1.2.1"],
-        severity: Severity::Error,
-        waivable: false,
-        basis: Basis::D,
-        condition: "the profile is weaker than the one the controller is pinned to",
-        remediation: "Ask for the pinned profile in a Standard document.",
-        violating: "",
-        repaired: "",
-        profile: Column::Baseline,
-        needs: &[],
-        wants: &[],
-        check: Check::Set(isolation::weaker),
-    },
-    Item {
-        id: "PCI-1.2.7-008",
-        requirements: &["1.2.7"],
-        severity: Severity::Error,
-        waivable: true,
-        basis: Basis::G,
-        condition: "a selector that nothing can satisfy",
-        remediation: "Correct the label; delete what is stale.",
-        violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}, matchExpressions: [{key: pci-env, operator: NotIn, values: [cde]}]}}\n",
-        repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}}\n",
-        profile: Column::Baseline,
-        needs: &[],
-        wants: &[],
-        check: Check::Set(selectors::impossible),
     },
 ];
