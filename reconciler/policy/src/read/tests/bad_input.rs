@@ -164,7 +164,7 @@ fn y05_ports_protocols_and_blocks_that_are_none_are_told_with_what_is_legal() {
 
 #[test]
 fn y06_what_is_not_ours_is_refused_and_no_setting_is_taken_from_it() {
-    assert_eq!(codes("listen: 0.0.0.0:8080\nstore: {path: /tmp}\n"), ["unknown-document"]);
+    assert_eq!(codes("listen: 0.0.0.0:8080\nstore: {path: state}\n"), ["unknown-document"]);
     let found = reading("apiVersion: pci-segment/v1\nkind: Zone\nmetadata: {name: z}\nspec: {}\n");
     assert_eq!((found.problems[0].code, found.problems[0].did_you_mean.as_deref()), (Code::UnknownDocument, Some("Zones")));
     let field = reading(&spec("  policytypes: [Ingress]")).problems;
