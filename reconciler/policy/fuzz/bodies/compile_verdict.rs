@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use policy::admit::{Circumstances, admit};
+use policy::answers::Answers;
 use policy::compile::{Endpoint, Flow, Ruleset, compile};
 use policy::date::Date;
-use policy::explain::explain_all;
 use policy::lower::bpf::{Key, Rule, RuleIds, Table, lower};
 use policy::model::{Labels, Mode, Peer, PolicySet};
 use policy::net::{Cidr, Direction, Family, Service};
@@ -42,8 +42,12 @@ pub(crate) fn check(data: &[u8]) -> bool {
 fn compare(ruleset: &Ruleset, endpoint: &Endpoint, addresses: &[IpAddr], services: &[Service]) {
     let ids = RuleIds::assign(&RuleIds::default(), ruleset);
     let Ok(table) = lower(ruleset, endpoint, &ids) else { return };
+    let mut answers = Answers::of(ruleset.clone());
+    let subject = answers.subject(endpoint.clone());
     for flow in flows(endpoint, addresses, services) {
         let verdict = ruleset.verdict(&flow);
+        let answer = answers.ask(&subject, flow.direction, flow.peer, flow.service).verdict();
+        assert_eq!(answer, verdict, "{} {} {}", flow.direction.name(), flow.peer, flow.service);
         let found = look_up(&table, &flow);
         assert_eq!((verdict.isolated, verdict.allow), found, "{} {} {}", flow.direction.name(), flow.peer, flow.service);
     }
@@ -51,8 +55,10 @@ fn compare(ruleset: &Ruleset, endpoint: &Endpoint, addresses: &[IpAddr], service
 
 fn ask(set: &PolicySet, today: Date, addresses: &[IpAddr], services: &[Service]) {
     let endpoint = Endpoint::host([("pci-env".to_string(), "cde".to_string())].into());
-    let flows: Vec<Flow> = flows(&endpoint, addresses, services).collect();
-    for verdict in explain_all(set, today, &flows) {
+    let mut answers = Answers::new(set, today);
+    let subject = answers.subject(endpoint.clone());
+    for flow in flows(&endpoint, addresses, services) {
+        let verdict = answers.ask(&subject, flow.direction, flow.peer, flow.service).verdict();
         assert!(verdict.isolated || verdict.allow, "refused by nobody: {verdict:?}");
         assert!(verdict.isolated == verdict.policy.is_some());
     }
