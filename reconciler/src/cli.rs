@@ -4,6 +4,7 @@
 //! prints. Data goes to standard output, everything else to standard error.
 
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod enforce;
 pub mod explain;
@@ -17,13 +18,14 @@ pub mod rules;
 pub mod run;
 pub mod validate;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::FailsafePeer;
 
+pub use diff::DiffArgs;
+pub use explain::{ExplainArgs, FlowDirection};
 pub use init::{Forge, InitArgs};
 pub use rules::RulesArgs;
 pub use validate::{Profile, ValidateArgs, ValidateFormat};
@@ -67,6 +69,8 @@ pub enum Command {
     Rules(RulesArgs),
     /// Says what a set of policies means for one flow, and which rule says so
     Explain(ExplainArgs),
+    /// Says in flows what two sets of policies, or two revisions, mean differently
+    Diff(DiffArgs),
     /// Shows what a pass would change, without changing it
     Plan(PlanArgs),
     /// Runs the controller: follow, validate, enforce, watch drift
@@ -122,50 +126,6 @@ pub struct PolicyFiles {
     /// Files, folders or glob patterns
     #[arg(short, long = "file", required = true, num_args = 1.., value_name = "PATH")]
     pub files: Vec<String>,
-}
-
-/// Which way a flow goes, seen from the workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FlowDirection {
-    /// To the workload.
-    Ingress,
-    /// From the workload.
-    Egress,
-}
-
-/// `explain`
-#[derive(Debug, Args)]
-pub struct ExplainArgs {
-    /// Which policies.
-    #[command(flatten)]
-    pub policies: PolicyFiles,
-    /// A label of the workload; repeat for more
-    #[arg(long = "label", value_name = "KEY=VALUE")]
-    pub labels: Vec<String>,
-    /// Answers for each line of this file (JSON lines) instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["peer", "direction", "protocol", "port"])]
-    pub flows: Option<PathBuf>,
-    /// Which way the flow goes
-    #[arg(long, value_enum, required_unless_present = "flows")]
-    pub direction: Option<FlowDirection>,
-    /// The other end's address
-    #[arg(long, required_unless_present = "flows")]
-    pub peer: Option<IpAddr>,
-    /// tcp, udp, sctp, icmp, icmpv6, or a number from 0 to 255
-    #[arg(long, required_unless_present = "flows")]
-    pub protocol: Option<String>,
-    /// The service's port (tcp, udp, sctp)
-    #[arg(long)]
-    pub port: Option<u16>,
-    /// ICMP type
-    #[arg(long)]
-    pub icmp_type: Option<u8>,
-    /// ICMP code
-    #[arg(long)]
-    pub icmp_code: Option<u8>,
-    /// How to show the answer
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
 }
 
 /// `plan`

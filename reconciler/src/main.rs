@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
 use pci_segment::cli::{
-    AuditCommand, Cli, Command, Exit, demo, doctor, enforce, explain, init, operate, plan, records, rules, run, validate,
+    AuditCommand, Cli, Command, Exit, demo, diff, doctor, enforce, explain, init, operate, plan, records, rules, run, validate,
 };
 
 fn main() -> ExitCode {
@@ -27,6 +27,7 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::Validate(args) => validate::validate(&args, out),
         Command::Rules(args) => rules::rules(&args, out),
         Command::Explain(args) => explain::explain(&args, out),
+        Command::Diff(args) => diff::diff(&args, out),
         Command::Plan(args) => plan::plan(&args, out),
         Command::Run(args) => run::run(&args, out),
         Command::Enforce(args) => enforce::enforce(&args, out),

@@ -144,7 +144,8 @@ impl Ruleset {
     #[must_use]
     pub fn passes(&self, source: &Party, destination: &Party, service: Service) -> bool {
         let (from, to) = (self.endpoint_of(source), self.endpoint_of(destination));
-        if source.address == destination.address || (from.1.is_some() && from.1 == to.1) {
+        let same = from.1.zip(to.1).is_some_and(|(from, to)| core::ptr::eq(from, to));
+        if same || source.address == destination.address {
             return true;
         }
         let side = |endpoint: Option<Endpoint>, direction, peer| {
@@ -153,12 +154,14 @@ impl Ruleset {
         side(from.0, Direction::Egress, destination.address) && side(to.0, Direction::Ingress, source.address)
     }
 
-    /// The endpoint that a party is, and its name in the Inventory.
-    fn endpoint_of(&self, party: &Party) -> (Option<Endpoint>, Option<&str>) {
-        match (&party.endpoint, self.member_at(party.address)) {
-            (Some(endpoint), _) => (Some(endpoint.clone()), None),
-            (None, Some(member)) => (Some(member.into()), Some(&*member.name)),
-            (None, None) => (None, None),
+    /// The endpoint that a party is, and its entry in the Inventory.
+    fn endpoint_of(&self, party: &Party) -> (Option<Endpoint>, Option<&Member>) {
+        match &party.endpoint {
+            Some(endpoint) => (Some(endpoint.clone()), None),
+            None => {
+                let member = self.member_at(party.address);
+                (member.map(Endpoint::from), member)
+            }
         }
     }
 
@@ -196,21 +199,27 @@ impl Ruleset {
     }
 }
 
-/// A rule past its last day stays in the list, so that the others keep their numbers, and allows nothing.
+/// A rule past its last day stays in the list, so that the others keep their numbers, and allows nothing. Its ports go too: a port
+/// name in egress brings its own destinations.
 fn expire(rule: &mut Rule) {
     rule.peers = [Peer::Nobody { at: rule.at }].into();
+    rule.ports = Vec::new();
 }
 
 /// Any of the peers and any of the ports (S14); no peers is every peer (S12), no ports every protocol and port (S13).
 fn rule_matches(rule: &Rule, flow: &Flow) -> bool {
-    rule.grants(flow.direction, &flow.endpoint.ports).iter().any(|grant| {
-        let whom = match grant.whom {
-            Whom::Everybody => true,
-            Whom::Peers(peers) => peers.iter().flat_map(Peer::parts).any(|part| contains(part, flow.peer)),
-            Whom::Members(members) => members.iter().any(|cidr| cidr.contains(flow.peer)),
-        };
-        whom && grant.services.iter().any(|services| services.contains(flow.service))
-    })
+    rule.grants(flow.direction, &flow.endpoint.ports)
+        .iter()
+        .any(|grant| names(grant.whom, flow.peer) && grant.services.iter().any(|services| services.contains(flow.service)))
+}
+
+/// Whether an address is among those that a grant names.
+pub(crate) fn names(whom: Whom<'_>, address: IpAddr) -> bool {
+    match whom {
+        Whom::Everybody => true,
+        Whom::Peers(peers) => peers.iter().flat_map(Peer::parts).any(|part| contains(part, address)),
+        Whom::Members(members) => members.iter().any(|cidr| cidr.contains(address)),
+    }
 }
 
 /// In the prefix and in none of its exceptions (S15, S16).
@@ -219,4 +228,4 @@ fn contains(part: Part<'_>, address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

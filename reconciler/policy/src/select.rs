@@ -187,16 +187,26 @@ impl Selector {
     /// Labels that satisfy it and carry `key: value`, if there are any.
     #[must_use]
     pub fn example(&self, key: &str, value: &str) -> Option<Labels> {
+        let mut labels = self.sample_but(key)?;
+        labels.insert(key.to_string(), value.to_string());
+        self.can_match(key, value).then_some(labels)
+    }
+
+    /// The fewest labels that satisfy it, if anything can.
+    #[must_use]
+    pub fn sample(&self) -> Option<Labels> {
+        // No key is empty.
+        self.sample_but("")
+    }
+
+    fn sample_but(&self, key: &str) -> Option<Labels> {
         let mut labels = Labels::new();
-        for (name, values) in &self.keys {
-            if name != key
-                && let Some(chosen) = values.example()?
-            {
+        for (name, values) in self.keys.iter().filter(|(name, _)| *name != key) {
+            if let Some(chosen) = values.example()? {
                 labels.insert(name.clone(), chosen);
             }
         }
-        labels.insert(key.to_string(), value.to_string());
-        self.can_match(key, value).then_some(labels)
+        Some(labels)
     }
 }
 
@@ -256,5 +266,8 @@ mod tests {
         let selector = Selector::new([not("tier", "x0"), Term::Exists("tier".into()), not("env", "dmz")].to_vec());
         assert!(selector.matches(&selector.example("env", "cde").unwrap()));
         assert_eq!(selector.example("env", "dmz"), None);
+        let fewest = selector.sample().unwrap();
+        assert!(selector.matches(&fewest) && fewest.len() == 1);
+        assert_eq!(Selector::new([is("tier", "a"), not("tier", "a")].to_vec()).sample(), None);
     }
 }

@@ -1,25 +1,31 @@
-//! `pci-segment explain`: what a set of policies means for one flow, and which rule says so.
+//! `pci-segment explain`: what a set of policies means for one flow, which rule says so, and what is missing where it is denied.
 
+mod args;
+mod asked;
+mod stream;
+
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, admit};
-use policy::compile::{Endpoint, Flow, Verdict};
+use policy::answers::{Answers, Subject};
+use policy::compile::Endpoint;
 use policy::date::Date;
-use policy::explain::explain_all;
-use policy::model::{Labels, PolicySet};
-use policy::net::{Direction, Service};
-use serde::Deserialize;
-use serde_json::Value;
+use policy::explain::{Explainer, Explanation};
+use policy::model::{Labels, Place, PolicySet};
+use policy::net::Direction;
 
-use super::output::{Output, Tone};
-use super::{Exit, ExplainArgs, FlowDirection, Format, files, validate};
+use super::output::{Output, Tone, escape};
+use super::{Exit, Format, files, validate};
 use crate::reading::read_named;
 
-/// A longer line of `--flows` is not a flow.
-const FLOW_LINE_BYTES_MAX: u64 = 64 * 1024;
+pub use args::{ExplainArgs, FlowDirection};
+use asked::{Asked, Pairs, Protocol, Text};
+use stream::Common;
+
 /// What a line of `--flows` looks like, for errors.
 const FLOW_EXAMPLE: &str =
     r#"{"labels": {"pci-env": "cde"}, "direction": "ingress", "peer": "10.0.0.1", "protocol": "tcp", "port": 443}"#;
@@ -29,10 +35,10 @@ const FLOW_EXAMPLE: &str =
 /// # Errors
 /// Wrong usage, or a path that cannot be read.
 pub fn explain(args: &ExplainArgs, out: Output) -> anyhow::Result<Exit> {
-    let snapshot = files::load(&args.policies.files)?;
+    let snapshot = files::load(&files::named(&args.files, args.repo.as_deref())?)?;
     let reading = read_named(&snapshot);
     let set = reading.set.clone();
-    let today = validate::today()?;
+    let today = validate::day(args.as_of.as_deref())?;
     let judgement = admit(reading, &Circumstances::on(today));
     if !judgement.compliant() {
         out.note(format!(
@@ -41,134 +47,96 @@ pub fn explain(args: &ExplainArgs, out: Output) -> anyhow::Result<Exit> {
         ));
     }
     match &args.flows {
-        Some(path) => stream(path, args, &set, today, out),
+        Some(path) => each_line(path, args, &set, today, out),
         None => single(args, &set, today, out),
     }
 }
 
+fn each_line(path: &Path, args: &ExplainArgs, set: &PolicySet, today: Date, out: Output) -> anyhow::Result<Exit> {
+    let (source, name): (Box<dyn Read + Send>, String) = match path.to_str() {
+        Some("-") => (Box::new(std::io::stdin()), files::STDIN_NAME.to_owned()),
+        _ => {
+            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            (Box::new(file), path.display().to_string())
+        }
+    };
+    let labels = labels(&args.labels)?;
+    let common = Common { set, today, labels: &labels, namespace: args.namespace.as_deref().unwrap_or("default") };
+    stream::run(source, &name, &common, out.writer())?;
+    Ok(Exit::Done)
+}
+
+/// What `--flows` does, for whoever has a set at hand: an answer for each line of `source`, called `name` in errors.
+///
+/// # Errors
+/// The source cannot be read, or a line is no flow.
+pub fn answer_lines(
+    set: &PolicySet,
+    today: Date,
+    labels: &Labels,
+    source: Box<dyn Read + Send>,
+    name: &str,
+    sink: impl Write,
+) -> anyhow::Result<()> {
+    stream::run(source, name, &Common { set, today, labels, namespace: "default" }, sink)
+}
+
 fn single(args: &ExplainArgs, set: &PolicySet, today: Date, out: Output) -> anyhow::Result<Exit> {
-    let flow = Asked {
-        labels: labels(&args.labels)?,
+    let asked = Asked {
+        labels: Pairs::default(),
+        namespace: None,
+        workload: args.workload.as_deref().map(|name| Text(Cow::Borrowed(name))),
         direction: if args.direction == Some(FlowDirection::Egress) { Direction::Egress } else { Direction::Ingress },
         peer: args.peer.context("--peer is needed")?,
-        protocol: Word::Text(args.protocol.clone().context("--protocol is needed")?),
+        protocol: Protocol::parse(args.protocol.as_deref().context("--protocol is needed")?)?,
         port: args.port,
         kind: args.icmp_type,
         code: args.icmp_code,
-    }
-    .flow()?;
-    let verdict = explain_all(set, today, std::slice::from_ref(&flow)).pop().context("no answer")?;
+    };
+    let mut explainer = Explainer::new(set, today);
+    let subject = match &args.workload {
+        Some(name) => workload(explainer.answers(), name)?,
+        None => {
+            let namespace = args.namespace.clone().unwrap_or_else(|| "default".to_owned());
+            explainer.answers().subject(Endpoint { namespace, ..Endpoint::host(labels(&args.labels)?) })
+        }
+    };
+    let explanation = explainer.explain(&subject, asked.direction, asked.peer()?, asked.service()?);
     match args.format {
-        Format::Json => out.json(&verdict),
-        Format::Human => out.line(sentence(&verdict, &flow, out)),
+        Format::Json => out.json(&explanation),
+        Format::Human => show(&explanation, out),
     }
     Ok(Exit::Done)
 }
 
-fn sentence(verdict: &Verdict, flow: &Flow, out: Output) -> String {
-    let word = if verdict.allow { out.paint(Tone::Good, "allow") } else { out.paint(Tone::Bad, "deny") };
-    let way = flow.direction.name();
-    match (&verdict.policy, &verdict.rule) {
-        (None, _) => format!("{word}: no policy selects this workload for {way}, so nothing is filtered"),
-        (Some(policy), Some(rule)) => format!("{word}: policy {policy}, rule {rule}"),
-        (Some(policy), None) => {
-            format!("{word}: policy {policy} isolates this workload for {way}, and no rule of any policy allows the flow")
+/// The endpoint of the Inventory with this name.
+fn workload(answers: &mut Answers, name: &str) -> anyhow::Result<Subject> {
+    if !answers.has_inventory() {
+        bail!("the set has no Inventory, so no workload has a name; say which labels it has");
+    }
+    answers.named(name).with_context(|| format!("no endpoint of the Inventory is called {}", escape(name)))
+}
+
+fn show(explanation: &Explanation<'_>, out: Output) {
+    let answer = &explanation.answer;
+    let word = if answer.allow { out.paint(Tone::Good, "allow") } else { out.paint(Tone::Bad, "deny") };
+    out.line(format!("{word}: {}", explanation.reason()));
+    let at = |place: &Place| out.paint(Tone::Dim, &escape(&format!("{}:{}", place.file, place.spot.line)));
+    match answer.rule() {
+        Some(_) => answer.place().iter().for_each(|place| out.line(format!("  at {}", at(place)))),
+        None => {
+            for policy in &explanation.isolating {
+                out.line(format!("  policy {} at {}", policy.name, at(&policy.place(policy.at))));
+            }
         }
     }
-}
-
-fn stream(path: &std::path::Path, args: &ExplainArgs, set: &PolicySet, today: Date, out: Output) -> anyhow::Result<Exit> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let common = labels(&args.labels)?;
-    let mut reader = BufReader::new(file);
-    for number in 1_u64.. {
-        let mut line = String::new();
-        let read = std::io::Read::take(&mut reader, FLOW_LINE_BYTES_MAX)
-            .read_line(&mut line)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        if read == 0 {
-            break;
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
-        let place = || format!("{}:{number}", path.display());
-        let (mut object, mut asked) = parse(&line).with_context(|| format!("{} is not a flow like {FLOW_EXAMPLE}", place()))?;
-        asked.labels.extend(common.clone());
-        let verdict = explain_all(set, today, &[asked.flow().with_context(place)?]).pop().context("no answer")?;
-        if let Value::Object(answer) = serde_json::to_value(&verdict)? {
-            object.extend(answer);
-        }
-        out.line(Value::Object(object));
+    for near in &explanation.near {
+        out.line(format!("  nearest: {}", near.text()));
+        out.line(format!("    at {}", at(&near.place())));
     }
-    Ok(Exit::Done)
-}
-
-fn parse(line: &str) -> serde_json::Result<(serde_json::Map<String, Value>, Asked)> {
-    let object: serde_json::Map<String, Value> = serde_json::from_str(line)?;
-    let asked = serde_json::from_value(Value::Object(object.clone()))?;
-    Ok((object, asked))
-}
-
-/// A protocol as people write it: a name or a number.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Word {
-    Number(u8),
-    Text(String),
-}
-
-/// One flow as asked about.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    #[serde(default)]
-    labels: Labels,
-    direction: Direction,
-    peer: IpAddr,
-    protocol: Word,
-    port: Option<u16>,
-    #[serde(rename = "type")]
-    kind: Option<u8>,
-    code: Option<u8>,
-}
-
-impl Asked {
-    fn flow(self) -> anyhow::Result<Flow> {
-        let service = self.service()?;
-        Ok(Flow { endpoint: Endpoint::host(self.labels), direction: self.direction, peer: self.peer, service })
+    if let Some(objection) = explanation.objection() {
+        out.line(format!("{}: {objection}", out.paint(Tone::Warning, "but")));
     }
-
-    fn service(&self) -> anyhow::Result<Service> {
-        let protocol = match &self.protocol {
-            Word::Number(number) => *number,
-            Word::Text(name) => protocol_number(name)?,
-        };
-        let icmp = matches!(protocol, policy::net::service::ICMP | policy::net::service::ICMPV6);
-        let ported = matches!(protocol, policy::net::service::TCP | policy::net::service::UDP | policy::net::service::SCTP);
-        match (self.port, self.kind) {
-            (Some(_), _) if !ported => bail!("protocol {protocol} has no ports; leave the port out"),
-            (None, _) if ported => bail!("a port is needed with this protocol"),
-            (Some(port), _) => Ok(Service::new(protocol, port)),
-            (None, Some(_)) if !icmp => bail!("only ICMP and ICMPv6 have types"),
-            (None, Some(kind)) => Ok(Service::icmp(protocol, kind, self.code.unwrap_or(0))),
-            (None, None) if icmp => bail!("ICMP needs a type: 8 (ICMP) or 128 (ICMPv6) is an echo request"),
-            (None, None) => Ok(Service::new(protocol, 0)),
-        }
-    }
-}
-
-fn protocol_number(name: &str) -> anyhow::Result<u8> {
-    Ok(match name.to_ascii_lowercase().as_str() {
-        "tcp" => policy::net::service::TCP,
-        "udp" => policy::net::service::UDP,
-        "sctp" => policy::net::service::SCTP,
-        "icmp" => policy::net::service::ICMP,
-        "icmpv6" => policy::net::service::ICMPV6,
-        number => number
-            .parse()
-            .with_context(|| format!("protocol {name} is not known; write tcp, udp, sctp, icmp, icmpv6 or a number"))?,
-    })
 }
 
 /// `key=value` pairs.
@@ -191,6 +159,7 @@ mod tests {
 
     #[test]
     fn the_flow_that_errors_show_is_a_flow() {
-        parse(FLOW_EXAMPLE).unwrap().1.flow().unwrap();
+        let asked: Asked<'_> = serde_json::from_str(FLOW_EXAMPLE).unwrap();
+        asked.service().unwrap();
     }
 }

@@ -20,6 +20,17 @@ const STDIN: &str = "-";
 /// What messages call it; no path of a repository looks like this.
 pub const STDIN_NAME: &str = "<stdin>";
 
+/// What to read: the files that were named, or a whole policy repository's folder.
+///
+/// # Errors
+/// The folder's path is not UTF-8.
+pub fn named(files: &[String], repo: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    match repo {
+        Some(folder) => Ok(vec![folder.to_str().context("--repo is not UTF-8")?.to_owned()]),
+        None => Ok(files.to_vec()),
+    }
+}
+
 /// Reads files, folders and glob patterns.
 ///
 /// # Errors

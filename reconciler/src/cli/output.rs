@@ -65,6 +65,12 @@ impl Output {
         let _ = std::io::stdout().write_all(bytes);
     }
 
+    /// Standard output itself, for more than anybody wants to hold in memory.
+    #[must_use]
+    pub fn writer(self) -> impl Write {
+        std::io::stdout().lock()
+    }
+
     /// One JSON document.
     pub fn json(self, value: &impl serde::Serialize) {
         // Standard output alone writes line by line, and a large report has a million.

@@ -121,10 +121,10 @@ fn show(commit: CommitId, plans: &[TargetPlan], out: Output) {
 }
 
 /// A folder that is removed when done.
-struct Scratch(std::path::PathBuf);
+pub(super) struct Scratch(pub(super) std::path::PathBuf);
 
 impl Scratch {
-    fn make() -> anyhow::Result<Self> {
+    pub(super) fn make() -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("pci-segment-plan-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self(folder))

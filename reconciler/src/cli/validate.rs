@@ -67,14 +67,8 @@ impl Report<'_> {
 /// # Errors
 /// Wrong usage, or nothing that could be read.
 pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
-    let patterns = match &args.repo {
-        Some(folder) => vec![folder.to_str().context("--repo is not UTF-8")?.to_owned()],
-        None => args.files.clone(),
-    };
-    let today = match &args.as_of {
-        Some(text) => Date::parse(text).with_context(|| format!("--as-of {text} is not a date; write YYYY-MM-DD"))?,
-        None => today()?,
-    };
+    let patterns = files::named(&args.files, args.repo.as_deref())?;
+    let today = day(args.as_of.as_deref())?;
     let (snapshot, unreadable) = files::load_readable(&patterns)?;
     let judgement = admit(read_named(&snapshot), &circumstances(args, today)?);
     let report = Report { judgement: &judgement, snapshot: &snapshot, strict: args.strict, complete: unreadable.is_empty() };
@@ -118,6 +112,17 @@ fn enforcer(backend: Backend) -> Enforcer {
 #[must_use]
 pub fn judge_named(snapshot: &Snapshot, today: Date, pinned: Option<Profile>) -> Judgement {
     admit(read_named(snapshot), &Circumstances { pinned_profile: pinned.map(profile), ..Circumstances::on(today) })
+}
+
+/// The day of `--as-of`, or today in UTC.
+///
+/// # Errors
+/// What was written is not a date.
+pub fn day(as_of: Option<&str>) -> anyhow::Result<Date> {
+    match as_of {
+        Some(text) => Date::parse(text).with_context(|| format!("--as-of {text} is not a date; write YYYY-MM-DD")),
+        None => today(),
+    }
 }
 
 /// Today in UTC.

@@ -12,6 +12,7 @@ mod http;
 mod local;
 mod mirror;
 mod remote;
+mod revisions;
 mod ssh;
 mod tree;
 mod watch;
@@ -26,9 +27,11 @@ use tokio::sync::Mutex;
 
 use self::address::Address;
 use self::config::Checked;
+
 pub use self::config::{ConfigError, Credentials, GitConfig, PACK_BYTES_MAX};
 use self::fault::Fault;
 use self::remote::{Answer, Ask};
+pub use self::revisions::Revisions;
 use self::watch::Watch;
 use super::{failed, refused};
 use crate::converge::{Ancestry, CommitInfo, Head, Source, SourceError};

@@ -1,7 +1,11 @@
 //! The table of the policy language, row by row, and `verdict` against an evaluation written from the table a second time.
 
-mod generate;
+pub(crate) mod generate;
+mod inventory;
+pub(crate) mod naive;
+pub(crate) mod property;
 mod table;
+pub(crate) mod world;
 
 use alloc::format;
 use alloc::string::{String, ToString};

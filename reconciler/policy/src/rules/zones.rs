@@ -45,7 +45,7 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// The zone with this name.
-    pub(super) fn named(&self, name: &str) -> Option<&'a Zone> {
+    pub(crate) fn named(&self, name: &str) -> Option<&'a Zone> {
         self.zones.iter().find(|zone| &*zone.name == name)
     }
 
@@ -55,17 +55,17 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// Every zone that some addresses touch, each with the lowest address in it; `None` is the Internet.
-    pub(super) fn touched(&self, addresses: &AddressSet) -> Vec<(Option<&'a Zone>, IpAddr)> {
+    pub(crate) fn touched(&self, addresses: &AddressSet) -> Vec<(Option<&'a Zone>, IpAddr)> {
         self.touched_numbers(addresses).into_iter().map(|(zone, lowest)| (self.numbered(zone), lowest)).collect()
     }
 
     /// The zone with this number; `None` is the Internet.
-    pub(super) fn numbered(&self, number: Option<usize>) -> Option<&'a Zone> {
+    pub(crate) fn numbered(&self, number: Option<usize>) -> Option<&'a Zone> {
         number.and_then(|number| self.zones.get(number))
     }
 
     /// The same by the zones' numbers.
-    pub(super) fn touched_numbers(&self, addresses: &AddressSet) -> Vec<(Option<usize>, IpAddr)> {
+    pub(crate) fn touched_numbers(&self, addresses: &AddressSet) -> Vec<(Option<usize>, IpAddr)> {
         let family = addresses.family();
         let list = self.of(family);
         let mut found: BTreeMap<Option<usize>, u128> = BTreeMap::new();
@@ -87,7 +87,7 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// How many stretches of zones some addresses meet.
-    pub(super) fn met(&self, addresses: &AddressSet) -> usize {
+    pub(crate) fn met(&self, addresses: &AddressSet) -> usize {
         let list = self.of(addresses.family());
         let of = |&(first, last): &(u128, u128)| {
             list.partition_point(|(from, ..)| *from <= last).saturating_sub(list.partition_point(|(_, end, _)| *end < first))
@@ -96,7 +96,7 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// Every address of the zones that satisfy a condition; `None` is the Internet.
-    pub(super) fn addresses(&self, family: Family, wanted: impl Fn(Option<&Zone>) -> bool) -> AddressSet {
+    pub(crate) fn addresses(&self, family: Family, wanted: impl Fn(Option<&Zone>) -> bool) -> AddressSet {
         let of = |keep: bool| {
             let list = self.of(family).iter().filter(|(.., zone)| self.zones.get(*zone).is_some_and(|z| wanted(Some(z)) == keep));
             AddressSet::from_spans(family, list.map(|(first, last, _)| (*first, *last)).collect())
