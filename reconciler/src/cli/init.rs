@@ -31,10 +31,11 @@ const TEMPLATE_DAY: &str = "2026-01-12";
 pub fn init(args: &InitArgs, out: Output) -> anyhow::Result<Exit> {
     let (directory, forge) = ask(args)?;
     let files = files(forge);
-    let taken: Vec<String> =
-        files.iter().filter(|f| directory.join(f.path()).exists()).map(|f| f.path().display().to_string()).collect();
-    if !taken.is_empty() && !args.force {
-        anyhow::bail!("{} already has {}; choose another folder, or overwrite with --force", directory.display(), taken.join(", "));
+    let taken: Vec<_> = files.iter().map(|f| f.path()).filter(|path| directory.join(path).exists()).collect();
+    if let (Some(first), false) = (taken.first(), args.force) {
+        let others = if taken.len() > 1 { format!(" and {} more of these files", taken.len() - 1) } else { String::new() };
+        let (folder, first) = (directory.display(), first.display());
+        anyhow::bail!("{folder} already has {first}{others}; choose another folder, or overwrite with --force");
     }
     write(&directory, forge, validate::today()?)?;
     for file in files {

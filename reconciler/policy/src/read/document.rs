@@ -134,7 +134,10 @@ fn metadata<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, kind: Kind) -> 
     let fields = cursor.fields(node, known)?;
     let name = cursor.required(&fields, "name", |cursor, node| {
         let name: Arc<str> = cursor.dns_name(node)?.into();
-        cursor.define(Noun::Document(kind), &name, node.at);
+        // A second Standard is one too many, whatever its name.
+        if kind != Kind::Standard {
+            cursor.define(Noun::Document(kind), &name, node.at);
+        }
         Some(name)
     });
     if let Some(name) = name.as_ref().filter(|_| in_namespace) {

@@ -4,6 +4,8 @@ mod bad_input;
 mod batches;
 mod inventory;
 mod kinds;
+mod limits;
+mod nothing;
 mod resolution;
 mod standard;
 mod whole;

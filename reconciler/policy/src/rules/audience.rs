@@ -45,10 +45,16 @@ pub(super) struct Memory {
     wide: RefCell<Wide>,
 }
 
-/// What wide peers touch, zones by number.
+/// Some addresses: their family, and first and last ones.
+type Spans = (Family, Vec<(u128, u128)>);
+
+/// Zones by number, each with the lowest address in it.
+type Touches = [(Option<usize>, IpAddr)];
+
+/// What wide peers touch.
 #[derive(Default)]
 struct Wide {
-    known: BTreeMap<(Family, Vec<(u128, u128)>), Rc<[(Option<usize>, IpAddr)]>>,
+    known: BTreeMap<Spans, Rc<Touches>>,
     held: usize,
 }
 
@@ -118,7 +124,7 @@ impl<'a> Facts<'a> {
     /// Every zone that some addresses touch, with the lowest address in it.
     pub(super) fn touched(&self, addresses: &AddressSet) -> Vec<Touch<'a>> {
         let stretches = self.zones.met(addresses);
-        let zones = |list: &[(Option<usize>, IpAddr)]| {
+        let zones = |list: &Touches| {
             self.spend(list.len());
             list.iter().map(|(number, lowest)| (self.zones.numbered(*number), *lowest)).collect()
         };
@@ -133,7 +139,7 @@ impl<'a> Facts<'a> {
         if !self.spend(stretches) {
             return Vec::new();
         }
-        let touched: Rc<[(Option<usize>, IpAddr)]> = self.zones.touched_numbers(addresses).into();
+        let touched: Rc<Touches> = self.zones.touched_numbers(addresses).into();
         if let Ok(mut wide) = self.memory.wide.try_borrow_mut()
             && wide.held < REMEMBERED_MAX
         {

@@ -4,7 +4,6 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::model::{NetworkPolicy, PolicySet};
-use crate::net::Direction;
 use crate::select::Selector;
 
 /// Pairs of a policy and one that covers it; beyond, the set is refused as it stands. Every policy of an honest set is covered by a
@@ -20,13 +19,6 @@ pub(super) struct Selection<'a> {
     pub(super) standing: Vec<&'a NetworkPolicy>,
     /// The selections that those policies are members of, by number: this one and all that cover it.
     pub(super) wider: Vec<usize>,
-}
-
-impl Selection<'_> {
-    /// Whether a policy isolates everything that is selected.
-    pub(super) fn is_isolated(&self, direction: Direction) -> bool {
-        self.standing.iter().any(|policy| policy.isolates(direction))
-    }
 }
 
 type Groups<'a> = BTreeMap<(&'a str, &'a Selector), Vec<usize>>;

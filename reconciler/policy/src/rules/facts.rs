@@ -13,6 +13,7 @@ use super::found::Here;
 use super::group::{Group, groups};
 use super::lists::Lists;
 use super::people::{Known, know};
+use super::recorded::Recorded;
 use super::since::Since;
 use super::zones::ZoneMap;
 use crate::admit::Circumstances;
@@ -68,6 +69,8 @@ pub(super) struct Facts<'a> {
     pub(super) everybody: Vec<Group<'a>>,
     /// Records by policy and rule; the first where there are several.
     pub(super) records: BTreeMap<(&'a str, &'a str), &'a RuleRecord>,
+    /// Every rule that means something beside its record, if records are kept at all.
+    pub(super) recorded: Vec<Recorded<'a>>,
     /// What changed since the enforced set.
     pub(super) since: Since<'a>,
     /// More policies cover one another, or select endpoints, than are ever looked at; nothing here is complete.
@@ -96,6 +99,7 @@ impl<'a> Facts<'a> {
         });
         let firsts = firsts(set, &endpoints);
         let (cde, everybody) = groups(set, &endpoints, &selections, &cde_policies);
+        let records = records(set);
         Self {
             set,
             profile,
@@ -107,7 +111,8 @@ impl<'a> Facts<'a> {
             selections,
             cde,
             everybody,
-            records: records(set),
+            recorded: super::recorded::recorded(set, &cde_policies, &records),
+            records,
             since: Since::new(set, circumstances),
             overfull: overfull || too_many,
             memory: Memory::default(),

@@ -1,5 +1,8 @@
 //! Default deny: is everything isolated that should be, and does every rule mean something?
 
+#[cfg(test)]
+mod tests;
+
 use alloc::format;
 
 use super::catalogue::Item;

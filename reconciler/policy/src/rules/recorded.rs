@@ -1,14 +1,16 @@
 //! Rules beside their records.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::catalogue::Item;
 use super::facts::Facts;
 use super::found::Here;
 use crate::finding::{Finding, Severity};
-use crate::model::Profile;
 use crate::model::records::RuleRecord;
+use crate::model::{Kind, NetworkPolicy, PolicySet, Profile};
 
 /// A rule and what people wrote about it.
 #[derive(Clone, Copy)]
@@ -27,16 +29,27 @@ pub(super) struct Kept<'a> {
     pub(super) cde: bool,
 }
 
-/// Every rule that means something.
-pub(super) fn all<'a>(facts: &Facts<'a>) -> impl Iterator<Item = Recorded<'a>> {
-    facts.policies().flat_map(move |(policy, cde)| {
-        Here::all(policy).map(move |here| Recorded { here, record: facts.record(policy, here.rule), cde })
-    })
+/// Every rule that means something, with its record; none where the set keeps no records.
+pub(super) fn recorded<'a>(
+    set: &'a PolicySet,
+    cde_policies: &[bool],
+    records: &BTreeMap<(&'a str, &'a str), &'a RuleRecord>,
+) -> Vec<Recorded<'a>> {
+    if !set.kinds.contains(&Kind::RuleRecords) {
+        return Vec::new();
+    }
+    let record = |here: &Here<'a>| records.get(&(&*here.policy.name, here.rule.name.as_deref()?)).copied();
+    let of = |(policy, cde): (&'a NetworkPolicy, &bool)| {
+        let cde = *cde;
+        Here::all(policy).map(move |here| (here, cde))
+    };
+    let rules = set.policies.iter().zip(cde_policies).flat_map(of);
+    rules.map(|(here, cde)| Recorded { here, record: record(&here), cde }).collect()
 }
 
 /// Those with a record.
 pub(super) fn kept<'a>(facts: &Facts<'a>) -> impl Iterator<Item = Kept<'a>> {
-    all(facts).filter_map(|rule| rule.record.map(|record| Kept { here: rule.here, record, cde: rule.cde }))
+    facts.recorded.iter().filter_map(|rule| rule.record.map(|record| Kept { here: rule.here, record, cde: rule.cde }))
 }
 
 /// Whether a rule without a record, or a record without a digest, is a finding.

@@ -127,6 +127,55 @@ fn y04_columns_count_characters_and_crlf_is_one_line_end() {
 }
 
 #[test]
+fn y04_words_that_are_not_text_need_quotes_where_a_name_belongs() {
+    let good = spec("  ingress: []");
+    for word in ["no", "on", "1e3", "12:30"] {
+        let found = reading(&good.replace("name: p", &format!("name: {word}"))).problems;
+        let quoted = format!("\"{word}\"");
+        assert_eq!((found[0].code, found[0].did_you_mean.as_deref()), (Code::NeedsQuotes, Some(&*quoted)), "{word}");
+    }
+    assert_eq!(codes(&good.replace("name: p", "name: ~")), ["null-value"]);
+}
+
+#[test]
+fn y05_ports_protocols_and_blocks_that_are_none_are_told_with_what_is_legal() {
+    let rule = |cidr: &str, port: &str| {
+        let found = reading(&spec(&format!("  ingress: [{{from: [{{ipBlock: {{cidr: {cidr}}}}}], ports: [{port}]}}]"))).problems;
+        assert_eq!(found.len(), 1, "{cidr} {port}: {found:?}");
+        (found[0].code.name(), found[0].message.clone(), found[0].did_you_mean.clone().unwrap_or_default())
+    };
+    for port in ["port: 0", "port: 65536", "port: -1"] {
+        let (code, message, _) = rule("10.0.0.0/8", &format!("{{{port}}}"));
+        assert_eq!((code, message.contains("1 to 65535")), ("bad-port", true), "{message}");
+    }
+    assert_eq!(rule("10.0.0.0/8", "{port: 80, endPort: 79}").0, "bad-port");
+    for (protocol, meant) in [("tcp", "TCP"), ("6", ""), ("all", "")] {
+        let (code, message, hint) = rule("10.0.0.0/8", &format!("{{protocol: {protocol}}}"));
+        assert_eq!((code, &*hint, message.contains("TCP, UDP, SCTP")), ("bad-port", meant, true), "{message}");
+    }
+    for (cidr, meant) in [("10.1.2.3/16", "10.1.0.0/16"), ("10.0.0.0/33", ""), ("010.0.0.1/32", "")] {
+        let (code, _, hint) = rule(cidr, "{port: 1}");
+        assert_eq!((code, &*hint), ("bad-cidr", meant), "{cidr}");
+    }
+    for except in ["10.0.0.0/8", "\"fd00::/8\""] {
+        assert_eq!(rule(&format!("10.0.0.0/8, except: [{except}]"), "{port: 1}").0, "bad-except");
+    }
+}
+
+#[test]
+fn y06_what_is_not_ours_is_refused_and_no_setting_is_taken_from_it() {
+    assert_eq!(codes("listen: 0.0.0.0:8080\nstore: {path: state}\n"), ["unknown-document"]);
+    let found = reading("apiVersion: pci-segment/v1\nkind: Zone\nmetadata: {name: z}\nspec: {}\n");
+    assert_eq!((found.problems[0].code, found.problems[0].did_you_mean.as_deref()), (Code::UnknownDocument, Some("Zones")));
+    let field = reading(&spec("  policytypes: [Ingress]")).problems;
+    assert_eq!((field[0].code, field[0].did_you_mean.as_deref()), (Code::UnknownField, Some("policyTypes")));
+    let settings = reading(
+        "apiVersion: pci-segment/v1\nkind: Standard\nmetadata: {name: s}\nspec: {profile: baseline, version: a, host: {labels: {a: b}}}\n",
+    );
+    assert_eq!(settings.problems[0].code, Code::UnknownField);
+}
+
+#[test]
 fn nothing_is_no_document() {
     for text in ["", "\n\n", "# only a comment\n", "---\n", "---\n---\n"] {
         assert!(

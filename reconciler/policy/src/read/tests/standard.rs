@@ -186,7 +186,7 @@ fn every_threshold_reaches_its_number() {
 #[test]
 fn a_set_has_one_standard() {
     let second = "{apiVersion: pci-segment/v1, kind: Standard, metadata: {name: other}, spec: {profile: baseline, version: two}}\n";
-    for text in [format!("{WHOLE}---\n{second}"), format!("{second}---\n{second}").replacen("name: other", "name: one", 1)] {
+    for text in [format!("{WHOLE}---\n{second}"), format!("{second}---\n{second}")] {
         let found = reading(&text);
         assert_eq!(found.problems.iter().map(|p| p.code.name()).collect::<Vec<_>>(), ["duplicate-name"]);
         assert_eq!(found.problems[0].related.len(), 1);

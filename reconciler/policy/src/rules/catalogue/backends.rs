@@ -3,6 +3,9 @@
 //! A cloud's words are few: a security group of AWS knows ports of TCP and UDP and types of ICMP, a network security group of Azure
 //! knows TCP, UDP and ICMP as a whole. The eBPF tables can say everything and hold only so much: whether they do is tried.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;

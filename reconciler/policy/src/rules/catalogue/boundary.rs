@@ -5,6 +5,8 @@
 mod reachable;
 mod scope;
 mod side;
+#[cfg(test)]
+mod tests;
 
 use alloc::format;
 

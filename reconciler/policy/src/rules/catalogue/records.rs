@@ -12,7 +12,7 @@ use super::super::between::{Approved, Flows, crossings, shown};
 use super::super::facts::Facts;
 use super::super::filler::{is_filler, length, says_something};
 use super::super::found::{Found, Here, sample};
-use super::super::recorded::{Kept, all, is_required, kept};
+use super::super::recorded::{Kept, is_required, kept};
 use super::example::{data_flows, floor, inventory, services, zones};
 use super::{Check, Column, Item};
 use crate::finding::{Basis, Finding, Severity};
@@ -155,7 +155,7 @@ pub(super) static ITEMS: [Item; 5] = [
 ];
 
 fn without_flow(item: &Item, facts: &Facts<'_>, found: &mut Found) {
-    for rule in all(facts).filter(|rule| rule.cde) {
+    for rule in facts.recorded.iter().filter(|rule| rule.cde) {
         match rule.record {
             Some(record) if record.data_flows.is_empty() => {
                 let kept = Kept { here: rule.here, record, cde: true };
@@ -184,28 +184,23 @@ fn without_flow(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 
 fn unexplained(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     let min = facts.thresholds().justification_chars;
-    for rule in all(facts) {
-        match (rule.record, &rule.here.rule.name) {
-            (Some(record), _) => {
-                let kept = Kept { here: rule.here, record, cde: rule.cde };
-                let length = length(&record.justification);
-                let message = match is_filler(&record.justification) {
-                    true => format!("the justification of {} says nothing", kept.name()),
-                    false => format!("the justification of {} has {length} characters; at least {min}", kept.name()),
-                };
-                if is_filler(&record.justification) || length < min {
-                    found.add(kept.finding(item, "justification", message));
-                }
+    for rule in kept(facts) {
+        let text = &*rule.record.justification;
+        let message = match (is_filler(text), length(text)) {
+            (true, _) => format!("the justification of {} says nothing", rule.name()),
+            (false, length) if length < min => {
+                format!("the justification of {} has {length} characters; at least {min}", rule.name())
             }
-            (None, name) if is_required(facts) => {
-                let message = match name {
-                    Some(name) => format!("{name} of {} has no record: nobody says what it is for", rule.here.policy.name),
-                    None => String::from("the rule has no name, so that no record can say what it is for"),
-                };
-                found.add(item.about_rule(&rule.here, rule.here.rule.at, "", message));
-            }
-            (None, _) => {}
-        }
+            (false, _) => continue,
+        };
+        found.add(rule.finding(item, "justification", message));
+    }
+    for rule in facts.recorded.iter().filter(|rule| rule.record.is_none() && is_required(facts)) {
+        let message = match &rule.here.rule.name {
+            Some(name) => format!("{name} of {} has no record: nobody says what it is for", rule.here.policy.name),
+            None => String::from("the rule has no name, so that no record can say what it is for"),
+        };
+        found.add(item.about_rule(&rule.here, rule.here.rule.at, "", message));
     }
 }
 

@@ -1,8 +1,11 @@
 use alloc::string::ToString;
 
 use super::*;
+use crate::model::standard::Standard;
 use crate::model::{Place, Spot};
 use crate::rules::catalogue;
+use crate::rules::found::Found;
+use crate::rules::recorded::tests::{POLICY, of as found_of, standard, today};
 
 const ALL: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Info];
 
@@ -49,4 +52,27 @@ fn other_rules_stay_as_they_are() {
     let item = catalogue().find(|item| item.id == "PCI-1.3.1-006").unwrap();
     let finding = item.finding(Place { file: "p.yaml".into(), spot: Spot::START }, "".to_string());
     assert_eq!(severity(&[("PCI-1.3.1-005".to_string(), Severity::Warning)].into(), &finding), Severity::Error);
+}
+
+#[test]
+fn a_standard_document_raises_and_lowers() {
+    let wide = POLICY.replace("10.0.1.0/24", "10.0.0.0/12");
+    let with = |severity: &str| today(&alloc::format!("{}{wide}", standard(&alloc::format!("severities: {{{severity}}}"))));
+    let lowered = with("PCI-1.3.1-008: warning");
+    assert!(lowered.compliant(), "{:?}", lowered.findings);
+    assert_eq!(found_of(&lowered, "PCI-1.3.1-008")[0].severity, Severity::Warning);
+    let raised = with("PCI-1.3.1-008: warning, PCI-1.3.2-002: error");
+    assert!(!raised.compliant() && found_of(&raised, "PCI-1.3.2-002")[0].severity == Severity::Error, "{:?}", raised.findings);
+}
+
+#[test]
+fn a_raised_rule_is_counted_as_an_error_beyond_the_limit_too() {
+    let item = catalogue().find(|item| item.id == "PCI-1.3.2-002").unwrap();
+    let standard = Standard { severities: [(item.id.to_string(), Severity::Error)].into(), ..Standard::default() };
+    let mut found = Found::under(&standard);
+    for line in 1..=10_001 {
+        found.add(item.finding(Place { file: "p.yaml".into(), spot: Spot::new(line, 1) }, "".to_string()));
+    }
+    let (list, more) = found.finish();
+    assert_eq!((list.len(), more.errors, more.others), (10_000, 1, 0));
 }

@@ -4,9 +4,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::judge;
 use super::network::{FLOWS, INVENTORY, SERVICES, ZONES, ask, block, facts, from, others, policy, to};
+use super::{circumstances, judge, snapshot};
 use crate::finding::Severity;
+use crate::net::Direction;
+use crate::read::read;
+use crate::rules::audience::Whose;
+use crate::rules::facts::Facts;
 
 const INTO: &str = "PCI-1.3.1-010";
 const OUT_OF: &str = "PCI-1.3.2-005";
@@ -187,4 +191,15 @@ fn names_and_time_come_from_designated_servers_only() {
         assert_eq!(others(&found), expected, "{cidr} {ports}");
         assert!(ask(id, &format!("{}{}", facts(), to("tier: desk", &block(cidr), ports))).is_empty());
     }
+}
+
+#[test]
+fn when_all_work_is_spent_the_walks_end_and_say_so() {
+    let text = format!("{}{}", facts(), from(APP, &block("10.20.0.0/24"), "{port: 443}"));
+    let (set, circumstances) = (read(&snapshot(&text)).set, circumstances());
+    let facts = Facts::new(&set, set.standard.profile, &circumstances);
+    let walk = || facts.reaches(Whose::Cde, Direction::Ingress, |_| true).count();
+    assert_eq!((walk(), facts.is_spent()), (1, false));
+    assert!(!facts.spend(usize::MAX));
+    assert_eq!((walk(), facts.is_spent()), (0, true));
 }

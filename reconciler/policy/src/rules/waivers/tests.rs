@@ -144,6 +144,9 @@ fn what_is_enforced_stays_waived_when_the_waiver_expires() {
         assert_eq!((counted(&judged, WIDE), of(&judged, "PCI-1.2.7-004")[0].severity), ((0, 1), Severity::Error), "{touching}");
     }
     assert!(!after(&wide(), day, &text).compliant());
+    // Nor does one hold that never did: 91 days.
+    let long = text.replace("2026-03-31", "2026-04-13");
+    assert_eq!(counted(&after(&long, "2026-04-14", &long), WIDE), (0, 1));
 }
 
 #[test]
@@ -214,6 +217,7 @@ fn an_expired_waiver_of_an_endpoint_holds_while_the_endpoint_stays_as_it_is() {
     let selecting = text.replace("pci-env: cde, tier: database", "pci-env: cde");
     assert_eq!((severity(&text, &selecting), severity(&selecting, &text)), (Severity::Error, Severity::Error));
     assert_eq!(severity(&text, &text.replace("5432", "5433")), Severity::Warning);
+    assert_eq!(severity(&text, &text.replace("One port.", "A port.")), Severity::Error);
     let whole = text.replace("endpoint: db-01, ", "");
     assert_eq!((severity(&whole, &whole), severity(&whole, &whole.replace("5432", "5433"))), (Severity::Warning, Severity::Error));
 }

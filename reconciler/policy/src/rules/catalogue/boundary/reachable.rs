@@ -115,7 +115,11 @@ impl<'c, 'a> Compare<'c, 'a> {
 
     fn allowed(&self, who: &Who<'a>, reaches: &Reach<'a>, direction: Direction, new: &Patch) -> Finding {
         let (address, service) = (new.family().address(new.first), service(new));
-        let verb = if direction == Direction::Ingress { "can now be reached from" } else { "can now reach" };
+        // What changed is worth knowing beside whatever else is wrong at that place.
+        let (verb, code) = match direction {
+            Direction::Ingress => ("can now be reached from", "new-ingress"),
+            Direction::Egress => ("can now reach", "new-egress"),
+        };
         let message = format!("{who} {verb} {address} on {service}, unlike in the set in force: a segmentation test is due");
         let owner = reaches.owner(new);
         let finding = match owner {
@@ -130,7 +134,7 @@ impl<'c, 'a> Compare<'c, 'a> {
             }
             Who::Selected(..) => owner.and_then(|(here, _)| facts.witness_of(here.policy, direction, address, service)),
         };
-        with_severity(Finding { witness, ..finding }, Severity::Warning)
+        with_severity(Finding { code: Some(code), witness, ..finding }, Severity::Warning)
     }
 
     fn denied(&self, who: &Who<'a>, direction: Direction, lost: &Patch) -> Finding {

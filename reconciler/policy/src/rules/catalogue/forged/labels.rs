@@ -2,7 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -124,7 +124,7 @@ fn by_others(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     }
     let (changed, names) = changed(facts.set, enforced);
     let Some(last) = names.len().checked_sub(1) else { return };
-    let mut listed = names.iter().take(NAMED_MAX).map(|name| name.to_string()).collect::<Vec<_>>().join(", ");
+    let mut listed = names.iter().take(NAMED_MAX).map(|name| &**name).collect::<Vec<&str>>().join(", ");
     if last >= NAMED_MAX {
         listed = format!("{listed} and {} more", names.len() - NAMED_MAX);
     }

@@ -65,7 +65,7 @@ fn two_rules_together_make_a_third_redundant() {
 fn of_two_equal_rules_the_later_is_redundant() {
     let same = rule(&["fd00:1::/64"], "{port: 443}");
     assert_eq!(redundant(&policy("p", "", &ingress(&[same.clone(), same.clone()]))), ["p/ingress/1"]);
-    let text = policy("a", "", &ingress(&[same.clone()])) + &policy("b", "", &ingress(&[same]));
+    let text = policy("a", "", &ingress(core::slice::from_ref(&same))) + &policy("b", "", &ingress(&[same]));
     assert_eq!(redundant(&text), ["b/ingress/0"]);
 }
 

@@ -89,6 +89,12 @@ fn the_calendar_alone_never_refuses_what_is_enforced() {
     let waiver = "{apiVersion: pci-segment/v1, kind: Waiver, metadata: {name: w}, spec: {rule: PCI-1.2.5-002, policy: cde-database, ruleName: from-app-tier, reason: r, riskAcceptance: r, requestedBy: a, approvedBy: b, approvedAt: 2026-12-01, expiresAt: 2027-01-01}}\n---\n";
     for touching in [
         text.replace("10.0.1.0/24", "10.0.1.0/25"),
+        text.replace("cidr: 10.0.1.0/24", "cidr: 10.0.1.0/24, except: [10.0.1.8/32]"),
+        text.replace("[{ipBlock: {cidr: 10.0.1.0/24}}]", "[{ipBlock: {cidr: 10.0.1.0/24}}, {ipBlock: {cidr: 10.0.2.0/24}}]"),
+        text.replace("port: 5432", "port: 5433"),
+        text.replace("ingress: [", "egress: [{name: out, to: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 443}]}], ingress: ["),
+        text.replace("{name: cde-database, annotations", "{name: cde-database, namespace: shop, annotations"),
+        text.replace("Req 1.3.1\"", "Req 1.3.1\", pci-segment/intent: deny"),
         text.replace("pci-env: cde,", "pci-env: cde, app: x,"),
         text.replace("CHG-1041", "CHG-1042"),
         format!("{waiver}{text}"),

@@ -44,6 +44,9 @@ fn a_flow_has_a_direction() {
     // The database calls the application, where only the reverse is drawn.
     let outward = POLICY.replace("ingress: [", "egress: [").replace("from: [", "to: [");
     assert!(breaks(&today(&citing(&outward, "DF-12")), "PCI-1.2.4-001"));
+    // The application calls itself, where only its calls to the database are drawn.
+    let inward = POLICY.replace("tier: database", "tier: app");
+    assert!(breaks(&today(&citing(&inward, "DF-12")), "PCI-1.2.4-001"));
 }
 
 #[test]

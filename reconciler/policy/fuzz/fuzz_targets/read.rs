@@ -1,0 +1,8 @@
+#![no_main]
+
+#[path = "../bodies/read.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    body::check(data);
+});
