@@ -65,7 +65,7 @@ fn agrees(
 
 /// A world, and one that has something else here and there.
 fn two_worlds() -> impl Strategy<Value = (World, World)> {
-    let mixed = (world(), world(), any::<u8>()).prop_map(|(old, other, keep)| {
+    (world(), world(), any::<u8>()).prop_map(|(old, other, keep)| {
         // Mostly the same policies: legal as they are only in a network that is the same.
         let mut new = old.clone();
         new.policies = old.policies.iter().enumerate().filter(|(n, _)| keep >> n & 1 == 1).map(|(_, p)| p.clone()).collect();
@@ -73,8 +73,7 @@ fn two_worlds() -> impl Strategy<Value = (World, World)> {
             policy.audit ^= keep >> 6 == 3;
         }
         if keep >> 6 == 0 { (old, other) } else { (old, new) }
-    });
-    mixed
+    })
 }
 
 fn all<T: Ord>(mut a: Vec<T>, b: Vec<T>) -> Vec<T> {

@@ -129,12 +129,15 @@ fn tags() -> impl Strategy<Value = Tags> {
     })
 }
 
+/// Namespace, labels, how many addresses, and port names.
+type Described = (&'static str, Tags, usize, Vec<(&'static str, u8, u16)>);
+
 fn members() -> impl Strategy<Value = Vec<Someone>> {
     let ports = many((select(PORT_NAMES.to_vec()), select(vec![6_u8, 6, 17]), select(vec![443_u16, 5432, 8443])), 1..4);
     let one = (select(vec!["default", "default", "pay", "lab"]), tags(), 1_usize..4, ports);
     (many(one, 2..7), Just(OWN.to_vec()).prop_shuffle()).prop_map(|(each, own)| {
         let mut own = own.into_iter().map(|text| Cidr::parse(text).unwrap());
-        let make = |(number, (namespace, tags, count, ports)): (usize, (&str, Tags, usize, Vec<(&str, u8, u16)>))| {
+        let make = |(number, (namespace, tags, count, ports)): (usize, Described)| {
             let mut ports: Vec<_> = ports.into_iter().map(|(name, protocol, port)| (name.to_string(), protocol, port)).collect();
             ports.sort();
             ports.dedup_by_key(|(name, protocol, _)| (name.clone(), *protocol));

@@ -8,7 +8,7 @@ use super::{policy, ruleset};
 use crate::compile::{Endpoint, Flow, Party, Ruleset};
 use crate::net::Direction::{self, Egress, Ingress};
 use crate::net::Service;
-use crate::net::service::{ICMP, ICMPV6, TCP, UDP};
+use crate::net::service::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::read::{Code, read};
 use crate::rules::tests::{day, snapshot};
 
@@ -187,12 +187,13 @@ fn s28_a_number_beside_a_port_name_holds_for_every_peer() {
 
 #[test]
 fn s29_a_port_name_that_nobody_in_question_declares_is_no_port() {
-    for rule in ["from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{protocol: SCTP, port: sql}]"] {
-        let documents = policy("p", &format!("podSelector: {{matchLabels: {{tier: db}}}}, ingress: [{{{rule}}}]"));
-        assert_eq!(codes(&format!("{INVENTORY}{documents}")), [Code::BadPort]);
-        assert_eq!(codes(&documents), [Code::BadPort]);
-        let rules = Ruleset::of(&read(&snapshot(format!("{INVENTORY}{documents}").trim_end_matches("---\n"))).set, day());
-        assert_eq!(who(&rules), Vec::<&str>::new());
+    let rule = "from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{protocol: SCTP, port: sql}]";
+    let documents = policy("p", &format!("podSelector: {{matchLabels: {{tier: db}}}}, ingress: [{{{rule}}}]"));
+    assert_eq!(codes(&format!("{INVENTORY}{documents}")), [Code::BadPort]);
+    assert_eq!(codes(&documents), [Code::BadPort]);
+    let rules = Ruleset::of(&read(&snapshot(format!("{INVENTORY}{documents}").trim_end_matches("---\n"))).set, day());
+    for service in [tcp(5432), Service::new(SCTP, 5432), Service::new(SCTP, 0)] {
+        assert!(!asks(&rules, "db-01", Ingress, "10.0.1.10", service), "{service}");
     }
 }
 
