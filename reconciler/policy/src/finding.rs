@@ -156,6 +156,8 @@ pub struct Finding {
     pub rule: Option<Arc<str>>,
     /// The endpoint it is about, if it is about one and no policy.
     pub endpoint: Option<Arc<str>>,
+    /// The document it is about, if it is about neither a policy nor an endpoint.
+    pub document: Option<Arc<str>>,
     /// A JSON pointer into the document.
     pub path: Option<String>,
     /// Where it stands.
@@ -175,14 +177,15 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The same for the same finding wherever the file moves: over rule id, policy, rule name (else index) and the path below it.
+    /// The same for the same finding wherever the file moves: over rule id, policy (else endpoint, else
+    /// document), rule name (else index) and the path below it.
     #[must_use]
     pub fn fingerprint(&self) -> crate::digest::Digest {
         let mut out = Vec::with_capacity(128);
-        let policy = self.policy.as_deref().or(self.endpoint.as_deref()).unwrap_or("");
+        let about = [&self.policy, &self.endpoint, &self.document].into_iter().find_map(|name| name.as_deref()).unwrap_or("");
         let path = self.path.as_deref().unwrap_or("");
         let path = self.rule.as_deref().map_or_else(|| path.to_string(), |name| named_path(path, name));
-        for part in [self.rule_id, self.code.unwrap_or(""), policy, &path] {
+        for part in [self.rule_id, self.code.unwrap_or(""), about, &path] {
             crate::digest::text(&mut out, part);
         }
         crate::digest::Digest::of(&out)

@@ -116,7 +116,7 @@ mod tests {
     fn member(name: &str, host: bool, hostname: Option<&str>, machine: Option<&str>) -> Member {
         let place = Place { file: "i.yaml".into(), spot: Spot::START };
         Member {
-            origin: Origin { place, path: String::new(), fields: [].into() },
+            origin: Origin { place, document: "i".into(), path: String::new(), fields: [].into() },
             host,
             name: name.into(),
             namespace: "default".into(),

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use super::{Place, Spot};
 
@@ -10,6 +11,8 @@ use super::{Place, Spot};
 pub struct Origin {
     /// Where the item begins.
     pub place: Place,
+    /// The name of its document.
+    pub document: Arc<str>,
     /// A pointer into its document: `/spec/zones/0`.
     pub path: String,
     /// Where the values of its fields stand.

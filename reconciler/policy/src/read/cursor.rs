@@ -126,7 +126,8 @@ impl<'n, 'p> Cursor<'n, 'p> {
     pub(super) fn origin(&self, fields: &Fields<'n>) -> Origin {
         let spots = fields.known.iter().filter_map(|key| fields.value_at(key).map(|at| (*key, at)));
         let place = Place { file: self.problems.file(), spot: fields.at };
-        Origin { place, path: self.pointer(), fields: spots.collect() }
+        let document = self.policy.clone().unwrap_or_default();
+        Origin { place, document, path: self.pointer(), fields: spots.collect() }
     }
 
     fn pointer(&self) -> String {

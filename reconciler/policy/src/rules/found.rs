@@ -76,6 +76,7 @@ impl Item {
             policy: None,
             rule: None,
             endpoint: None,
+            document: None,
             path: None,
             place,
             related: Vec::new(),
@@ -99,7 +100,7 @@ impl Item {
     /// A finding about an item of a document, or one of its fields.
     pub(super) fn about_item(&self, origin: &Origin, field: &str, message: String) -> Finding {
         let path = if origin.has(field) { format!("{}/{field}", origin.path) } else { origin.path.clone() };
-        Finding { path: Some(path), ..self.finding(origin.field(field), message) }
+        Finding { path: Some(path), document: Some(origin.document.clone()), ..self.finding(origin.field(field), message) }
     }
 
     /// A finding about an endpoint, at its entry in the Inventory.

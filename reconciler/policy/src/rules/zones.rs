@@ -163,7 +163,7 @@ mod tests {
     fn zone(name: &str, cidrs: &[&str]) -> Zone {
         let place = Place { file: "z.yaml".into(), spot: Spot::START };
         Zone {
-            origin: Origin { place, path: String::new(), fields: [].into() },
+            origin: Origin { place, document: "z".into(), path: String::new(), fields: [].into() },
             name: name.into(),
             cidrs: cidrs.iter().map(|text| (Cidr::parse(text).unwrap(), Spot::START)).collect(),
             classes: vec![],
