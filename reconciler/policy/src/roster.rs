@@ -47,11 +47,6 @@ impl<'a> Roster<'a> {
         roster
     }
 
-    /// Whether a namespace exists: `default`, one the Inventory lists, or one that an endpoint is in.
-    pub(crate) fn knows(&self, namespace: &str) -> bool {
-        self.namespaces.contains_key(namespace)
-    }
-
     /// Every namespace's name.
     pub(crate) fn namespace_names(&self) -> impl Iterator<Item = &'a str> {
         self.namespaces.keys().copied()
