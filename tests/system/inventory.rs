@@ -116,10 +116,8 @@ fn a_rule_ends_on_its_last_day_without_a_commit() {
         record("from-app", ""),
         record("vendor", &format!(", temporary: true, expiresAt: {last}")),
     );
-    let commit = push(
-        &scene,
-        &[("inventory", inventory("db-01", "10.0.1.10")), ("policies", policies(vendor)), ("records", records)],
-    );
+    let commit =
+        push(&scene, &[("inventory", inventory("db-01", "10.0.1.10")), ("policies", policies(vendor)), ("records", records)]);
     assert_done(&controller.once());
     scene.assert_inbound(&[(OFFICE4, OTHER_PORT, true), (APP4, DATABASE_PORT, true)]);
 
