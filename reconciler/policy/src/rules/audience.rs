@@ -18,7 +18,7 @@ use super::group::{Group, Source, sources_of};
 use super::zones::ZoneMap;
 use crate::finding::{Finding, Witness};
 use crate::model::zones::Zone;
-use crate::model::{NetworkPolicy, Port, Rule};
+use crate::model::{Kind, NetworkPolicy, Port, Rule};
 use crate::net::service::{ICMP, ICMPV6};
 use crate::net::{AddressSet, Direction, Family, Service, ServiceRange, ServiceSet};
 
@@ -152,7 +152,7 @@ impl<'a> Facts<'a> {
     /// The zones besides a group's own that some addresses touch, as far as that is certain. Where nobody knows the group's own zone,
     /// zones of the CDE may be it; where nobody knows any zone, every address but the public ones may be in it.
     pub(super) fn elsewhere(&self, group: &Group<'_>, addresses: &AddressSet) -> Vec<Touch<'a>> {
-        if self.set.zones.is_empty() {
+        if !self.has(Kind::Zones) {
             let public = addresses.first_shared(self.public(addresses.family()));
             return public.map(|address| (None, address)).into_iter().collect();
         }
@@ -242,7 +242,7 @@ fn possible<'a>(here: Here<'a>, declared: &[crate::model::inventory::NamedPort],
 }
 
 /// What must be the same for a rule to mean the same.
-type Alike<'f> = (Option<&'f str>, bool, &'f [alloc::sync::Arc<str>], Vec<(&'f str, ServiceRange)>);
+type Alike<'f> = (Option<&'f str>, [bool; 3], &'f [alloc::sync::Arc<str>], Vec<(&'f str, ServiceRange)>);
 
 /// Whom each policy is for.
 fn audience(facts: &Facts<'_>, groups: &[Group<'_>]) -> Audience {
@@ -251,7 +251,9 @@ fn audience(facts: &Facts<'_>, groups: &[Group<'_>]) -> Audience {
     let mut audience = Audience::new();
     for (number, group) in groups.iter().enumerate() {
         let ports = group.ports.iter().map(|port| (&*port.name, port.service)).collect();
-        let key = (group.zone.map(|zone| &*zone.name), group.stores_chd, group.public_services, ports);
+        // Whatever a rule chooses groups by, or the first that stands for a kind would hide the others.
+        let flags = [group.cde, group.stores_chd, group.endpoints.is_empty()];
+        let key = (group.zone.map(|zone| &*zone.name), flags, group.public_services, ports);
         let next = kinds.len();
         let kind = *kinds.entry(key).or_insert(next);
         // Where no endpoint is known, the policies that cover a selection stand for what they select themselves.

@@ -4,6 +4,8 @@
 //! to all of it. Either way the rules look at a [`Group`]: whoever has the same policies.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -18,9 +20,10 @@ use super::since::Since;
 use super::zones::ZoneMap;
 use crate::admit::Circumstances;
 use crate::finding::{Side, Witness};
+use crate::model::inventory::Member;
 use crate::model::records::RuleRecord;
 use crate::model::standard::{Standard, Thresholds};
-use crate::model::zones::Class;
+use crate::model::zones::{Class, Zone};
 use crate::model::{Kind, Mode, NetworkPolicy, PolicySet, Profile};
 use crate::net::{AddressSet, Cidr, Direction, Family, Service};
 use crate::select::{Selector, Term};
@@ -48,6 +51,9 @@ pub(super) const SPECIAL: [&str; 18] = [
     "fe80::/10",
     "ff00::/8",
 ];
+
+/// All of IPv4 as IPv6 (RFC 6052): whoever is let in from here may be anybody on the Internet.
+const NAT64: &str = "64:ff9b::/96";
 
 /// Everything the rules share.
 pub(super) struct Facts<'a> {
@@ -83,6 +89,7 @@ pub(super) struct Facts<'a> {
     public: [AddressSet; 2],
     untrusted: [AddressSet; 2],
     private: Vec<Cidr>,
+    nat64: Option<Cidr>,
 }
 
 impl<'a> Facts<'a> {
@@ -93,9 +100,10 @@ impl<'a> Facts<'a> {
         let (selections, overfull) = selections(set);
         let cde_policies = about_cde(set, standard, &endpoints);
         let public = Family::BOTH.map(public);
-        let untrusted = Family::BOTH.map(|family| match set.zones.is_empty() {
-            true => self::public(family),
-            false => zones.addresses(family, |zone| zone.is_none_or(|zone| !zone.trusted)),
+        let zoned = set.kinds.contains(&Kind::Zones);
+        let untrusted = Family::BOTH.map(|family| match zoned {
+            true => zones.addresses(family, |zone| zone.is_none_or(|zone| !zone.trusted)),
+            false => self::public(family),
         });
         let firsts = firsts(set, &endpoints);
         let (cde, everybody) = groups(set, &endpoints, &selections, &cde_policies);
@@ -121,12 +129,18 @@ impl<'a> Facts<'a> {
             public,
             untrusted,
             private: parse(&PRIVATE),
+            nat64: Cidr::parse(NAT64).ok(),
         }
     }
 
     /// Whether the set has a document of this kind.
     pub(super) fn has(&self, kind: Kind) -> bool {
         self.set.kinds.contains(&kind)
+    }
+
+    /// Whether any endpoint is known. An Inventory without endpoints says of nobody where they are.
+    pub(super) fn has_endpoints(&self) -> bool {
+        !self.endpoints.is_empty()
     }
 
     /// The house numbers.
@@ -142,6 +156,25 @@ impl<'a> Facts<'a> {
     /// Addresses of untrusted networks: those in no zone or an untrusted one; without Zones the public ones.
     pub(super) fn untrusted(&self, family: Family) -> &AddressSet {
         pick(&self.untrusted, family)
+    }
+
+    /// Whether some addresses hold as much of IPv4 behind a translator (RFC 6052) as counts as open.
+    pub(super) fn is_open_nat64(&self, addresses: &AddressSet) -> bool {
+        let translated = AddressSet::of(Family::V6, self.nat64);
+        addresses.intersection(&translated).size() >= self.thresholds().open_v4_addresses
+    }
+
+    /// Whether a block shares an address with that part of IPv6.
+    pub(super) fn meets_nat64(&self, cidr: Cidr) -> bool {
+        self.nat64.is_some_and(|translated| translated.covers(cidr) || cidr.covers(translated))
+    }
+
+    /// Where an untrusted address is, in words.
+    pub(super) fn untrusted_name(&self, address: IpAddr) -> String {
+        match self.has(Kind::Zones) {
+            true => format!("{}, which is untrusted,", ZoneMap::name(self.zones.at(address))),
+            false => String::from("the Internet"),
+        }
     }
 
     /// Whether a block is wholly private. No two private blocks touch, so it lies in one of them.
@@ -241,10 +274,11 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// With an Inventory: it selects an endpoint of the CDE, or names a value that marks it. Without: it can match such a value.
+/// With endpoints: it selects one of the CDE, or names a value that marks it. Without, an empty Inventory being none: it can match
+/// such a value.
 fn about_cde(set: &PolicySet, standard: &Standard, endpoints: &[Known<'_>]) -> Vec<bool> {
     let values = || standard.cde_labels.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
-    if !set.kinds.contains(&Kind::Inventory) {
+    if endpoints.is_empty() {
         return set.policies.iter().map(|policy| values().any(|(key, value)| policy.selector.can_match(key, value))).collect();
     }
     let mut about: Vec<bool> = set.policies.iter().map(|policy| values().any(|(k, v)| names(&policy.selector, k, v))).collect();
@@ -264,9 +298,9 @@ pub(super) fn names(selector: &Selector, key: &str, value: &str) -> bool {
     })
 }
 
-/// Whether an endpoint is in the CDE: by its zone or by its labels.
-pub(super) fn is_cde_member(standard: &Standard, labels: &crate::model::Labels, zone: Option<&crate::model::zones::Zone>) -> bool {
-    zone.is_some_and(|zone| zone.is(Class::Cde)) || standard.marks_cde(labels)
+/// Whether an endpoint is in the CDE: by its zone, by its labels, or because it stores account data, wherever it stands.
+pub(super) fn is_cde_member(standard: &Standard, member: &Member, zone: Option<&Zone>) -> bool {
+    member.stores_chd || zone.is_some_and(|zone| zone.is(Class::Cde)) || standard.marks_cde(&member.labels)
 }
 
 fn records(set: &PolicySet) -> BTreeMap<(&str, &str), &RuleRecord> {
@@ -282,7 +316,7 @@ fn public(family: Family) -> AddressSet {
     let (private, special) = (of(&PRIVATE), of(&SPECIAL));
     match family {
         Family::V4 => AddressSet::all(family).minus(&private).minus(&special),
-        Family::V6 => of(&["2000::/3"]).minus(&special),
+        Family::V6 => of(&["2000::/3", NAT64]).minus(&special),
     }
 }
 

@@ -11,7 +11,7 @@ use super::found::Here;
 use super::people::Known;
 use crate::model::inventory::NamedPort;
 use crate::model::zones::Zone;
-use crate::model::{Kind, NetworkPolicy, Peer, PolicySet, Spot, Whom};
+use crate::model::{NetworkPolicy, Peer, PolicySet, Spot, Whom};
 use crate::net::{AddressSet, Direction, Family, ServiceRange};
 use crate::select::Selector;
 
@@ -149,11 +149,10 @@ pub(super) fn groups<'a>(
     // Somebody in the CDE whom the Inventory does not know, if it is about the CDE and selects no endpoint of it.
     let selected: alloc::collections::BTreeSet<usize> =
         endpoints.iter().filter(|known| known.cde).flat_map(|known| known.numbers.iter().copied()).collect();
-    let has_inventory = set.kinds.contains(&Kind::Inventory);
     let about = |number: &usize| cde_policies.get(*number).copied().unwrap_or(false);
-    let unknown = selections.iter().filter(|selection| {
-        selection.members.first().is_some_and(|number| about(number) && !(has_inventory && selected.contains(number)))
-    });
+    let unknown = selections
+        .iter()
+        .filter(|selection| selection.members.first().is_some_and(|number| about(number) && !selected.contains(number)));
     let cde = in_cde.chain(unknown.map(|selection| of_selection(set, selection))).collect();
     (cde, everybody)
 }

@@ -42,11 +42,14 @@ struct Search<'a, 'f> {
 struct Reach {
     all: u128,
     public: u128,
+    /// Behind a translator.
+    nat64: u128,
 }
 
 impl Reach {
     fn plus(self, other: Self) -> Self {
-        Self { all: self.all.saturating_add(other.all), public: self.public.saturating_add(other.public) }
+        let nat64 = self.nat64.saturating_add(other.nat64);
+        Self { all: self.all.saturating_add(other.all), public: self.public.saturating_add(other.public), nat64 }
     }
 }
 
@@ -61,7 +64,8 @@ impl Search<'_, '_> {
                     *known.or_insert_with(|| reach(facts, policy, direction, family))
                 });
                 let most = reaches.fold(Reach::default(), Reach::plus);
-                if most.public >= enough(facts, family) || most.all >= family.last() {
+                let nat64 = most.nat64 >= facts.thresholds().open_v4_addresses;
+                if most.public >= enough(facts, family) || most.all >= family.last() || nat64 {
                     self.look(group, direction, family);
                 }
                 if self.steps > STEPS_MAX {
@@ -124,7 +128,8 @@ fn reach(facts: &Facts<'_>, policy: &NetworkPolicy, direction: Direction, family
     parts.filter(|part| part.cidr.family() == family).fold(Reach::default(), |sum, part| {
         let (first, last) = part.cidr.bounds();
         let all = (last - first).saturating_add(1);
-        sum.plus(Reach { all, public: if facts.is_private(part.cidr) { 0 } else { all } })
+        let nat64 = if facts.meets_nat64(part.cidr) { all } else { 0 };
+        sum.plus(Reach { all, public: if facts.is_private(part.cidr) { 0 } else { all }, nat64 })
     })
 }
 
@@ -151,7 +156,8 @@ fn enough(facts: &Facts<'_>, family: Family) -> u128 {
 /// Whether some addresses are so many that they count as open.
 pub(super) fn is_open(facts: &Facts<'_>, addresses: &AddressSet) -> bool {
     let family = addresses.family();
-    addresses.is_all() || addresses.intersection(facts.public(family)).size() >= enough(facts, family)
+    let public = || addresses.intersection(facts.public(family)).size() >= enough(facts, family);
+    addresses.is_all() || public() || (family == Family::V6 && facts.is_open_nat64(addresses))
 }
 
 /// A service at which a block begins or ends to apply.

@@ -10,7 +10,7 @@ use crate::model::inventory::Member;
 use crate::model::standard::Standard;
 use crate::model::zones::Zone;
 use crate::model::{NetworkPolicy, PolicySet};
-use crate::net::Family;
+use crate::net::{Direction, Family};
 use crate::roster::Roster;
 
 /// One endpoint and what follows from the set.
@@ -18,7 +18,7 @@ pub(super) struct Known<'a> {
     pub(super) member: &'a Member,
     /// The zone it says, else the zone of its first address; `None` is the Internet.
     pub(super) zone: Option<&'a Zone>,
-    /// It is in the CDE, by its zone or by its labels.
+    /// It is in the CDE: by its zone, by its labels, or because it stores account data.
     pub(super) cde: bool,
     /// The policies that select it, audited ones included, in order.
     pub(super) policies: Vec<&'a NetworkPolicy>,
@@ -27,6 +27,11 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// Whether a policy isolates it.
+    pub(super) fn is_isolated(&self, direction: Direction) -> bool {
+        self.policies.iter().any(|policy| policy.isolates(direction))
+    }
+
     /// The endpoint as one side of a packet, by its first address of a family.
     pub(super) fn side(&self, family: Family) -> Option<Side> {
         let own = self.member.addresses.iter().find(|(cidr, _)| cidr.family() == family);
@@ -43,7 +48,7 @@ pub(super) fn know<'a>(set: &'a PolicySet, standard: &Standard, zones: &ZoneMap<
     let known = |member: &'a Member| {
         let first = || member.addresses.first().and_then(|(cidr, _)| zones.at(cidr.family().address(cidr.bounds().0)));
         let zone = member.zone.as_deref().and_then(|name| zones.named(name)).or_else(first);
-        let cde = is_cde_member(standard, &member.labels, zone);
+        let cde = is_cde_member(standard, member, zone);
         Known { member, zone, cde, policies: Vec::new(), numbers: Vec::new() }
     };
     let mut everybody: Vec<Known<'a>> = set.members.iter().map(known).collect();

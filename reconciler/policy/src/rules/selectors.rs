@@ -7,7 +7,7 @@ use super::catalogue::Item;
 use super::facts::{Facts, names};
 use super::found::{Found, Here, with_severity};
 use crate::finding::{Finding, Severity};
-use crate::model::{Kind, NetworkPolicy, Peer};
+use crate::model::{NetworkPolicy, Peer};
 use crate::net::Direction;
 use crate::select::Selector;
 
@@ -34,7 +34,7 @@ fn mixture(facts: &Facts<'_>, policy: &NetworkPolicy) -> Option<(Severity, Strin
     if selector.is_everything() {
         return Some((Severity::Error, "allow rules for every endpoint, inside the CDE and outside".into()));
     }
-    if facts.has(Kind::Inventory) {
+    if facts.has_endpoints() {
         let selected = || facts.endpoints.iter().filter(|known| known.policies.iter().any(|p| core::ptr::eq(*p, policy)));
         let inside = selected().find(|known| known.cde)?;
         let outside = selected().find(|known| !known.cde)?;

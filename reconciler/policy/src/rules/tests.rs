@@ -3,6 +3,7 @@
 mod crossing;
 mod crossing_kinds;
 mod forged;
+mod gaps;
 mod network;
 mod trust;
 

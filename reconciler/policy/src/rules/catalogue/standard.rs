@@ -16,8 +16,17 @@ use crate::model::{Kind, Profile};
 
 pub(super) static ITEMS: [Item; 2] = [STANDARD, declared::ITEM];
 
-/// The kinds of documents that `pci-dss-4.0.1` cannot do without.
-const REQUIRED: [Kind; 5] = [Kind::Zones, Kind::Inventory, Kind::DataFlows, Kind::Services, Kind::RuleRecords];
+/// The kinds of documents that `pci-dss-4.0.1` cannot do without, what is in them, and whether nothing is.
+fn required(facts: &Facts<'_>) -> [(Kind, &'static str, bool); 5] {
+    let set = facts.set;
+    [
+        (Kind::Zones, "zone", set.zones.is_empty()),
+        (Kind::Inventory, "endpoint", set.members.is_empty()),
+        (Kind::DataFlows, "flow", set.flows.is_empty()),
+        (Kind::Services, "service", set.services.is_empty()),
+        (Kind::RuleRecords, "record", set.records.is_empty()),
+    ]
+}
 
 const STANDARD: Item = Item {
     id: "PCI-1.2.1-002",
@@ -25,7 +34,7 @@ const STANDARD: Item = Item {
     severity: Severity::Error,
     waivable: true,
     basis: Basis::D,
-    condition: "a flow that the Standard forbids; never waivable: a kind of document that the profile requires is missing, or the profile is weaker than the one the controller is pinned to",
+    condition: "a flow that the Standard forbids; never waivable: a kind of document that the profile requires is missing or empty, no endpoint is in the CDE, or the profile is weaker than the one the controller is pinned to",
     remediation: "Remove the flow, or change the Standard in its own commit; add the missing document; ask for the pinned profile.",
     violating: concat!(
         zones!(),
@@ -51,15 +60,23 @@ fn standard(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     weaker(item, facts, found);
 }
 
-/// Each kind that is required and not there.
+/// Each kind that is required and not there, or without a single item: an empty document says no more than none.
 fn missing(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     if facts.profile != Profile::PciDss401 {
         return;
     }
-    for kind in REQUIRED.into_iter().filter(|kind| !facts.has(*kind)) {
+    let profile = facts.profile.name();
+    let mut add = |code, message| found.add(Finding { waivable: false, ..item.whole_set(facts, code, message) });
+    for (kind, entry, is_empty) in required(facts) {
         let name = kind.name();
-        let message = format!("there is no {name} document, and profile {} requires one", facts.profile.name());
-        found.add(Finding { waivable: false, ..item.whole_set(facts, name, message) });
+        if !facts.has(kind) {
+            add(name, format!("there is no {name} document, and profile {profile} requires one"));
+        } else if is_empty {
+            add(name, format!("the {name} document has no {entry}, and profile {profile} requires one"));
+        }
+    }
+    if facts.has_endpoints() && !facts.endpoints.iter().any(|known| known.cde) {
+        add("cde", format!("no endpoint of the Inventory is in the CDE, so profile {profile} has nothing to protect"));
     }
 }
 

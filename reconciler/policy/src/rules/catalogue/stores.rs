@@ -2,7 +2,6 @@
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
 
 use super::example::{data_flows, floor, inventory, services, zones};
 use super::{Check, Column, Item};
@@ -22,7 +21,7 @@ pub(super) static ITEMS: [Item; 2] = [
         severity: Severity::Error,
         waivable: false,
         basis: Basis::D,
-        condition: "a `storesChd` endpoint that an untrusted address may reach, on any port: one in no zone or in an untrusted one; without Zones a public one",
+        condition: "a `storesChd` endpoint that an untrusted address may reach, on any port: one in no zone or in an untrusted one; without Zones a public one; or that no policy isolates for ingress",
         remediation: "Allow only the trusted application zone.",
         violating: concat!(
             zones!(),
@@ -86,16 +85,18 @@ fn untrusted(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     if !facts.endpoints.iter().any(|known| known.member.stores_chd) {
         return;
     }
+    for known in facts.endpoints.iter().filter(|known| known.member.stores_chd && !known.is_isolated(Direction::Ingress)) {
+        let name = &known.member.name;
+        let message = format!("{name} stores account data and nothing isolates it for ingress: everybody can reach it");
+        found.add(item.about_endpoint(known.member, "storesChd", message));
+    }
     for reach in facts.reaches(Whose::Everybody, Direction::Ingress, |_| true) {
         let Some(group) = reach.groups.iter().find(|group| group.stores_chd) else { continue };
         for source in &reach.sources {
             let untrusted = facts.untrusted(source.addresses.family());
             let Some(address) = source.addresses.first_shared(untrusted) else { continue };
             let service = service_of(source);
-            let from = match facts.set.zones.is_empty() {
-                true => String::from("the Internet"),
-                false => format!("{}, which is untrusted,", ZoneMap::name(facts.zones.at(address))),
-            };
+            let from = facts.untrusted_name(address);
             let (who, peer) = (&group.name, source.text());
             let message = format!("{who} stores account data and can be reached from {from} on {service}, by {peer}");
             found.add(item.about_peer(facts, source, group, (address, service), message));
@@ -109,7 +110,7 @@ type Approved<'a> = BTreeMap<(&'a str, &'a str), ServiceSet>;
 fn datastore(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     let approved = approved(facts);
     for reach in facts.reaches(Whose::Everybody, Direction::Ingress, |rule| may_use(rule, &facts.lists.datastore)) {
-        for group in reach.groups.iter().filter(|group| group.cde || group.stores_chd) {
+        for group in reach.groups.iter().filter(|group| group.cde) {
             of_group(item, facts, found, &approved, (&reach, group));
         }
     }

@@ -197,7 +197,8 @@ fn a_store_of_account_data_is_reached_from_trusted_networks_only() {
         ("pci-env: cde", "10.20.0.0/32", None, Some("10.20.0.0")),
         ("tier: app", "9.9.9.9/32", None, None),
     ] {
-        let rule = from(label, &block(cidr), "{protocol: UDP, port: 9}");
+        let floor = policy("floor", "pci-env: cde", "policyTypes: [Ingress]");
+        let rule = format!("{}{floor}", from(label, &block(cidr), "{protocol: UDP, port: 9}"));
         let expected = |found: Option<&str>| found.into_iter().map(String::from).collect::<Vec<_>>();
         assert_eq!(others(&ask(id, &format!("{}{rule}", facts()))), expected(zoned), "{label} {cidr}");
         // Without Zones, public addresses are the untrusted ones.

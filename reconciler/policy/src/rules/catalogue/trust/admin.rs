@@ -1,7 +1,6 @@
 //! PCI-1.4.2-001: nobody administers the CDE from an untrusted network.
 
 use alloc::format;
-use alloc::string::String;
 
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
@@ -9,7 +8,6 @@ use crate::net::Direction;
 use crate::rules::audience::{Whose, first_of, may_use};
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
-use crate::rules::zones::ZoneMap;
 
 pub(super) const ADMIN: Item = Item {
     id: "PCI-1.4.2-001",
@@ -33,10 +31,7 @@ fn admin(item: &Item, facts: &Facts<'_>, found: &mut Found) {
         for source in &reach.sources {
             let untrusted = source.addresses.first_shared(facts.untrusted(source.addresses.family()));
             if let (Some(address), Some(service)) = (untrusted, first_of(source, &facts.lists.admin)) {
-                let from = match facts.set.zones.is_empty() {
-                    true => String::from("the Internet"),
-                    false => format!("{}, which is untrusted,", ZoneMap::name(facts.zones.at(address))),
-                };
+                let from = facts.untrusted_name(address);
                 let message = format!("{} can be administered from {from} on {service}, by {}", group.whereabouts(), source.text());
                 found.add(item.about_peer(facts, source, group, (address, service), message));
             }

@@ -8,7 +8,6 @@ use crate::finding::{Basis, Finding, Severity};
 use crate::net::Direction;
 use crate::rules::facts::Facts;
 use crate::rules::found::Found;
-use crate::rules::people::Known;
 use crate::rules::zones::ZoneMap;
 
 pub(super) const ENFORCED: Item = Item {
@@ -49,7 +48,7 @@ fn enforced(item: &Item, facts: &Facts<'_>, found: &mut Found) {
         if known.member.enforced_by.is_empty() {
             let message = format!("nobody enforces the policies of {name} in {zone}, which is trusted");
             found.add(item.about_endpoint(known.member, "enforcedBy", message));
-        } else if let Some(open) = Direction::BOTH.into_iter().find(|direction| !is_isolated(known, *direction)) {
+        } else if let Some(open) = Direction::BOTH.into_iter().find(|direction| !known.is_isolated(*direction)) {
             let message = format!("no policy isolates {name} in {zone}, which is trusted, for {}", open.name());
             let related = known.policies.iter().take(RELATED_MAX).map(|policy| policy.place(policy.selector_at)).collect();
             found.add(Finding { related, ..item.about_endpoint(known.member, "labels", message) });
@@ -59,7 +58,3 @@ fn enforced(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 
 /// Other places listed with a finding.
 const RELATED_MAX: usize = 32;
-
-fn is_isolated(known: &Known<'_>, direction: Direction) -> bool {
-    known.policies.iter().any(|policy| policy.isolates(direction))
-}

@@ -1,0 +1,137 @@
+//! What could be left out, emptied or renamed so that nobody looks: none of it makes a set compliant.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::network::{FLOWS, INVENTORY, SERVICES, ZONES, ask, block, facts, from, others, policy};
+use super::{ids, is_open, judge};
+
+const FLOOR: &str = "---\n{apiVersion: pci-segment/v1, kind: NetworkPolicy, metadata: {name: floor}, spec: {podSelector: {}, policyTypes: [Ingress, Egress]}}\n";
+
+fn document(kind: &str, spec: &str) -> String {
+    format!("---\n{{apiVersion: pci-segment/v1, kind: {kind}, metadata: {{name: more}}, spec: {{{spec}}}}}\n")
+}
+
+fn hosts(hosts: &str) -> String {
+    document("Inventory", &format!("hosts: [{hosts}]"))
+}
+
+#[test]
+fn a_store_of_account_data_that_nobody_isolates_is_found_at_its_entry() {
+    let vault = hosts("{name: vault, labels: {tier: vault}, addresses: [10.20.0.5], zone: corporate, storesChd: true}");
+    let app = policy("p", "pci-env: cde", "ingress: []");
+    let found = ask("PCI-1.4.4-001", &format!("{}{vault}{app}", facts()));
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].endpoint.as_deref(), found[0].waivable), (Some("vault"), false));
+    assert!(found[0].path.as_deref().unwrap().ends_with("/storesChd"), "{:?}", found[0].path);
+    assert!(ask("PCI-1.4.4-001", &format!("{}{vault}{app}{FLOOR}", facts())).is_empty());
+}
+
+#[test]
+fn what_stores_account_data_is_in_the_cde_whatever_its_labels_and_zone() {
+    let vault = |stores: bool| {
+        hosts(&format!("{{name: vault, labels: {{tier: vault}}, addresses: [10.20.0.5], zone: corporate, storesChd: {stores}}}"))
+    };
+    let rule = policy("p", "tier: vault", "ingress: [{from: [{ipBlock: {cidr: 10.8.0.0/15}}], ports: [{port: 8443}]}]");
+    for stores in [true, false] {
+        let found = ask("PCI-1.3.1-008", &format!("{}{}{rule}", facts(), vault(stores)));
+        assert_eq!(found.len(), usize::from(stores), "{stores}");
+    }
+}
+
+#[test]
+fn zones_that_declare_nothing_leave_every_address_untrusted() {
+    let rule = from("tier: database", &block("10.99.0.0/24"), "{port: 22}");
+    let empty = document("Zones", "zones: []");
+    let inventory = hosts("{name: db, labels: {pci-env: cde, tier: database}, addresses: [10.0.30.11], storesChd: true}");
+    for (zones, found) in [("", 0), (&*empty, 1)] {
+        let text = format!("{inventory}{zones}{rule}");
+        for id in ["PCI-1.4.2-001", "PCI-1.4.4-001"] {
+            let findings = ask(id, &text);
+            assert_eq!(findings.len(), found, "{id} {zones}");
+            assert!(findings.iter().all(|finding| finding.message.contains("from internet, which is untrusted,")), "{findings:?}");
+        }
+    }
+    let text = format!("{inventory}{empty}{}{}{rule}", document("DataFlows", "flows: []"), document("Services", "services: []"));
+    for id in ["PCI-1.3.1-010", "PCI-1.4.2-002"] {
+        assert_eq!(others(&ask(id, &text)), ["10.99.0.0"], "{id}");
+    }
+}
+
+#[test]
+fn an_inventory_without_endpoints_hides_nobody() {
+    let rule = policy("p", "pci-env: cde", "ingress: [{}], egress: [{}]");
+    let (none, empty) = (ids(&judge(&rule)), ids(&judge(&format!("{}{rule}", document("Inventory", "")))));
+    for id in ["PCI-1.3.1-007", "PCI-1.3.1-003", "PCI-1.3.2-003"] {
+        assert!(none.contains(&id) && empty.contains(&id), "{id} {none:?} {empty:?}");
+    }
+    // Whoever may be selected may be in the CDE.
+    let wide = rule.replace("{matchLabels: {pci-env: cde}}", "{}");
+    assert!(ids(&judge(&format!("{}{wide}", document("Inventory", "workloads: []")))).contains(&"PCI-1.3.1-007"));
+}
+
+#[test]
+fn an_empty_document_is_no_better_than_a_missing_one() {
+    let pci = document("Standard", "profile: pci-dss-4.0.1, version: \"1\"");
+    let codes = |text: &str| ask("PCI-1.2.1-002", text).iter().filter_map(|finding| finding.code).collect::<Vec<_>>();
+    let records = document("RuleRecords", "records: []");
+    let kinds = [
+        ("Zones", String::from(ZONES), document("Zones", "zones: []")),
+        ("DataFlows", String::from(FLOWS), document("DataFlows", "flows: []")),
+        ("Services", String::from(SERVICES), document("Services", "services: []")),
+    ];
+    let full: String = [ZONES, INVENTORY, SERVICES, FLOWS].join("---\n");
+    assert_eq!(codes(&format!("{full}{records}{pci}{FLOOR}")), ["RuleRecords"]);
+    let empty: String = kinds.iter().map(|(.., empty)| empty.as_str()).collect();
+    let inventory = document("Inventory", "");
+    let all = codes(&format!("{empty}{inventory}{records}{pci}{FLOOR}"));
+    assert_eq!(all, ["Zones", "Inventory", "DataFlows", "Services", "RuleRecords"]);
+    assert!(ask("PCI-1.2.1-002", &format!("{empty}{inventory}{records}{pci}")).iter().all(|finding| !finding.waivable));
+    assert!(codes(&format!("{empty}{inventory}{records}{FLOOR}")).is_empty());
+}
+
+#[test]
+fn a_set_of_the_profile_has_somebody_in_the_cde() {
+    let pci = document("Standard", "profile: pci-dss-4.0.1, version: \"1\"");
+    let desk = hosts("{name: desk, labels: {tier: desk}, addresses: [10.20.0.7]}");
+    let found = |text: &str| ask("PCI-1.2.1-002", text).iter().any(|finding| finding.code == Some("cde") && !finding.waivable);
+    assert!(found(&format!("{desk}{pci}{FLOOR}")));
+    assert!(!found(&format!("{desk}{FLOOR}")));
+    assert!(!found(&format!("{}{pci}{FLOOR}", hosts("{name: db, labels: {pci-env: cde}, addresses: [10.20.0.7]}"))));
+}
+
+#[test]
+fn ipv4_behind_a_translator_is_public_and_open() {
+    let rule = |cidr: &str, port: &str| from("pci-env: cde", &block(cidr), port);
+    for (cidr, open) in [
+        ("64:ff9b::/96", true),
+        ("64:ff9b::800:0/104", true),
+        ("64:ff9b::800:0/105", false),
+        ("64:ff9a:ffff:ffff:ffff:ffff::/96", false),
+        ("64:ff9b::/64", true),
+    ] {
+        assert_eq!(is_open(&rule(cidr, "{port: 443}")), open, "{cidr}");
+    }
+    assert_eq!(others(&ask("PCI-1.4.2-001", &rule("64:ff9b::800:0/120", "{port: 22}"))), ["64:ff9b::800:0"]);
+}
+
+#[test]
+fn whoever_comes_first_in_the_inventory_speaks_for_nobody_of_another_kind() {
+    let plain = "{name: plain, labels: {tier: db}, addresses: [10.50.0.10]}";
+    let cde = "{name: b-cde, labels: {tier: db, pci-env: cde}, addresses: [10.50.0.11]}";
+    let rule = from("tier: db", &block("10.0.8.0/25"), "{protocol: TCP, port: 5432}");
+    let base = [ZONES, SERVICES, FLOWS].join("---\n");
+    for order in [[plain, cde], [cde, plain]] {
+        let text = format!("{base}{}{rule}", hosts(&order.join(", ")));
+        assert_eq!(ask("PCI-1.4.4-002", &text).len(), 1, "{order:?}");
+    }
+    let offices =
+        |labels: &str, n: u8| format!("{{name: o-{n}, labels: {{tier: db{labels}}}, addresses: [10.20.0.{n}], zone: corporate}}");
+    let (out, inside) = (offices("", 1), offices(", pci-env: cde", 2));
+    let rule = from("tier: db", &block("10.30.0.0/25"), "{protocol: TCP, port: 8443}");
+    for order in [[&out, &inside], [&inside, &out]] {
+        let text = format!("{base}{}{rule}", hosts(&format!("{}, {}", order[0], order[1])));
+        assert_eq!(others(&ask("PCI-1.4.2-002", &text)), ["10.30.0.0"], "{order:?}");
+    }
+}
