@@ -34,7 +34,7 @@ const STANDARD: Item = Item {
     severity: Severity::Error,
     waivable: true,
     basis: Basis::D,
-    condition: "a flow that the Standard forbids; never waivable: a kind of document that the profile requires is missing or empty, no endpoint is in the CDE, or the profile is weaker than the one the controller is pinned to",
+    condition: "a flow that the Standard forbids, by a rule or because nothing isolates the endpoint; never waivable: a kind of document that the profile requires is missing or empty, no endpoint is in the CDE, or the profile is weaker than the one the controller is pinned to",
     remediation: "Remove the flow, or change the Standard in its own commit; add the missing document; ask for the pinned profile.",
     violating: concat!(
         zones!(),

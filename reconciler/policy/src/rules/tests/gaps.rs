@@ -135,3 +135,76 @@ fn whoever_comes_first_in_the_inventory_speaks_for_nobody_of_another_kind() {
         assert_eq!(others(&ask("PCI-1.4.2-002", &text)), ["10.30.0.0"], "{order:?}");
     }
 }
+
+#[test]
+fn whom_nothing_isolates_has_the_forbidden_flows_too() {
+    let bans = |bans: &str| document("Standard", &format!("profile: baseline, version: \"1\", forbidden: [{bans}]"));
+    let names = |ban: &str, floor: &str| {
+        let found = ask("PCI-1.2.1-002", &format!("{}{}{floor}", facts(), bans(ban)));
+        assert!(found.iter().all(|finding| finding.path.as_deref().is_some_and(|path| path.ends_with("/labels"))), "{found:?}");
+        found.iter().filter_map(|finding| finding.endpoint.as_deref().map(String::from)).collect::<Vec<_>>()
+    };
+    let cde = policy("cde", "pci-env: cde", "policyTypes: [Ingress, Egress]");
+    assert_eq!(names("{from: \"class:wireless\", to: corporate}", &cde), ["desk-01"]);
+    assert_eq!(names("{from: corporate, to: \"class:cde\"}", &cde), ["desk-01"]);
+    assert_eq!(names("{from: \"class:cde\", to: dmz, services: [https]}", &cde), ["web-01"]);
+    // Nobody is in a DMZ of another class, and the shop is at neither end.
+    assert_eq!(names("{from: \"class:security-services\", to: corporate}", &cde), Vec::<String>::new());
+    let ingress = policy("desk", "tier: desk", "policyTypes: [Ingress]");
+    assert_eq!(names("{from: \"class:wireless\", to: corporate}", &format!("{cde}{ingress}")), Vec::<String>::new());
+    assert_eq!(names("{from: corporate, to: \"class:wireless\"}", &format!("{cde}{ingress}")), ["desk-01"]);
+    assert_eq!(names("{from: corporate, to: \"class:wireless\"}", FLOOR), Vec::<String>::new());
+}
+
+#[test]
+fn whom_nothing_isolates_is_reached_by_untrusted_networks() {
+    let names = |floor: &str| {
+        let found = ask("PCI-1.4.2-002", &format!("{}{floor}", facts()));
+        found.iter().filter_map(|finding| finding.endpoint.as_deref().map(String::from)).collect::<Vec<_>>()
+    };
+    // Offices are out of scope.
+    assert_eq!(names(""), ["db-01", "app-01", "web-01", "till-01"]);
+    assert_eq!(names(&policy("cde", "pci-env: cde", "policyTypes: [Ingress]")), ["web-01", "till-01"]);
+    assert_eq!(names(FLOOR), Vec::<String>::new());
+}
+
+#[test]
+fn a_public_service_takes_private_sources_of_zones_with_an_approved_flow() {
+    let flow = |from: &str, to: &str| {
+        format!(
+            "---\n{{apiVersion: pci-segment/v1, kind: DataFlows, metadata: {{name: more}}, spec: {{flows: [{{id: DF-9, from: {from}, to: {to}, services: [https], accountData: false, purpose: \"Offices shop\", updatedAt: 2026-01-12, approvedBy: network-security, approvedAt: 2026-01-12}}]}}}}\n"
+        )
+    };
+    let base = [ZONES, INVENTORY, SERVICES].join("---\n");
+    let rule = |cidr: &str| from("tier: web", &block(cidr), "{port: 443}");
+    for (from, to, cidr, found) in [
+        ("corporate", "dmz", "10.20.0.0/24", None),
+        ("corporate", "dmz", "10.20.0.0/15", Some("10.21.0.0")),
+        ("corporate", "cde-app", "10.20.0.0/24", Some("10.20.0.0")),
+        ("guests", "dmz", "10.20.0.0/24", Some("10.20.0.0")),
+        ("internet", "dmz", "10.21.0.0/24", Some("10.21.0.0")),
+    ] {
+        let findings = ask("PCI-1.4.3-002", &format!("{base}{}{}", flow(from, to), rule(cidr)));
+        assert_eq!(others(&findings), found.into_iter().map(String::from).collect::<Vec<_>>(), "{from} {to} {cidr}");
+    }
+}
+
+#[test]
+fn a_selected_endpoint_is_judged_by_its_prefixes_as_a_block_is() {
+    let peer = |id: &str, zones: &str, addresses: &str| {
+        let inventory = hosts(&format!(
+            "{{name: db, labels: {{pci-env: cde}}, addresses: [10.0.30.11, \"fd00:30::11\"]}}, {{name: them, labels: {{role: them}}, addresses: [{addresses}]}}"
+        ));
+        let rule = "ingress: [{from: [{podSelector: {matchLabels: {role: them}}}], ports: [{port: 8443}]}]";
+        let found = ask(id, &format!("{zones}{inventory}{FLOOR}{}", policy("p", "pci-env: cde", rule)));
+        assert!(found.iter().all(|finding| finding.path.as_deref() == Some("/spec/ingress/0/from/0")), "{found:?}");
+        others(&found)
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(peer("PCI-1.3.1-008", "", "10.8.0.0/24, 11.0.0.0/9, 10.10.0.0/23"), ["11.0.0.0"]);
+    assert_eq!(peer("PCI-1.3.1-008", "", "10.8.0.0/24, \"fd00:8::/64\""), none);
+    assert_eq!(peer("PCI-1.4.3-001", "", "10.8.0.7, 127.0.0.0/24"), ["127.0.0.0"]);
+    assert_eq!(peer("PCI-1.4.3-001", "", "10.8.0.7"), none);
+    assert_eq!(peer("PCI-1.2.3-001", ZONES, "10.99.0.7"), ["10.99.0.7"]);
+    assert_eq!(peer("PCI-1.2.3-001", ZONES, "10.0.8.7"), none);
+}

@@ -184,7 +184,8 @@ fn only_registered_services_are_reached_from_untrusted_networks() {
         ("tier: till", "10.0.60.0/23", "{port: 443}", Some(443)),
         ("tier: desk", "9.9.9.0/24", "{port: 443}", None),
     ] {
-        let findings = ask(id, &format!("{}{}", facts(), from(label, &block(cidr), ports)));
+        let floor = "---\n{apiVersion: pci-segment/v1, kind: NetworkPolicy, metadata: {name: floor}, spec: {podSelector: {}}}\n";
+        let findings = ask(id, &format!("{}{floor}{}", facts(), from(label, &block(cidr), ports)));
         let services: Vec<u16> = findings.iter().map(|f| f.witness.as_ref().unwrap().service.port()).collect();
         assert_eq!(services, found.into_iter().collect::<Vec<u16>>(), "{label} {cidr} {ports}");
     }

@@ -38,6 +38,7 @@ pub(super) fn flows(item: &Item, facts: &Facts<'_>, found: &mut Found) {
             search.work.spend(bans.len());
         }
     }
+    search.unisolated(&bans);
     if search.work.is_done() {
         let message = "there are too many rules for as many forbidden flows: not all of them were compared";
         found.add(item.whole_set(facts, "limit", message.into()));
@@ -153,6 +154,29 @@ struct Search<'s, 'f, 'a> {
 }
 
 impl Search<'_, '_, '_> {
+    /// Whoever nothing isolates for a direction has every flow of it, the forbidden ones too.
+    fn unisolated(&mut self, bans: &[Ban<'_>]) {
+        let facts = self.facts;
+        for direction in Direction::BOTH {
+            for group in facts.everybody.iter().filter(|group| !group.is_isolated(direction)) {
+                if !self.work.spend(bans.len()) {
+                    return;
+                }
+                let home = Home { zone: group.zone, known: true, cde: group.cde };
+                let ban = bans.iter().find(|ban| home.is_in(ban.own(direction)) && self.is_possible(ban, direction));
+                let known = group.endpoints.iter().filter_map(|number| facts.endpoints.get(*number));
+                for (ban, known) in ban.into_iter().flat_map(|ban| known.clone().map(move |known| (ban, known))) {
+                    self.found.add(open(self.item, known, ban, direction));
+                }
+            }
+        }
+    }
+
+    /// Whether there is anybody on the other side, and anything to ask for.
+    fn is_possible(&mut self, ban: &Ban<'_>, direction: Direction) -> bool {
+        !ban.services.is_empty() && self.areas.of(ban.other(direction)).iter().any(|addresses| !addresses.is_empty())
+    }
+
     fn policy(&mut self, number: usize, policy: &NetworkPolicy, direction: Direction, ban: &Ban<'_>) {
         let [v4, v6] = self.areas.of(ban.other(direction));
         for here in Here::of(policy, direction) {
@@ -171,6 +195,14 @@ impl Search<'_, '_, '_> {
             }
         }
     }
+}
+
+/// An endpoint that has a forbidden flow because nothing isolates it.
+fn open(item: &Item, known: &Known<'_>, ban: &Ban<'_>, direction: Direction) -> Finding {
+    let (from, to) = (words(ban.forbidden.from.clone()), words(ban.forbidden.to.clone()));
+    let (name, direction) = (&known.member.name, direction.name());
+    let message = format!("the Standard forbids flows from {from} to {to}, and nothing isolates {name} for {direction}");
+    Finding { related: [ban.forbidden.origin.place.clone()].into(), ..item.about_endpoint(known.member, "labels", message) }
 }
 
 /// A peer that a rule should not have.

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::super::example::{data_flows, inventory, services, zones};
+use super::super::example::{data_flows, floor, inventory, services, zones};
 use crate::admit::{Circumstances, Judgement, admit};
 use crate::finding::{Finding, Severity};
 use crate::model::Profile;
@@ -38,7 +38,7 @@ fn policy(labels: &str, spec: &str) -> String {
 
 fn forbidden(ban: &str, text: &str) -> Vec<Finding> {
     let standard = standard(&format!("profile: baseline, forbidden: [{ban}]"));
-    found("PCI-1.2.1-002", &format!("{}{standard}{text}", concat!(zones!(), services!(), inventory!())))
+    found("PCI-1.2.1-002", &format!("{}{standard}{text}", concat!(zones!(), services!(), inventory!(), floor!())))
 }
 
 const FROM_OFFICES: &str = "ingress: [{from: [{ipBlock: {cidr: 10.20.0.0/16}}], ports: [{protocol: TCP, port: 443}]}]";

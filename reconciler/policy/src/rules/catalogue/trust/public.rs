@@ -8,7 +8,7 @@ use super::super::example::{data_flows, floor, inventory, services, zones};
 use super::super::{Check, Column, Item};
 use crate::finding::{Basis, Severity};
 use crate::model::zones::{Scope, Zone};
-use crate::net::{Direction, ServiceRange, ServiceSet};
+use crate::net::{Direction, Family, ServiceRange, ServiceSet};
 use crate::rules::audience::{Touch, Whose, zone_names};
 use crate::rules::facts::Facts;
 use crate::rules::found::{Found, sample};
@@ -20,7 +20,7 @@ pub(super) const PUBLIC: Item = Item {
     severity: Severity::Error,
     waivable: true,
     basis: Basis::D,
-    condition: "an untrusted zone reaches an endpoint without `publicServices`, or a port outside them; not traffic within one zone, nor endpoints out of scope",
+    condition: "an untrusted zone reaches an endpoint without `publicServices`, or a port outside them, by a rule or because nothing isolates it; not traffic within one zone, nor endpoints out of scope",
     remediation: "Put a registered DMZ service in front.",
     violating: concat!(
         zones!(),
@@ -55,6 +55,7 @@ fn public(item: &Item, facts: &Facts<'_>, found: &mut Found) {
         let names = group.public_services.iter().filter_map(|name| ports.get(&**name));
         ServiceSet::of(names.flat_map(|ranges| ranges.iter().copied()))
     };
+    unisolated(item, facts, found);
     for reach in facts.reaches(Whose::Everybody, Direction::Ingress, |_| true) {
         for group in reach.groups.iter().filter(|group| group.cde || group.zone.is_none_or(|zone| zone.scope != Scope::Out)) {
             let registered = registered(group);
@@ -64,6 +65,21 @@ fn public(item: &Item, facts: &Facts<'_>, found: &mut Found) {
                     of_source(item, facts, found, (source, group), *range);
                 }
             }
+        }
+    }
+}
+
+/// Whoever nothing isolates is reached on every port, from everywhere. What is in no zone is somebody else's, unless it is of the CDE.
+fn unisolated(item: &Item, facts: &Facts<'_>, found: &mut Found) {
+    if Family::BOTH.into_iter().all(|family| facts.untrusted(family).is_empty()) {
+        return;
+    }
+    let ours = |group: &&Group<'_>| group.cde || group.zone.is_some_and(|zone| zone.scope != Scope::Out);
+    for group in facts.everybody.iter().filter(ours).filter(|group| !group.is_isolated(Direction::Ingress)) {
+        for known in group.endpoints.iter().filter_map(|number| facts.endpoints.get(*number)) {
+            let name = &known.member.name;
+            let message = format!("nothing isolates {name} for ingress: untrusted networks can reach it on every port");
+            found.add(item.about_endpoint(known.member, "labels", message));
         }
     }
 }
