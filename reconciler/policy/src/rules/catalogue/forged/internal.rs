@@ -1,5 +1,6 @@
 //! PCI-1.4.3-002: what faces the Internet takes no internal sources but those of declared, trusted networks.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 
 use super::super::example::{floor, inventory, services, zones};
@@ -17,7 +18,7 @@ pub(super) const INTERNAL: Item = Item {
     severity: Severity::Error,
     waivable: true,
     basis: Basis::G,
-    condition: "an endpoint with `publicServices` admits private addresses, or its own, that no trusted zone holds",
+    condition: "an endpoint with `publicServices` admits its own addresses, or private ones, that no trusted zone holds; not private ones of another zone with an approved flow to the endpoint's",
     remediation: "Name the zone's prefix; the rest is a forged internal source.",
     violating: concat!(
         zones!(),
@@ -40,7 +41,7 @@ pub(super) const INTERNAL: Item = Item {
     ),
     profile: Column::Facts,
     needs: &["Zones", "Inventory"],
-    wants: &[],
+    wants: &["DataFlows"],
     check: Check::Set(internal),
 };
 
@@ -48,8 +49,10 @@ fn internal(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     for family in Family::BOTH {
         let trusted = facts.zones.addresses(family, |zone| zone.is_some_and(|zone| zone.trusted));
         let private = facts.private(family).minus(&trusted);
+        let mut approved: BTreeMap<Option<&str>, AddressSet> = BTreeMap::new();
         for group in facts.everybody.iter().filter(|group| !group.public_services.is_empty()) {
-            let forged = AddressSet::union(family, [&private, &own(facts, group, &trusted)]);
+            let approved = approved.entry(group.zone.map(|zone| &*zone.name)).or_insert_with(|| approved_of(facts, group, family));
+            let forged = AddressSet::union(family, [&private.minus(approved), &own(facts, group, &trusted)]);
             let sources = group.sources(Direction::Ingress, family);
             if !facts.spend(sources.iter().map(|source| source.weight).sum::<usize>() + forged.spans().len()) {
                 return;
@@ -58,13 +61,21 @@ fn internal(item: &Item, facts: &Facts<'_>, found: &mut Found) {
                 if let Some(address) = source.addresses.first_shared(&forged) {
                     let (service, who, peer) = (service_of(source), group.whereabouts(), source.text());
                     let message = format!(
-                        "{who} is public and admits {address} on {service}, by {peer}: an internal address that no trusted zone holds"
+                        "{who} is public and admits {address} on {service}, by {peer}: an internal address that no trusted zone holds, and no approved flow leads from there"
                     );
                     found.add(item.about_peer(facts, source, group, (address, service), message));
                 }
             }
         }
     }
+}
+
+/// The addresses of zones from which a flow to the group's zone is approved: somebody decided that these sources are expected.
+fn approved_of(facts: &Facts<'_>, group: &Group<'_>, family: Family) -> AddressSet {
+    let own = group.zone.map(|zone| &zone.name);
+    let to_own = facts.set.flows.iter().filter(|flow| Some(&flow.to) == own);
+    let from: BTreeSet<&str> = to_own.map(|flow| &*flow.from).collect();
+    facts.zones.addresses(family, |zone| zone.is_some_and(|zone| from.contains(&*zone.name)))
 }
 
 /// The group's own addresses outside trusted zones.
