@@ -20,6 +20,7 @@ mod found;
 mod group;
 mod isolation;
 mod lists;
+mod members;
 mod numbers;
 mod one_place;
 mod open;
