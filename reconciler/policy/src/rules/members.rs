@@ -28,12 +28,11 @@ impl<'a, T: Clone> Once<'a, T> {
         of: impl Fn(Part<'a>) -> Option<T>,
         is_worse: impl Fn(&T, &T) -> bool,
     ) -> Option<(Part<'a>, T)> {
-        let look =
-            || {
-                peer.parts()
-                    .filter_map(|part| Some((part, of(part)?)))
-                    .reduce(|worst, next| if is_worse(&next.1, &worst.1) { next } else { worst })
-            };
+        let look = || {
+            peer.parts()
+                .filter_map(|part| Some((part, of(part)?)))
+                .reduce(|worst, next| if is_worse(&next.1, &worst.1) { next } else { worst })
+        };
         let Peer::Selected(selected) = peer else { return look() };
         let said = self
             .known

@@ -77,8 +77,11 @@ fn ipv6_is_wider_by_steps_not_by_numbers() {
         (&["0.0.0.0/0", "::/0"], None),
         (&["9.9.9.0/28", "fd00:2::/63"], Some("fd00:2::")),
         (&["9.9.9.0/27", "fd00:2::/63"], None),
-        // Two that lie apart are as wide as one of twice the size.
-        (&["10.0.2.0/24", "fd00:2::/64", "fd00:4::/64"], Some("fd00:2::")),
+        // Two networks are no wider than one, in either family.
+        (&["10.0.2.0/24", "fd00:2::/64", "fd00:4::/64"], None),
+        (&["9.9.9.0/28", "9.9.8.0/28", "fd00:2::/64", "fd00:4::/64"], None),
+        (&["9.9.9.0/28", "fd00:2::/64", "fd00:4::/63"], Some("fd00:4::")),
+        (&["10.0.2.0/24", "64:ff9b::800:0/104"], Some("64:ff9b::800:0")),
         (&["10.0.2.0/24", "10.0.4.0/24", "fd00:2::/64", "fd00:4::/64"], None),
     ] {
         assert_eq!(wider(blocks, ""), expected(found), "{blocks:?}");
