@@ -43,15 +43,21 @@ impl Crossing<'_> {
     }
 }
 
-/// Every crossing of a group, in both directions. A peer that touches several zones is one for each.
+/// Every crossing of a group, in both directions. A peer that touches several zones is one for each. What is looked at counts as work;
+/// when that is spent there are no more.
 pub(super) fn crossings<'a>(facts: &Facts<'a>, group: &Group<'a>) -> impl Iterator<Item = Crossing<'a>> {
     let own = (!group.endpoints.is_empty()).then(|| ZoneMap::name(group.zone));
     let ways = Direction::BOTH.into_iter().flat_map(|direction| Family::BOTH.map(|family| (direction, family)));
-    let sources = ways.flat_map(|(direction, family)| group.sources(direction, family).into_iter().map(move |s| (s, family)));
+    let ways = ways.take_while(|_| !facts.is_spent());
+    let sources = ways.flat_map(|(direction, family)| {
+        let sources = group.sources(direction, family);
+        facts.spend(sources.iter().map(|source| source.weight + source.services.len()).sum());
+        sources.into_iter().map(move |source| (source, family))
+    });
     sources.flat_map(move |(source, family)| {
         let services = possible(&source.services, family);
         let own = own.clone();
-        let touched = if services.is_empty() { [].into() } else { facts.zones.touched(&source.addresses) };
+        let touched = if services.is_empty() || facts.is_spent() { [].into() } else { facts.touched(&source.addresses) };
         touched.into_iter().map(move |(zone, address)| {
             let other = Some(ZoneMap::name(zone));
             let (from, to) = match source.here.direction {

@@ -208,3 +208,23 @@ fn a_selected_endpoint_is_judged_by_its_prefixes_as_a_block_is() {
     assert_eq!(peer("PCI-1.2.3-001", ZONES, "10.99.0.7"), ["10.99.0.7"]);
     assert_eq!(peer("PCI-1.2.3-001", ZONES, "10.0.8.7"), none);
 }
+
+#[test]
+fn a_peer_that_everybody_matches_means_everybody_however_it_is_written() {
+    let inventory = hosts(
+        "{name: db, labels: {pci-env: cde}, addresses: [10.0.30.11]}, {name: o, labels: {role: x}, addresses: [10.9.1.10, \"fd00:9::1\"]}",
+    );
+    let found = |peer: &str, extra: &str| {
+        let rule = policy("p", "pci-env: cde", &format!("ingress: [{{from: [{{{peer}}}], ports: [{{port: 8443}}]}}]"));
+        ask("PCI-1.3.1-009", &format!("{inventory}{FLOOR}{extra}{rule}")).len()
+    };
+    let absent = "podSelector: {matchExpressions: [{key: zzz, operator: DoesNotExist}]}";
+    let own = "podSelector: {}, namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}";
+    for (peer, everybody) in [(absent, 1), (own, 1), ("podSelector: {}", 1), ("podSelector: {matchLabels: {role: x}}", 0)] {
+        assert_eq!(found(peer, ""), everybody, "{peer}");
+    }
+    // Somebody whom the selector leaves out.
+    let more =
+        document("Inventory", "hosts: [{name: z, labels: {zzz: there}, addresses: [10.9.1.11]}]").replace("name: more", "name: z");
+    assert_eq!((found(absent, &more), found(own, &more)), (0, 1));
+}
