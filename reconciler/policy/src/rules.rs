@@ -35,6 +35,7 @@ mod severities;
 mod since;
 mod waivers;
 mod width;
+mod witness;
 pub(crate) mod zones;
 
 #[cfg(test)]

@@ -19,13 +19,12 @@ use super::recorded::Recorded;
 use super::since::Since;
 use super::zones::ZoneMap;
 use crate::admit::Circumstances;
-use crate::finding::{Side, Witness};
 use crate::model::inventory::Member;
 use crate::model::records::RuleRecord;
 use crate::model::standard::{Standard, Thresholds};
 use crate::model::zones::{Class, Zone};
-use crate::model::{Kind, Mode, NetworkPolicy, PolicySet, Profile};
-use crate::net::{AddressSet, Cidr, Direction, Family, Service};
+use crate::model::{Kind, NetworkPolicy, PolicySet, Profile};
+use crate::net::{AddressSet, Cidr, Family};
 use crate::select::{Selector, Term};
 
 /// RFC 1918, RFC 6598 and RFC 4193.
@@ -85,7 +84,7 @@ pub(super) struct Facts<'a> {
     pub(super) memory: Memory,
     cde_policies: Vec<bool>,
     /// Per policy, in order: the first endpoint it selects with an address of each family.
-    firsts: Vec<[Option<usize>; 2]>,
+    pub(super) firsts: Vec<[Option<usize>; 2]>,
     public: [AddressSet; 2],
     untrusted: [AddressSet; 2],
     private: Vec<Cidr>,
@@ -217,61 +216,6 @@ impl<'a> Facts<'a> {
         let last = self.record(here.policy, here.rule).and_then(|record| record.expires_at);
         last.is_some_and(|last| last < self.circumstances.today)
     }
-
-    /// A packet between a group and an address, if the group's side lets it through by this policy.
-    pub(super) fn witness(
-        &self,
-        group: &Group<'_>,
-        by: &NetworkPolicy,
-        direction: Direction,
-        address: IpAddr,
-        service: Service,
-    ) -> Option<Witness> {
-        let own = self.side_of(group, Family::of(address)).filter(|_| by.mode == Mode::Enforce)?;
-        Some(self.between(own, direction, address, service))
-    }
-
-    /// A packet between whoever a policy selects and an address; an audited policy lets none through.
-    pub(super) fn witness_of(
-        &self,
-        policy: &NetworkPolicy,
-        direction: Direction,
-        address: IpAddr,
-        service: Service,
-    ) -> Option<Witness> {
-        let selected = || Side::Selected(alloc::string::ToString::to_string(&policy.selector));
-        let first = self.number(policy).and_then(|number| self.firsts.get(number));
-        let first = first.and_then(|firsts| *pick(firsts, Family::of(address)));
-        let own = first.and_then(|number| self.endpoints.get(number)).and_then(|known| known.side(Family::of(address)));
-        (policy.mode == Mode::Enforce).then(|| self.between(own.unwrap_or_else(selected), direction, address, service))
-    }
-
-    /// A packet between an endpoint and an address; none where the endpoint has no address of that family.
-    pub(super) fn witness_for(
-        &self,
-        known: &Known<'_>,
-        direction: Direction,
-        address: IpAddr,
-        service: Service,
-    ) -> Option<Witness> {
-        Some(self.between(known.side(Family::of(address))?, direction, address, service))
-    }
-
-    fn between(&self, own: Side, direction: Direction, address: IpAddr, service: Service) -> Witness {
-        let zone = self.has(Kind::Zones).then(|| ZoneMap::name(self.zones.at(address)));
-        let other = Side::Address { address, zone };
-        match direction {
-            Direction::Ingress => Witness { source: other, destination: own, service },
-            Direction::Egress => Witness { source: own, destination: other, service },
-        }
-    }
-
-    /// One of the group with an address of the family, or the selector that stands for them.
-    fn side_of(&self, group: &Group<'_>, family: Family) -> Option<Side> {
-        let known = group.endpoints.iter().filter_map(|number| self.endpoints.get(*number));
-        let selected = || group.endpoints.is_empty().then(|| Side::Selected(group.name.clone()));
-        known.filter_map(|known| known.side(family)).next().or_else(selected)
-    }
 }
 
 /// With endpoints: it selects one of the CDE, or names a value that marks it. Without, an empty Inventory being none: it can match
@@ -335,7 +279,7 @@ fn firsts(set: &PolicySet, endpoints: &[Known<'_>]) -> Vec<[Option<usize>; 2]> {
     firsts
 }
 
-fn pick<T>(sets: &[T; 2], family: Family) -> &T {
+pub(super) fn pick<T>(sets: &[T; 2], family: Family) -> &T {
     let [v4, v6] = sets;
     if family == Family::V4 { v4 } else { v6 }
 }

@@ -9,11 +9,12 @@ use core::net::IpAddr;
 use super::catalogue::Item;
 use super::facts::Facts;
 use super::severities::severity;
+use super::witness::is_possible;
 use crate::finding::{Finding, Severity, Witness};
 use crate::model::inventory::Member;
 use crate::model::standard::Standard;
 use crate::model::{NetworkPolicy, Origin, Peer, Place, Rule, Spot};
-use crate::net::service::{SERVICE_MAX, TCP, UDP};
+use crate::net::service::{SCTP, SERVICE_MAX, TCP, UDP};
 use crate::net::{Direction, Service, ServiceRange};
 
 /// Errors listed, and as many others; the rest is counted. Nobody reads ten thousand, and a set can break a rule a million times.
@@ -157,8 +158,9 @@ impl<'a> Here<'a> {
     /// A packet that this rule lets through: from or to this address, or the lowest of its first peer.
     pub(super) fn witness(&self, facts: &Facts<'_>, address: Option<IpAddr>, services: Option<ServiceRange>) -> Option<Witness> {
         let address = address.or_else(|| self.lowest())?;
-        let services = services.or_else(|| self.rule.services().first().copied())?;
-        facts.witness_of(self.policy, self.direction, address, sample(services))
+        let own = || self.rule.services().into_iter().find(|range| is_possible(address, sample(*range)));
+        let services = services.or_else(own)?;
+        facts.witness_of(self.policy, self.direction, address, sample(services)).filter(|_| !facts.is_expired(self))
     }
 
     fn lowest(&self) -> Option<IpAddr> {
@@ -178,6 +180,6 @@ pub(super) fn sample(range: ServiceRange) -> Service {
     }
     let lowest = Service::from_number(range.lo().min(SERVICE_MAX)).unwrap_or(https);
     let above = Service::from_number(range.lo() + 1).filter(|s| range.contains(*s));
-    let zero = lowest.port() == 0 && matches!(lowest.protocol(), TCP | UDP);
+    let zero = lowest.port() == 0 && matches!(lowest.protocol(), TCP | UDP | SCTP);
     above.filter(|_| zero).unwrap_or(lowest)
 }

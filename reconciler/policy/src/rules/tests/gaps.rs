@@ -228,3 +228,34 @@ fn a_peer_that_everybody_matches_means_everybody_however_it_is_written() {
         document("Inventory", "hosts: [{name: z, labels: {zzz: there}, addresses: [10.9.1.11]}]").replace("name: more", "name: z");
     assert_eq!((found(absent, &more), found(own, &more)), (0, 1));
 }
+
+#[test]
+fn a_witness_is_a_packet_that_the_endpoint_lets_through_or_there_is_none() {
+    let shown = |endpoints: &str, rule: &str| {
+        let rule = policy("p", "pci-env: cde", &format!("ingress: [{{{rule}}}]"));
+        let found = ask("PCI-1.3.1-008", &format!("{}{FLOOR}{rule}", hosts(endpoints)));
+        let text = |w: &crate::finding::Witness| format!("{} {} {}", w.source.text(), w.destination.text(), w.service);
+        found.iter().map(|finding| finding.witness.as_ref().map(text).unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let plain = "{name: a, labels: {pci-env: cde}, addresses: [10.0.1.10]}";
+    let naming = "{name: b, labels: {pci-env: cde}, addresses: [10.0.1.11], ports: [{name: web, protocol: TCP, port: 8443}]}";
+    let both = format!("{plain}, {naming}");
+    // The first endpoint declares no such port.
+    let wide = "from: [{ipBlock: {cidr: 10.4.0.0/14}}]";
+    assert_eq!(shown(&both, &format!("{wide}, ports: [{{port: web}}]")), ["10.4.0.0 10.0.1.11 TCP 8443"]);
+    // No packet of IPv4 asks for the ICMP of IPv6.
+    let icmp = "ports: [{protocol: ICMPv6}, {protocol: TCP, port: 8443}]";
+    let families = wide.replace("}}]", "}}, {ipBlock: {cidr: \"fd00::/64\"}}]");
+    assert_eq!(shown(plain, &format!("{families}, {icmp}")), ["10.4.0.0 10.0.1.10 TCP 8443"]);
+    assert_eq!(shown(plain, &format!("{wide}, ports: [{{protocol: SCTP}}]")), ["10.4.0.0 10.0.1.10 SCTP 1"]);
+}
+
+#[test]
+fn a_rule_whose_last_day_has_passed_lets_no_packet_through() {
+    let rule = "---\napiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: a, from: [{ipBlock: {cidr: 10.4.0.0/14}}], ports: [{port: 8443}]}]}\n";
+    for (day, witness) in [("2026-01-31", "-"), ("2026-02-01", "10.4.0.0")] {
+        let record =
+            format!("records: [{{policy: p, rule: a, owner: o, justification: \"Everything needs it.\", expiresAt: {day}}}]");
+        assert_eq!(others(&ask("PCI-1.3.1-008", &format!("{}{rule}", document("RuleRecords", &record)))), [witness], "{day}");
+    }
+}
