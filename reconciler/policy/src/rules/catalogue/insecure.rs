@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::super::facts::Facts;
+use super::super::filler::says_something;
 use super::super::found::{Found, Here, with_severity};
 use super::super::reach::{first_shared, grants, named};
 use super::{Check, Column, Item};
@@ -73,7 +74,7 @@ const IN_CLEAR: [(u16, u16); 4] = [(23, 23), (512, 514), (5985, 5985), (5900, 59
 fn unprotected(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     for hit in hits(facts, &facts.lists.insecure) {
         let record = facts.record(hit.here.policy, hit.here.rule);
-        if record.is_some_and(|record| record.insecure_mitigation.is_some()) {
+        if record.is_some_and(|record| says_something(record.insecure_mitigation.as_deref())) {
             continue;
         }
         let why = if facts.has(Kind::RuleRecords) { "; its record names no protection" } else { "" };
@@ -84,9 +85,11 @@ fn unprotected(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 
 fn untrusted(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     for hit in hits(facts, &facts.lists.insecure) {
-        if let Some(address) = hit.untrusted(facts) {
+        if let Some((address, service)) = hit.untrusted(facts, &facts.lists.insecure) {
             let reach = if hit.here.direction == Direction::Ingress { "from" } else { "to" };
-            let message = format!("{}, an insecure service, is open {reach} {address}, which is untrusted", hit.service);
+            let message = format!("{service}, an insecure service, is open {reach} {address}, which is untrusted");
+            // A named port stands for another service at each who declares it.
+            let hit = Hit { service, ..hit };
             found.add(hit.finding(item, facts, Some(address), message));
         }
     }
@@ -135,12 +138,19 @@ fn names_somebody(here: &Here<'_>) -> bool {
 }
 
 impl Hit<'_> {
-    /// An untrusted address that may use the service.
-    fn untrusted(&self, facts: &Facts<'_>) -> Option<IpAddr> {
-        let own = grants(&self.here).into_iter().filter(|grant| grant.services.iter().any(|s| s.contains(self.service)));
-        own.flat_map(|grant| named(&self.here, grant.whom)).find_map(|one| {
-            let family = one.part.cidr.family();
-            first_shared(one.part, facts.untrusted(family)).map(|address| family.address(address))
+    /// An untrusted address that may use a service of the list by this item, and the lowest such service.
+    fn untrusted(&self, facts: &Facts<'_>, list: &ServiceSet) -> Option<(IpAddr, Service)> {
+        let list = match self.item.and_then(|number| self.here.rule.ports.get(number)) {
+            Some(port) => list.intersection(&ServiceSet::of(port.port.services())),
+            None => list.clone(),
+        };
+        grants(&self.here).into_iter().find_map(|grant| {
+            let service = grant.services.iter().find_map(|services| list.first_in(*services))?;
+            let address = named(&self.here, grant.whom).into_iter().find_map(|one| {
+                let family = one.part.cidr.family();
+                first_shared(one.part, facts.untrusted(family)).map(|address| family.address(address))
+            })?;
+            Some((address, service))
         })
     }
 
@@ -155,7 +165,7 @@ impl Hit<'_> {
             match port.and_then(|port| port.port.name()) {
                 // Only some of those it selects declare the port.
                 Some(_) if self.here.direction == Direction::Ingress => None,
-                Some(_) => self.destination(facts),
+                Some(_) => self.destination(facts, address),
                 None => self.here.witness(facts, address, service_range(self.service)),
             }
         };
@@ -163,7 +173,10 @@ impl Hit<'_> {
     }
 
     /// Towards somebody who declares the named port.
-    fn destination(&self, facts: &Facts<'_>) -> Option<crate::finding::Witness> {
+    fn destination(&self, facts: &Facts<'_>, address: Option<IpAddr>) -> Option<crate::finding::Witness> {
+        if let Some(address) = address {
+            return facts.witness_of(self.here.policy, self.here.direction, address, self.service);
+        }
         let own = grants(&self.here).into_iter().find(|grant| grant.services.iter().any(|s| s.contains(self.service)))?;
         let Whom::Members(members) = own.whom else { return None };
         facts.witness_of(self.here.policy, self.here.direction, members.first()?.first(), self.service)
