@@ -246,3 +246,26 @@ fn a_waiver_of_a_rule_that_did_not_run_is_not_idle() {
         today(&format!("{POLICY}{record}{}", waiver("w", "PCI-1.2.7-002", "policy: cde-database, ruleName: from-app-tier, ")));
     assert!(!breaks(&judged, "PCI-1.2.7-008"), "{:?}", judged.findings);
 }
+
+#[test]
+fn a_waiver_without_a_reason_covers_nothing() {
+    for (field, text) in [("reason", "Narrowed in March."), ("riskAcceptance", "One port.")] {
+        let judged = today(&format!("{}{}", wide(), of_rule().replace(text, "tbd")));
+        let found = of(&judged, "PCI-1.2.7-004");
+        assert_eq!((counted(&judged, WIDE), found.len()), ((0, 1), 1), "{field}");
+        assert!(found[0].message.contains(field), "{:?}", found[0].message);
+    }
+}
+
+#[test]
+fn an_expired_waiver_covers_nothing_that_is_new() {
+    // A document that the Waiver does not name makes the same rule break another limit.
+    let text = format!("{}{}{}", standard("thresholds: {privateV4PrefixError: 8}"), wide(), of_rule());
+    let stricter = text.replace("privateV4PrefixError: 8", "privateV4PrefixError: 16");
+    let day = "2026-04-01";
+    assert_eq!(counted(&after(&text, day, &text), WIDE), (1, 0));
+    let judged = after(&text, day, &stricter);
+    assert_eq!(counted(&judged, WIDE), (0, 1), "{:?}", judged.findings);
+    // One that is still in time covers both.
+    assert_eq!(counted(&after(&text, "2026-03-31", &stricter), WIDE), (1, 0));
+}
