@@ -27,7 +27,7 @@ pub(super) static ITEMS: [Item; 3] = [
         severity: Severity::Error,
         waivable: true,
         basis: Basis::D,
-        condition: "CDE policy, an insecure port whose record has no `insecureMitigation`; a warning where there are no RuleRecords",
+        condition: "CDE policy, an insecure port whose record has no `insecureMitigation`; a warning where there are no RuleRecords. Also a warning: the Standard takes a service off the list of insecure ones or of administration that belongs there",
         remediation: "Use the encrypted service, or document the protection; it stays in the register.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: ftp, from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n---\napiVersion: pci-segment/v1\nkind: RuleRecords\nmetadata: {name: example}\nspec: {records: [{policy: example, rule: ftp, owner: payments, requestedBy: payments, changeTicket: CHG-1041,\n  justification: \"The acquirer fetches the settlement file; settlement stops without it.\", approvedBy: network-security, approvedAt: 2026-01-12,\n  reviewedAt: 2026-01-12, reviewedBy: network-security, reviewResult: keep}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: ftp, from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n---\napiVersion: pci-segment/v1\nkind: RuleRecords\nmetadata: {name: example}\nspec: {records: [{policy: example, rule: ftp, owner: payments, requestedBy: payments, changeTicket: CHG-1041,\n  justification: \"The acquirer fetches the settlement file; settlement stops without it.\", approvedBy: network-security, approvedAt: 2026-01-12,\n  reviewedAt: 2026-01-12, reviewedBy: network-security, reviewResult: keep, insecureMitigation: \"Inside an IPsec tunnel.\"}]}\n",
@@ -80,6 +80,17 @@ fn unprotected(item: &Item, facts: &Facts<'_>, found: &mut Found) {
         let why = if facts.has(Kind::RuleRecords) { "; its record names no protection" } else { "" };
         let finding = hit.finding(item, facts, None, format!("{} is an insecure service{why}", hit.service));
         found.add(with_severity(finding, if facts.has(Kind::RuleRecords) { Severity::Error } else { Severity::Warning }));
+    }
+    for (list, services) in facts.lists.dropped() {
+        let (Some(first), Some(origin)) = (services.first_in(ServiceRange::ALL), &facts.standard.origin) else { continue };
+        let message = format!("the Standard takes {first} off the list {list}: rules about such services no longer see it");
+        found.add(Finding {
+            code: Some(list),
+            severity: Severity::Warning,
+            basis: Basis::H,
+            remediation: "Leave it on the list, and document the protection of each rule that needs it.".into(),
+            ..item.about_item(origin, "ports", message)
+        });
     }
 }
 

@@ -129,3 +129,17 @@ fn a_filler_protects_nothing() {
     assert_eq!(found("PCI-1.2.6-001", &record("TBD")).len(), 1);
     assert!(found("PCI-1.2.6-001", &record("Inside an IPsec tunnel.")).is_empty());
 }
+
+#[test]
+fn taking_a_core_service_off_a_list_leaves_a_trace() {
+    let of = |change: &str| found("PCI-1.2.6-001", &(standard(change) + &policy("10.0.1.0/24", "{port: 443}")));
+    let all = "{remove: [{protocol: TCP, port: 1, endPort: 65535}]}";
+    let traces = of(&format!("insecure: {all}, admin: {all}"));
+    let told: Vec<_> = traces.iter().map(|f| (f.code, f.severity, f.path.as_deref())).collect();
+    let trace = |code| (Some(code), Severity::Warning, Some("/spec/ports"));
+    assert_eq!(told, [trace("admin"), trace("insecure")]);
+    assert!(traces[0].message.contains("TCP 22") && traces[1].message.contains("TCP 20"), "{traces:?}");
+    assert_eq!(of("admin: {remove: [{protocol: TCP, port: 3389}]}").len(), 1);
+    // House numbers only, or a service that was never on this list.
+    assert!(of("insecure: {remove: [{protocol: TCP, port: 80}, {protocol: TCP, port: 22}]}").is_empty());
+}
