@@ -269,3 +269,24 @@ fn an_expired_waiver_covers_nothing_that_is_new() {
     // One that is still in time covers both.
     assert_eq!(counted(&after(&text, "2026-03-31", &stricter), WIDE), (1, 0));
 }
+
+#[test]
+fn an_expired_waiver_covers_no_endpoint_that_is_new() {
+    let rule = "PCI-1.3.1-010";
+    let network =
+        super::super::catalogue::item(rule).repaired.split("apiVersion: pci-segment/v1\nkind: NetworkPolicy").next().unwrap();
+    let policy = POLICY.replace("10.0.1.0/24", "10.0.9.0/24");
+    let text = format!("{network}{policy}{}", waiver("w", rule, "policy: cde-database, ruleName: from-app-tier, "));
+    let day = "2026-04-01";
+    assert_eq!(counted(&after(&text, day, &text), rule), (1, 0));
+    let more = text.replace(
+        "{name: app-01,",
+        "{name: db-02, labels: {pci-env: cde, tier: database}, addresses: [10.0.30.12], zone: cde-db, function: \"Card vault\"},\n  {name: app-01,",
+    );
+    let judged = after(&text, day, &more);
+    assert!(counted(&judged, rule).0 == 0 && breaks(&judged, rule), "{:?}", judged.findings);
+    // Other words about an endpoint are no other endpoint, and one that goes brings nothing about.
+    for same in [(&text, text.replace("Card vault", "Vault")), (&more, text.clone())] {
+        assert_eq!(counted(&after(same.0, day, &same.1), rule), (1, 0));
+    }
+}
