@@ -224,7 +224,7 @@ mod tests {
         for order in [[&warning, &error, &never], [&never, &error, &warning], [&error, &never, &warning]] {
             let mut found = Found::default();
             order.into_iter().for_each(|finding| found.add(finding.clone()));
-            assert_eq!(found.finish().0, [never.clone()]);
+            assert_eq!(found.finish().0, core::slice::from_ref(&never));
         }
     }
 
