@@ -31,6 +31,7 @@ pub(super) fn invalid(item: &Item, facts: &Facts<'_>, found: &mut Found) {
             found.add(about(item, waiver, field, message));
         }
         if !in_time(facts, waiver) {
+            // A warning still: a finding it does not cover, because it is new, is an error of its own.
             let holds = holds_though_expired(facts, waiver);
             let severity = if holds { Severity::Warning } else { Severity::Error };
             let still = if holds { "; it covers what is enforced and has not changed, nothing new" } else { ": it covers nothing" };

@@ -20,7 +20,7 @@ pub(super) const PLATFORM: Item = Item {
     severity: Severity::Warning,
     waivable: true,
     basis: Basis::H,
-    condition: "CDE egress reaches 169.254.0.0/16, fd00:ec2::254 or 168.63.129.16, and the rule's record has no `accessReason`",
+    condition: "CDE egress reaches 169.254.0.0/16, fd00:ec2::254 or 168.63.129.16, and the rule's record has no `accessReason` that says something",
     remediation: "Say why the platform service is needed, or remove it.",
     violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.2\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{to: [{ipBlock: {cidr: 169.254.169.254/32}}], ports: [{port: 8443}]}]}\n",
     repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.2\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: []}\n",
