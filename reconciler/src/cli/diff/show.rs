@@ -66,7 +66,7 @@ fn scope(out: Output, change: &ScopeChange) {
 
 fn summary(difference: &Difference, out: Output) {
     for name in &difference.not_compared {
-        out.line(format!("{}: {} was not compared, too many rules meet there", out.paint(Tone::Warning, "note"), escape(name)));
+        out.line(format!("{}: not compared, there is too much: {}", out.paint(Tone::Warning, "note"), escape(name)));
     }
     if difference.more > 0 {
         out.line(format!("and {} more changes", difference.more));
