@@ -343,9 +343,30 @@ fn what_is_too_much_to_be_compared_is_said() {
     let set = |operator: &str| {
         let term = |key: usize| format!("{{key: k{key}, operator: {operator}, values: [a{key}, b]}}");
         let one = |n: usize| format!("{{matchExpressions: [{}]}}", (n..n + 30).map(term).collect::<Vec<_>>().join(", "));
-        selecting(&(0..100).map(one).collect::<Vec<_>>())
+        selecting(&(0..60).map(one).collect::<Vec<_>>())
     };
     let found = between(&set("In"), &set("NotIn"));
     assert_eq!(found.not_compared, ["namespace default beyond 20000 combinations of labels"]);
     assert!(between(&set("In"), &set("In")).is_empty());
+}
+
+#[test]
+fn other_labels_that_mark_the_cde_are_another_scope() {
+    let set = |labels: &str| {
+        format!(
+            "{{apiVersion: pci-segment/v1, kind: Standard, metadata: {{name: s}}, spec: {{profile: baseline, version: \"1\", cdeLabels: {labels}}}}}\n---\n"
+        )
+    };
+    let said = |old: &str, new: &str| -> Vec<String> {
+        let found = between(old, new);
+        assert!(found.scope.iter().all(|change| change.kind == Thing::CdeLabels && change.cde));
+        found.scope.iter().map(|change| format!("{:?} {} {}", change.change, change.name, change.detail)).collect()
+    };
+    let (one, other) = (set("{pci-env: [cde, vault]}"), set("{pci-env: [cde, safe], zone: [cde]}"));
+    assert_eq!(said(&one, &other), ["Changed pci-env gained safe; lost vault", "Added zone gained cde"]);
+    assert_eq!(said(&other, &one), ["Changed pci-env gained vault; lost safe", "Removed zone lost cde"]);
+    assert_eq!(said("", &one), ["Changed pci-env gained vault"]);
+    assert!(between(&one, &one).is_empty());
+    let json = serde_json::to_value(between(&one, &other)).unwrap();
+    assert_eq!(json["scope"][1]["kind"], "cde-labels");
 }

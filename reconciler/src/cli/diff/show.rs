@@ -60,6 +60,7 @@ fn scope(out: Output, change: &ScopeChange) {
         Thing::Zone => "zone",
         Thing::Endpoint => "endpoint",
         Thing::CdeAddresses => "CDE addresses,",
+        Thing::CdeLabels => "CDE label",
     };
     out.line(format!("  {}", out.paint(tone, &escape(&format!("{sign} {kind} {}: {}", change.name, change.detail)))));
 }
