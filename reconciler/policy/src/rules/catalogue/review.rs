@@ -8,6 +8,7 @@ use alloc::string::String;
 
 use super::super::digest::digest;
 use super::super::facts::Facts;
+use super::super::filler::says_something;
 use super::super::found::{Found, with_severity};
 use super::super::recorded::{Kept, is_required, kept};
 use super::super::waivers;
@@ -165,9 +166,12 @@ fn late(item: &Item, facts: &Facts<'_>, rule: &Kept<'_>, reviewed: Date) -> Opti
     })
 }
 
-/// What is recorded of a late review, if it is about the last one.
+/// What is recorded of a late review, if it is about the last one, was late, and says why.
 fn caught_up(record: &RuleRecord, reviewed: Date) -> Option<&MissedReview> {
-    record.missed_review.as_ref().filter(|missed| missed.done_at == reviewed)
+    record
+        .missed_review
+        .as_ref()
+        .filter(|missed| missed.done_at == reviewed && missed.due_at < reviewed && says_something(Some(&*missed.reason)))
 }
 
 fn reviewed_something_else(item: &Item, facts: &Facts<'_>, found: &mut Found) {
