@@ -55,6 +55,7 @@ impl<'a> ZoneMap<'a> {
     }
 
     /// Every zone that some addresses touch, each with the lowest address in it; `None` is the Internet.
+    #[cfg(test)]
     pub(crate) fn touched(&self, addresses: &AddressSet) -> Vec<(Option<&'a Zone>, IpAddr)> {
         self.touched_numbers(addresses).into_iter().map(|(zone, lowest)| (self.numbered(zone), lowest)).collect()
     }
