@@ -20,6 +20,7 @@ mod found;
 mod group;
 mod isolation;
 mod lists;
+mod lost;
 mod numbers;
 mod one_place;
 mod open;
@@ -52,6 +53,8 @@ pub use catalogue::{Column, Item, catalogue};
 pub use digest::{RuleDigest, digest, digests};
 
 use catalogue::{Check, item};
+pub(crate) use facts::public;
+
 use facts::Facts;
 use found::{Found, More};
 
@@ -101,6 +104,7 @@ pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumsta
         if item.profile == Column::Pci && profile != Profile::PciDss401 {
             missing.push("profile pci-dss-4.0.1");
         }
+        missing.extend(lost::lost(item, set));
         if missing.is_empty()
             && let Check::Set(check) = item.check
         {

@@ -93,7 +93,7 @@ impl<'a> Facts<'a> {
         let (selections, overfull) = selections(set);
         let cde_policies = about_cde(set, standard, &endpoints);
         let public = Family::BOTH.map(public);
-        let untrusted = Family::BOTH.map(|family| match set.zones.is_empty() {
+        let untrusted = Family::BOTH.map(|family| match set.zones.is_empty() || set.lost.contains(&Kind::Zones) {
             true => self::public(family),
             false => zones.addresses(family, |zone| zone.is_none_or(|zone| !zone.trusted)),
         });
@@ -277,7 +277,8 @@ fn records(set: &PolicySet) -> BTreeMap<(&str, &str), &RuleRecord> {
     records
 }
 
-fn public(family: Family) -> AddressSet {
+/// Addresses that are routed on the Internet.
+pub(crate) fn public(family: Family) -> AddressSet {
     let of = |texts: &[&str]| AddressSet::of(family, parse(texts));
     let (private, special) = (of(&PRIVATE), of(&SPECIAL));
     match family {
