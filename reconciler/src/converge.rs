@@ -32,7 +32,7 @@ pub use self::target::{
 
 use self::judge::Judged;
 use self::lineage::Lineage;
-use self::pass::NotAimed;
+use self::pass::{Decisions, NotAimed};
 use crate::store::{self, Came, Store};
 
 /// The switch that accepts one head although it does not descend from the commit in force.
@@ -181,6 +181,12 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         tracing::error!("what was last in force is not back: {}", crate::chain::chain(&trouble));
     }
     let started = (world.clock)();
+    if let Err(trouble) = world.on_a_new_day(started).await {
+        if matches!(trouble, Trouble::Store(_)) {
+            return Err(trouble);
+        }
+        tracing::error!("rules that end today are still in force: {}", crate::chain::chain(&trouble));
+    }
     let head = match world.source.head().await? {
         Head::At(commit) => commit,
         Head::EmptyRepository => return world.hold(None, "the repository is empty: push a first commit", started).await,
@@ -188,13 +194,12 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
             return world.hold(None, &format!("{} is gone, or never was", world.settings.git_ref), started).await;
         }
     };
-    let new_day = world.memory.looked_on != Some(world.today()?);
-    if let Some((_, outcome)) = world.memory.settled.as_ref().filter(|(settled, _)| *settled == head && !new_day) {
+    if let Some((_, outcome)) = world.memory.settled.as_ref().filter(|(settled, _)| *settled == head) {
         return Ok(outcome.clone());
     }
     let base = world.store.last_in_force().await?.map(|last| last.commit);
     if base == Some(head) && world.memory.restored && world.is_known().await? {
-        return if new_day { world.on_a_new_day(head, started).await } else { world.still_in_force(head, started).await };
+        return world.still_in_force(head, started).await;
     }
     let new = match world.lineage(base, head).await? {
         Lineage::New(commits) => commits,
@@ -217,8 +222,8 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
     if let Some(reason) = world.too_large(head, &plans).await? {
         return world.hold_plan(head, &reason, &plans, started).await;
     }
-    let outcome = world.carry_out(head, base, &plans, started).await?;
+    let outcome = world.carry_out(head, base, &plans, Decisions::Used, started).await?;
+    world.memory.looked_on = Some(admitted.today());
     world.memory.enforced = Some((head, Arc::new(admitted.into_set())));
-    world.memory.looked_on = Some(world.today()?);
     Ok(outcome)
 }

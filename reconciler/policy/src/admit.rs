@@ -1,6 +1,7 @@
 //! The gate: only what passes here can be compiled, and so enforced.
 //!
-//! [`Admitted`] has a private field and one constructor, [`admit`]. Judging is pure: what it needs to know of the world is in
+//! [`Admitted`] has a private field and one door, [`admit`]; what came through it once and is in force stays admitted
+//! ([`Admitted::in_force`]). Judging is pure: what it needs to know of the world is in
 //! [`Circumstances`]. Rules that lack their facts are listed under `not_run`: silence is never success.
 
 use alloc::string::{String, ToString};
@@ -68,7 +69,7 @@ pub struct Change {
     pub back_out: Option<String>,
 }
 
-/// A set that passed every check. Only [`admit`] makes one.
+/// A set that passed every check. Only [`admit`] lets a new one through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
     set: PolicySet,
@@ -76,6 +77,14 @@ pub struct Admitted {
 }
 
 impl Admitted {
+    /// A set that is in force: it was admitted when it was applied, and the calendar takes back nothing of it but the rules that have
+    /// ended. The caller has the record that says so. `None` if it cannot be read whole, or holds no policy.
+    #[must_use]
+    pub fn in_force(reading: Reading, today: Date) -> Option<Self> {
+        let whole = reading.problems.is_empty() && reading.more_problems == 0 && !reading.set.policies.is_empty();
+        whole.then_some(Self { set: reading.set, today })
+    }
+
     /// The policies.
     #[must_use]
     pub fn set(&self) -> &PolicySet {

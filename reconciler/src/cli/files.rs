@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -36,32 +37,44 @@ pub fn named(files: &[String], repo: Option<&Path>) -> anyhow::Result<Vec<String
 /// # Errors
 /// A path that matches nothing or cannot be read, or more files than a policy set may have.
 pub fn load(patterns: &[String]) -> anyhow::Result<Snapshot> {
-    let (snapshot, mut errors) = load_readable(patterns)?;
+    let Loaded { snapshot, mut errors, .. } = load_readable(patterns)?;
     if errors.is_empty() { Ok(snapshot) } else { Err(errors.swap_remove(0)) }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The files.
+    pub snapshot: Snapshot,
+    /// Names in folders that begin with a dot, and so were left out.
+    pub hidden: usize,
+    /// Paths that could not be read; each stands in the snapshot as refused.
+    pub errors: Vec<anyhow::Error>,
 }
 
 /// The same, but goes on after a path that cannot be read: such a path is refused in the snapshot, and its error returned.
 ///
 /// # Errors
 /// Nothing at all could be read, or there are more files than a policy set may have.
-pub fn load_readable(patterns: &[String]) -> anyhow::Result<(Snapshot, Vec<anyhow::Error>)> {
+pub fn load_readable(patterns: &[String]) -> anyhow::Result<Loaded> {
     let mut loader = Loader::default();
     for pattern in patterns {
         loader.pattern(pattern)?;
     }
-    let Loader { snapshot, mut errors } = loader;
+    let Loader { snapshot, hidden, mut errors } = loader;
     if snapshot.entries.len() == errors.len() && !errors.is_empty() {
         return Err(errors.swap_remove(0));
     }
     if snapshot.entries.is_empty() {
         bail!("no .yaml or .yml file in {}", patterns.join(", "));
     }
-    Ok((snapshot, errors))
+    Ok(Loaded { snapshot, hidden, errors })
 }
 
 #[derive(Default)]
 struct Loader {
     snapshot: Snapshot,
+    hidden: usize,
     errors: Vec<anyhow::Error>,
 }
 
@@ -94,11 +107,14 @@ impl Loader {
             Ok(names) => names,
             Err(error) => return self.keep(folder, Err(error)),
         };
+        self.hidden += names.iter().filter(|name| name.starts_with('.') && *name != ".git").count();
         for name in names.iter().filter(|name| !name.starts_with('.')) {
             let path = if folder == "." { name.clone() } else { format!("{}/{name}", folder.trim_end_matches('/')) };
             let document = Path::new(name).extension().is_some_and(|e| e == "yaml" || e == "yml");
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => self.folder(&path, depth + 1)?,
+                // A commit that holds it so would be refused.
+                Ok(metadata) if document && is_executable(&metadata) => self.keep(&path, Ok(Entry::Executable))?,
                 Ok(metadata) if document => self.keep(&path, read(&path, &metadata))?,
                 Ok(_) => {}
                 Err(error) => self.keep(&path, Err(unreadable(&path, error)))?,
@@ -148,6 +164,12 @@ fn names(folder: &str) -> anyhow::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Marked as a program. A file system without modes marks everything for everybody.
+fn is_executable(metadata: &Metadata) -> bool {
+    let mode = metadata.permissions().mode() & 0o777;
+    metadata.is_file() && mode & 0o111 != 0 && mode != 0o777
 }
 
 fn read(path: &str, metadata: &Metadata) -> anyhow::Result<Entry> {
@@ -203,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn g01_a_policy_file_that_is_a_program_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, mode) in [("a.yaml", 0o755), ("b.yaml", 0o644), ("c.yaml", 0o777)] {
+            fs::write(dir.path().join(name), "x").unwrap();
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let snapshot = load(&[dir.path().to_str().unwrap().to_owned()]).unwrap();
+        let programs = snapshot.entries.values().filter(|entry| **entry == Entry::Executable).count();
+        assert_eq!((programs, snapshot.entries.len()), (1, 3));
+    }
+
+    #[test]
     fn a_file_over_the_limit_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.yaml"), vec![b'a'; 2 * 1024 * 1024]).unwrap();
@@ -216,7 +250,7 @@ mod tests {
         let good = dir.path().join("a.yaml");
         fs::write(&good, "x").unwrap();
         let paths = [good.to_str().unwrap().to_owned(), "no/such.yaml".to_owned()];
-        let (snapshot, errors) = load_readable(&paths).unwrap();
+        let Loaded { snapshot, errors, .. } = load_readable(&paths).unwrap();
         assert_eq!(errors.len(), 1);
         assert!(matches!(snapshot.entries["no/such.yaml"], Entry::Refused { .. }));
         assert_eq!(snapshot.entries[&paths[0]], Entry::File(b"x".to_vec()));

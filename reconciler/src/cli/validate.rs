@@ -18,12 +18,13 @@ use anyhow::{Context as _, bail};
 use policy::admit::{Circumstances, Judgement, admit};
 use policy::date::Date;
 use policy::finding::Severity;
+use policy::model::PolicySet;
 use policy::model::inventory::Enforcer;
 use policy::snapshot::Snapshot;
 
 use super::Exit;
-use super::files;
-use super::output::Output;
+use super::files::{self, Loaded};
+use super::output::{Output, escape};
 use crate::reading::read_named;
 
 pub use args::{Backend, Profile, ValidateArgs, ValidateFormat};
@@ -69,8 +70,9 @@ impl Report<'_> {
 pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
     let patterns = files::named(&args.files, args.repo.as_deref())?;
     let today = day(args.as_of.as_deref())?;
-    let (snapshot, unreadable) = files::load_readable(&patterns)?;
-    let judgement = admit(read_named(&snapshot), &circumstances(args, today)?);
+    let Loaded { snapshot, hidden, errors: unreadable } = files::load_readable(&patterns)?;
+    let mut judgement = admit(read_named(&snapshot), &circumstances(args, today)?);
+    judgement.skipped += hidden;
     let report = Report { judgement: &judgement, snapshot: &snapshot, strict: args.strict, complete: unreadable.is_empty() };
     match args.format {
         ValidateFormat::Human => human::print(&report, out),
@@ -88,14 +90,24 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
 
 /// What is known besides the files.
 fn circumstances(args: &ValidateArgs, today: Date) -> anyhow::Result<Circumstances> {
-    let in_force = if args.against.is_empty() { None } else { Some(files::load(&args.against)?) };
+    let enforced = if args.against.is_empty() { None } else { Some(in_force(&args.against)?) };
     let backends: Vec<Enforcer> = args.target.iter().map(|backend| enforcer(*backend)).collect();
     Ok(Circumstances {
         pinned_profile: args.profile.map(profile),
         backends: (!backends.is_empty()).then_some(backends),
-        enforced: in_force.map(|snapshot| Arc::new(read_named(&snapshot).set)),
+        enforced,
         ..Circumstances::on(today)
     })
+}
+
+/// The set in force. Half of one would make every change look like another.
+fn in_force(paths: &[String]) -> anyhow::Result<Arc<PolicySet>> {
+    let reading = read_named(&files::load(paths)?);
+    if let Some(first) = reading.problems.first() {
+        let (place, message) = (&first.place, escape(&first.message));
+        bail!("--against cannot be read whole: {}:{}:{}: {message}", place.file, place.spot.line, place.spot.column);
+    }
+    Ok(Arc::new(reading.set))
 }
 
 /// The core's name for a backend.

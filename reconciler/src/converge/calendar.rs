@@ -1,19 +1,20 @@
 //! What the day changes: rules end, reviews come due, although no commit says anything new.
 //!
-//! Once a day what is in force is judged again and compiled again. A rule past its last day falls out, so that its flow ends on time.
-//! The calendar never takes anything else back: what was admitted stays in force, and what would not be admitted today is said.
+//! Once a day what is in force is compiled again, whatever the head is like. A rule past its last day falls out, so that its flow ends
+//! on time. The calendar takes back nothing else: what was admitted stays in force, even if it would not be admitted today.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use policy::admit::Admitted;
 use policy::compile::compile;
 use policy::date::Date;
 use policy::model::PolicySet;
 use policy::snapshot::CommitId;
 
-use super::pass::NotAimed;
-use super::words::first_finding;
-use super::{Outcome, Source, TargetPlan, Trouble, World};
+use super::pass::Decisions;
+use super::{Source, TargetPlan, Trouble, World};
+use crate::chain::chain;
 use crate::reading::read;
 
 impl<S: Source> World<'_, S> {
@@ -39,39 +40,51 @@ impl<S: Source> World<'_, S> {
         self.memory.enforced.as_ref().map(|(_, set)| Arc::clone(set))
     }
 
-    /// Looks at what is in force with today's date.
-    pub(super) async fn on_a_new_day(&mut self, head: CommitId, started: Timestamp) -> Result<Outcome, Trouble> {
-        self.know_enforced(Some(head)).await;
-        let snapshot = self.source.snapshot(&head).await?;
-        let judged = self.examine(head, snapshot).await;
-        self.memory.looked_on = Some(self.today()?);
-        let admitted = match judged {
-            Ok(judgement) => judgement.admitted.ok_or_else(|| {
-                let findings = serde_json::to_value(&judgement.findings).unwrap_or_default();
-                format!("it would not be admitted today: {}", first_finding(&findings))
-            }),
-            Err(reason) => Err(reason),
-        };
-        let admitted = match admitted {
-            Ok(admitted) => admitted,
-            Err(reason) => {
-                tracing::warn!(commit = %head, "stays in force, although {reason}");
-                return self.still_in_force(head, started).await;
+    /// Once a day, before anything is asked of the head, so that rules end also while the head is rejected or out of reach.
+    pub(super) async fn on_a_new_day(&mut self, started: Timestamp) -> Result<(), Trouble> {
+        let today = self.today()?;
+        if self.memory.looked_on == Some(today) {
+            return Ok(());
+        }
+        let base = self.store.last_in_force().await?.map(|last| last.commit);
+        // What a target should enforce may depend on more than the day; then the pass of the head aims anew.
+        if let Some(base) = base.filter(|_| self.memory.restored)
+            && self.is_known().await?
+            && !self.end_rules(base, today, started).await?
+        {
+            return Ok(());
+        }
+        self.memory.looked_on = Some(today);
+        Ok(())
+    }
+
+    /// Compiles what is in force as of today, and applies it if rules have ended. Says whether that could be done.
+    async fn end_rules(&mut self, base: CommitId, today: Date, started: Timestamp) -> Result<bool, Trouble> {
+        let snapshot = match self.source.snapshot(&base).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::warn!(commit = %base, "cannot see whether rules end today: {}", chain(&error));
+                return Ok(false);
             }
         };
-        match self.aim(&compile(&admitted)) {
-            Ok(()) => {}
-            Err(NotAimed::Unsupported(problems)) => return self.inexpressible(head, &problems, started).await,
-            Err(NotAimed::Failed(trouble)) => return Err(self.failed_to_aim(head, trouble, started).await),
+        let reading = tokio::task::spawn_blocking(move || read(&snapshot)).await;
+        let Some(admitted) = reading.ok().and_then(|reading| Admitted::in_force(reading, today)) else {
+            tracing::warn!(commit = %base, "cannot see whether rules end today: this version does not read what is in force");
+            return Ok(false);
+        };
+        if self.aim(&compile(&admitted)).is_err() {
+            tracing::warn!(commit = %base, "cannot see whether rules end today: what is in force cannot be aimed at");
+            return Ok(false);
         }
         let plans = self.plan().await?;
         if self.means_the_same(&plans).await? {
             self.discard();
-            return self.still_in_force(head, started).await;
+            return Ok(true);
         }
-        tracing::info!(commit = %head, "rules have ended today");
+        tracing::info!(commit = %base, "rules have ended today");
         // No limit holds this back: that these rules end today was decided when they were approved.
-        self.carry_out(head, Some(head), &plans, started).await
+        self.carry_out(base, Some(base), &plans, Decisions::Kept, started).await?;
+        Ok(true)
     }
 
     /// Whether every target should enforce what is on record for it. What it really enforces is a question of drift.

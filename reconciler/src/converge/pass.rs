@@ -13,6 +13,15 @@ use crate::store::{
     EndedPass, EnforcedNow, Ensure, NewStep, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, StepEnd, StepState, Verdict, Why,
 };
 
+/// Whether a pass is what people decided about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decisions {
+    /// It is: an accepted head or a confirmed plan is used up.
+    Used,
+    /// It only follows the calendar.
+    Kept,
+}
+
 /// Why no target has a candidate.
 pub(super) enum NotAimed {
     /// A backend cannot say it.
@@ -75,6 +84,7 @@ impl<S: Source> World<'_, S> {
         head: CommitId,
         base: Option<CommitId>,
         plans: &[TargetPlan],
+        decisions: Decisions,
         started: Timestamp,
     ) -> Result<Outcome, Trouble> {
         let changes = plans.iter().map(|plan| plan.changes).sum();
@@ -98,6 +108,9 @@ impl<S: Source> World<'_, S> {
             self.store.close_pass(pass, end).await?;
         }
         self.adopt().await?;
+        if decisions == Decisions::Used {
+            self.forget_decisions().await?;
+        }
         Ok(self.settle(head, Outcome::InForce { commit: head, changes }))
     }
 
@@ -207,7 +220,11 @@ impl<S: Source> World<'_, S> {
             self.store.meta_set(kept_name(target.name()), kept, (self.clock)()).await?;
         }
         self.adopt_all();
-        // A decision is for one head and one plan; it is used up now.
+        Ok(())
+    }
+
+    /// A decision is for one head and one plan; it is used up now.
+    async fn forget_decisions(&self) -> Result<(), Trouble> {
         for name in [ACCEPTED_HEAD, CONFIRMED_PLAN] {
             self.store.switch_clear(name.to_owned(), "system".to_owned(), "used".to_owned(), (self.clock)()).await?;
         }
