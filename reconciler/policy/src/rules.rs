@@ -96,19 +96,30 @@ pub(crate) struct Judged {
 /// Runs every rule that can run; at each place one of them is listed.
 pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumstances) -> Judged {
     let facts = Facts::new(set, profile, circumstances);
+    let (found, not_run) = ask(&facts);
+    let (mut list, more) = found.finish();
+    let complete = more == More::default();
+    let asked = |id: &str| complete && not_run.iter().all(|rule| rule.rule_id != id);
+    let idle = waivers::apply(&facts, &mut list, asked);
+    list.extend(idle);
+    Judged { findings: one_place::winners(list), more, not_run }
+}
+
+/// Asks every rule that can run. Returns the others, and what was found before any Waiver is looked at.
+fn ask(facts: &Facts<'_>) -> (Found, Vec<NotRun>) {
     let mut found = Found::under(facts.standard);
     let mut not_run = Vec::new();
     for item in catalogue() {
-        let lacks = |needs: &[&'static str]| needs.iter().copied().filter(|need| !knows(&facts, need)).collect::<Vec<_>>();
+        let lacks = |needs: &[&'static str]| needs.iter().copied().filter(|need| !knows(facts, need)).collect::<Vec<_>>();
         let mut missing = lacks(item.needs);
-        if item.profile == Column::Pci && profile != Profile::PciDss401 {
+        if item.profile == Column::Pci && facts.profile != Profile::PciDss401 {
             missing.push("profile pci-dss-4.0.1");
         }
-        missing.extend(lost::lost(item, set));
+        missing.extend(lost::lost(item, facts.set));
         if missing.is_empty()
             && let Check::Set(check) = item.check
         {
-            check(item, &facts, &mut found);
+            check(item, facts, &mut found);
         }
         missing.extend(lacks(item.wants));
         if !missing.is_empty() {
@@ -116,15 +127,10 @@ pub(crate) fn judge(set: &PolicySet, profile: Profile, circumstances: &Circumsta
         }
     }
     if facts.overfull || facts.is_spent() {
-        found.add(overfull(set));
+        found.add(overfull(facts.set));
     }
     not_run.sort_by_key(|rule| rule.rule_id);
-    let (mut list, more) = found.finish();
-    let complete = more == More::default();
-    let asked = |id: &str| complete && not_run.iter().all(|rule| rule.rule_id != id);
-    let idle = waivers::apply(&facts, &mut list, asked);
-    list.extend(idle);
-    Judged { findings: one_place::winners(list), more, not_run }
+    (found, not_run)
 }
 
 /// Whether there is a document of this kind, or this is known of the circumstances.

@@ -12,7 +12,7 @@ use super::found::Here;
 use super::group::Group;
 use super::zones::ZoneMap;
 use crate::model::flows::DataFlow;
-use crate::model::{Kind, PolicySet, Spot};
+use crate::model::{Kind, Spot};
 use crate::net::service::{ICMP, ICMPV6, TCP};
 use crate::net::{Direction, Family, ServiceRange, ServiceSet};
 
@@ -75,9 +75,9 @@ pub(super) struct Approved<'a> {
 }
 
 impl<'a> Approved<'a> {
-    pub(super) fn new(set: &'a PolicySet) -> Self {
+    pub(super) fn new(facts: &Facts<'a>) -> Self {
         let mut ranges: BTreeMap<(&str, &str), Vec<ServiceRange>> = BTreeMap::new();
-        for service in &set.services {
+        for service in facts.approved_services() {
             for (from, to) in &service.zones {
                 ranges.entry((from, to)).or_default().extend(&service.ports);
             }
@@ -101,12 +101,12 @@ pub(super) struct Flows<'a> {
 impl<'a> Flows<'a> {
     pub(super) fn new(facts: &Facts<'a>) -> Self {
         let ports: BTreeMap<&str, &Vec<ServiceRange>> =
-            facts.set.services.iter().map(|service| (&*service.name, &service.ports)).collect();
+            facts.approved_services().map(|service| (&*service.name, &service.ports)).collect();
         let of = |flow: &'a DataFlow| {
             let ranges = flow.services.iter().filter_map(|name| ports.get(&**name)).flat_map(|ports| ports.iter().copied());
             (&*flow.id, (flow, ServiceSet::of(ranges)))
         };
-        let by_id = facts.set.flows.iter().map(of).collect();
+        let by_id = facts.approved_flows().map(of).collect();
         Self { by_id, zones: facts.has(Kind::Zones), services: facts.has(Kind::Services) }
     }
 

@@ -1,6 +1,6 @@
 //! Collects findings while the rules run.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -19,14 +19,30 @@ use crate::net::{Direction, Service, ServiceRange};
 /// Errors listed, and as many others; the rest is counted. Nobody reads ten thousand, and a set can break a rule a million times.
 const FINDINGS_MAX: usize = 10_000;
 
-/// Findings of one run: a rule, or a part of it that has a code, at one place once.
+/// The code of what was not judged because there is too much of it.
+const LIMIT: &str = "limit";
+
+/// Findings of one run: a rule, or a part of it that has a code, at one place once, as severe as it was ever found there.
 #[derive(Default)]
 pub(super) struct Found {
     errors: Vec<Finding>,
     others: Vec<Finding>,
-    seen: BTreeSet<(&'static str, Option<&'static str>, Place)>,
+    worst: BTreeMap<Key, Rank>,
     more: More,
     severities: BTreeMap<String, Severity>,
+}
+
+/// A rule, or a part of it, at a place.
+type Key = (&'static str, Option<&'static str>, Place);
+/// How severe, the most severe first; what no Waiver covers before what one may.
+type Rank = (Severity, bool);
+
+fn key(finding: &Finding) -> Key {
+    (finding.rule_id, finding.code, finding.place.clone())
+}
+
+fn rank(finding: &Finding) -> Rank {
+    (finding.severity, finding.waivable)
 }
 
 /// Findings that were counted and not listed.
@@ -50,7 +66,11 @@ impl Found {
         };
         if list.len() >= FINDINGS_MAX {
             *more += 1;
-        } else if self.seen.insert((finding.rule_id, finding.code, finding.place.clone())) {
+            return;
+        }
+        let (key, rank) = (key(&finding), rank(&finding));
+        if self.worst.get(&key).is_none_or(|known| rank < *known) {
+            self.worst.insert(key, rank);
             list.push(finding);
         }
     }
@@ -58,6 +78,8 @@ impl Found {
     /// What was found, and how much more there was.
     pub(super) fn finish(mut self) -> (Vec<Finding>, More) {
         self.errors.append(&mut self.others);
+        let worst = self.worst;
+        self.errors.retain(|finding| worst.get(&key(finding)).is_none_or(|known| rank(finding) == *known));
         (self.errors, self.more)
     }
 }
@@ -89,12 +111,12 @@ impl Item {
     }
 
     /// A finding about the whole set, which no place of it shows better than another: at its Standard, else at its first policy. It
-    /// stands alone.
+    /// stands alone. With the code `limit` it says that a part of the rule was not judged, which nobody can accept.
     pub(super) fn whole_set(&self, facts: &Facts<'_>, code: &'static str, message: String) -> Finding {
         let standard = facts.standard.origin.as_ref().map(|origin| origin.place.clone());
         let place = standard.or_else(|| facts.set.policies.first().map(|policy| policy.place(policy.at)));
         let place = place.unwrap_or(Place { file: ".".into(), spot: Spot::START });
-        Finding { code: Some(code), ..self.finding(place, message) }
+        Finding { code: Some(code), waivable: self.waivable && code != LIMIT, ..self.finding(place, message) }
     }
 
     /// A finding about an item of a document, or one of its fields.
@@ -180,4 +202,39 @@ pub(super) fn sample(range: ServiceRange) -> Service {
     let above = Service::from_number(range.lo() + 1).filter(|s| range.contains(*s));
     let zero = lowest.port() == 0 && matches!(lowest.protocol(), TCP | UDP);
     above.filter(|_| zero).unwrap_or(lowest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::Circumstances;
+    use crate::model::Profile;
+    use crate::rules::catalogue;
+    use crate::rules::recorded::tests::{POLICY, date, set};
+
+    fn item() -> &'static Item {
+        catalogue().find(|item| item.id == "PCI-1.4.5-001").unwrap()
+    }
+
+    #[test]
+    fn what_is_found_twice_at_one_place_is_as_severe_as_its_worst() {
+        let place = Place { file: "p.yaml".into(), spot: Spot::START };
+        let with = |severity, waivable| Finding { severity, waivable, ..item().finding(place.clone(), String::new()) };
+        let (warning, error, never) = (with(Severity::Warning, true), with(Severity::Error, true), with(Severity::Error, false));
+        for order in [[&warning, &error, &never], [&never, &error, &warning], [&error, &never, &warning]] {
+            let mut found = Found::default();
+            order.into_iter().for_each(|finding| found.add(finding.clone()));
+            assert_eq!(found.finish().0, core::slice::from_ref(&never));
+        }
+    }
+
+    #[test]
+    fn what_was_not_judged_is_never_waivable() {
+        let set = set(POLICY);
+        let circumstances = Circumstances::on(date("2026-02-01"));
+        let facts = Facts::new(&set, Profile::Baseline, &circumstances);
+        for (code, waivable) in [("limit", false), ("gone", true)] {
+            assert_eq!(item().whole_set(&facts, code, String::new()).waivable, waivable, "{code}");
+        }
+    }
 }

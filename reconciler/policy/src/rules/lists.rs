@@ -76,6 +76,11 @@ const DATASTORE: [Ports; 20] = [
 const DISCOVERY: [Ports; 7] =
     [(TCP, 179, 179), (UDP, 137, 138), (UDP, 161, 161), (UDP, 520, 521), (UDP, 1900, 1900), (UDP, 5353, 5353), (UDP, 5355, 5355)];
 
+/// Services that no house can do without: file transfer and administration in clear, and administration from outside. PCI DSS
+/// itself names them, so taking one off a list switches rules off that rest on the requirement.
+const CORE: [Ports; 7] =
+    [(TCP, 20, 21), (TCP, 22, 22), (TCP, 23, 23), (TCP, 512, 514), (TCP, 3389, 3389), (TCP, 5900, 5909), (TCP, 5985, 5985)];
+
 /// The lists as the Standard leaves them.
 pub(super) struct Lists {
     pub(super) insecure: ServiceSet,
@@ -95,6 +100,13 @@ impl Lists {
         let all = [&insecure, &admin, &datastore, &discovery];
         let sensitive = ServiceSet::of(all.into_iter().flat_map(|set| set.ranges().iter().copied()));
         Self { insecure, admin, datastore, discovery, sensitive }
+    }
+
+    /// What the Standard takes off the lists of insecure services and of administration although it belongs there.
+    pub(super) fn dropped(&self) -> [(&'static str, ServiceSet); 2] {
+        let core = list(&CORE, &PortChange::default());
+        let lacking = |house: &[Ports], now: &ServiceSet| list(house, &PortChange::default()).intersection(&core).minus(now);
+        [("insecure", lacking(&INSECURE, &self.insecure)), ("admin", lacking(&ADMIN, &self.admin))]
     }
 }
 

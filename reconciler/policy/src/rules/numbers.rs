@@ -76,7 +76,7 @@ const SECTIONS: [(&str, u8); 71] = [
 ];
 
 /// Per requirement, how many parts it has: `("10.2.1", 7)` is 10.2.1.1 to 10.2.1.7.
-const PARTS: [(&str, u8); 27] = [
+const PARTS: [(&str, u8); 25] = [
     ("3.3.1", 3),
     ("3.5.1", 3),
     ("3.6.1", 4),
@@ -102,8 +102,6 @@ const PARTS: [(&str, u8); 27] = [
     ("12.5.2", 1),
     ("12.6.3", 2),
     ("12.10.4", 1),
-    ("A3.2.5", 2),
-    ("A3.2.6", 1),
 ];
 
 /// Whether the standard has this number, headings such as `1` and `1.2` included.
@@ -116,6 +114,10 @@ pub(super) fn exists(number: &str) -> bool {
         return false;
     };
     let canonical = !last.starts_with('0') && !last.starts_with('+');
+    // The appendices are divided further in ways that need no list here: a part of one of their requirements is believed.
+    if above.starts_with('A') && above.split('.').count() == 3 && canonical && last.parse::<u8>().is_ok() {
+        return exists(above);
+    }
     let counts = SECTIONS.iter().chain(&PARTS).find(|(prefix, _)| *prefix == above).map(|(_, count)| *count);
     canonical && last.parse::<u8>().ok().zip(counts).is_some_and(|(last, count)| (1..=count).contains(&last))
 }
@@ -134,10 +136,33 @@ mod tests {
     }
 
     #[test]
+    fn requirements_of_the_appendices_have_parts() {
+        for number in ["A3.2.2.1", "A3.3.1.1", "A3.2.6.1"] {
+            assert!(exists(number), "{number}");
+        }
+    }
+
+    #[test]
     fn other_numbers_do_not() {
-        for number in
-            ["", "0", "13", "1.9", "1.2.9", "1.2.0", "1.2.01", "1.2.", ".1", "1.3.1.1", "10.2.1.8", "A4", "1.2.+1", "A1.1.5"]
-        {
+        for number in [
+            "",
+            "0",
+            "13",
+            "1.9",
+            "1.2.9",
+            "1.2.0",
+            "1.2.01",
+            "1.2.",
+            ".1",
+            "1.3.1.1",
+            "10.2.1.8",
+            "A4",
+            "1.2.+1",
+            "A1.1.5",
+            "A3.2.7.1",
+            "A3.2.2.0",
+            "A3.2.2.1.1",
+        ] {
             assert!(!exists(number), "{number}");
         }
     }

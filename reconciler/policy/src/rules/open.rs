@@ -16,8 +16,8 @@ use crate::model::{NetworkPolicy, Peer, Place};
 use crate::net::service::SERVICE_MAX;
 use crate::net::{AddressSet, Direction, Family, Service, ServiceRange, ServiceSet};
 
-/// Blocks looked at for one rule; beyond, what is left counts as open. Honest sets stay far below, since most groups of policies are
-/// settled by their size alone.
+/// Blocks looked at for one rule; beyond, the set is refused, because nobody knows whether what is left is open. Honest sets stay far
+/// below, since most groups of policies are settled by their size alone.
 const STEPS_MAX: usize = 5_000_000;
 /// Other places listed with a finding.
 const RELATED_MAX: usize = 32;
@@ -65,7 +65,8 @@ impl Search<'_, '_> {
                     self.look(group, direction, family);
                 }
                 if self.steps > STEPS_MAX {
-                    self.tired(group);
+                    // Said once for the whole set, and never waivable: what was not judged is not accepted either.
+                    facts.spend(usize::MAX);
                     return;
                 }
             }
@@ -106,14 +107,6 @@ impl Search<'_, '_> {
                 let service = service_between(from, until(&edges, from));
                 self.found.add(finding(self.item, self.facts, group, &here, &union, service));
             }
-        }
-    }
-
-    /// What is too large to be judged counts as open.
-    fn tired(&mut self, group: &Group<'_>) {
-        if let Some(policy) = group.members.first() {
-            let message = format!("too many blocks apply to {} to be judged, so they count as open", group.name);
-            self.found.add(self.item.about(policy, policy.selector_at, "/spec/podSelector", message));
         }
     }
 }
@@ -219,4 +212,26 @@ fn message(group: &Group<'_>, top: &Source<'_>, blocks: usize, union: &AddressSe
 fn service_between(from: u32, to: u32) -> Service {
     let range = Service::from_number(from).zip(Service::from_number(to)).map(|(lo, hi)| ServiceRange::between(lo, hi));
     sample(range.unwrap_or(ServiceRange::ALL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::Circumstances;
+    use crate::model::Profile;
+    use crate::rules::catalogue;
+    use crate::rules::recorded::tests::{POLICY, date, set};
+
+    #[test]
+    fn a_search_that_gives_up_refuses_the_set() {
+        let set = set(&POLICY.replace("{cidr: 10.0.1.0/24}", "{cidr: 0.0.0.0/0}"));
+        let circumstances = Circumstances::on(date("2026-02-01"));
+        let item = catalogue().find(|item| item.id == "PCI-1.3.1-004").unwrap();
+        for (steps, given_up) in [(0, false), (STEPS_MAX, true)] {
+            let facts = Facts::new(&set, Profile::Baseline, &circumstances);
+            let mut found = Found::default();
+            Search { item, facts: &facts, found: &mut found, steps }.all(Direction::Ingress);
+            assert_eq!((facts.is_spent(), found.finish().0.is_empty()), (given_up, given_up));
+        }
+    }
 }

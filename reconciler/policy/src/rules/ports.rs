@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::catalogue::Item;
 use super::facts::Facts;
@@ -9,7 +10,7 @@ use super::found::{Found, Here, with_severity};
 use crate::finding::{Finding, Severity};
 use crate::model::PortItem;
 use crate::net::service::{SCTP, TCP, UDP};
-use crate::net::{Direction, Family, Service, ServiceRange};
+use crate::net::{Direction, Family, Service, ServiceRange, ServiceSet};
 
 pub(super) fn from_everybody(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     everybody(item, facts, found, Direction::Ingress);
@@ -51,7 +52,24 @@ pub(super) fn every_port(item: &Item, facts: &Facts<'_>, found: &mut Found) {
             let finding = item.about_rule(&here, port.at, &format!("/ports/{i}"), format!("every {protocol} port is allowed"));
             found.add(Finding { witness: here.witness(facts, None, Some(services)), ..finding });
         }
+        for protocol in every_port_together(&here) {
+            let Some((i, port, services)) = port_items(&here).find(|(_, _, services)| services.is_of(protocol)) else { continue };
+            let name = Service::new(protocol, 1).protocol_name();
+            let message = format!("every {name} port is allowed, by this item and the others together");
+            let finding = item.about_rule(&here, port.at, &format!("/ports/{i}"), message);
+            found.add(Finding { witness: here.witness(facts, None, Some(services)), ..finding });
+        }
     }
+}
+
+/// The protocols of which several items together hold every port, and none of them alone.
+fn every_port_together(here: &Here<'_>) -> impl Iterator<Item = u8> {
+    let all: Vec<ServiceRange> = port_items(here).map(|(_, _, services)| services).collect();
+    let merged = ServiceSet::of(all.iter().copied());
+    [TCP, UDP, SCTP].into_iter().filter(move |protocol| {
+        let alone = all.iter().any(|services| services.is_of(*protocol) && is_every_port(*services));
+        !alone && merged.covers(ServiceRange::ports(*protocol, 1, u16::MAX))
+    })
 }
 
 /// A range that hides what is used; an error if it hides a sensitive port.
@@ -84,4 +102,29 @@ fn has_ports(services: ServiceRange) -> bool {
 /// Port 0 is no port, so 1 to 65535 are all there are.
 fn is_every_port(services: ServiceRange) -> bool {
     has_ports(services) && services.hi() - services.lo() >= 0xFFFE
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use crate::rules::recorded::tests::{POLICY, breaks, of, today};
+
+    #[test]
+    fn every_port_in_several_items_is_every_port() {
+        let id = "PCI-1.3.1-005";
+        let judged = |ports: &str| today(&POLICY.replace("{protocol: TCP, port: 5432}", ports));
+        for (first, second, hit) in [
+            ("SCTP, port: 1, endPort: 65000", "SCTP, port: 65001, endPort: 65535", true),
+            ("SCTP, port: 1, endPort: 65000", "SCTP, port: 65002, endPort: 65535", false),
+            ("SCTP, port: 1, endPort: 65000", "UDP, port: 65001, endPort: 65535", false),
+            ("TCP, port: 30000, endPort: 65535", "TCP, port: 1, endPort: 40000", true),
+        ] {
+            let judged = judged(&format!("{{protocol: {first}}}, {{protocol: {second}}}"));
+            assert_eq!(breaks(&judged, id), hit, "{first} {second}: {:?}", judged.findings);
+        }
+        // Where one item holds them all, it is the one to point at.
+        let judged = judged("{protocol: TCP, port: 443}, {protocol: TCP}");
+        assert_eq!((of(&judged, id).len(), of(&judged, id)[0].path.as_deref()), (1, Some("/spec/ingress/0/ports/1")));
+    }
 }

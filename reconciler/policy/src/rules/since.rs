@@ -24,6 +24,8 @@ pub(super) struct Since<'a> {
     touched: BTreeSet<&'a str>,
     /// Names of endpoints that are as they were and that no touched policy selects or selected.
     quiet: BTreeSet<&'a str>,
+    /// Names of policies that select an endpoint which is new or changed; only those that a waiver is about.
+    joined: BTreeSet<&'a str>,
     /// Nothing at all changed, not even a place.
     unchanged: bool,
 }
@@ -39,6 +41,7 @@ impl<'a> Since<'a> {
             waivers: before.flat_map(|set| by_name(&set.waivers)).collect(),
             touched: BTreeSet::new(),
             quiet: BTreeSet::new(),
+            joined: BTreeSet::new(),
             unchanged: false,
         };
         if let Some(enforced) = enforced {
@@ -47,6 +50,7 @@ impl<'a> Since<'a> {
             if about(|waiver| waiver.endpoint.is_some()) {
                 since.quiet = since.quiet(enforced).unwrap_or_default();
             }
+            since.joined = since.joined(enforced).unwrap_or_default();
             since.unchanged = about(|waiver| waiver.endpoint.is_none() && waiver.policy.is_none()) && set == enforced;
         }
         since
@@ -89,11 +93,29 @@ impl<'a> Since<'a> {
         let known = self.waivers.get(&*waiver.name);
         known.is_none_or(|before| !same_waiver(waiver, before))
             || match (&waiver.policy, &waiver.endpoint) {
-                (Some(policy), _) => self.touches(policy),
+                (Some(policy), _) => self.touches(policy) || self.joined.contains(&**policy),
                 (None, Some(endpoint)) => !self.quiet.contains(&**endpoint),
                 // A finding about the set is about all of it.
                 (None, None) => !self.unchanged,
             }
+    }
+
+    fn joined(&self, enforced: &PolicySet) -> Result<BTreeSet<&'a str>, TooMany> {
+        let about: BTreeSet<&str> = self.set.waivers.iter().filter_map(|waiver| waiver.policy.as_deref()).collect();
+        let mut joined = BTreeSet::new();
+        if about.is_empty() {
+            return Ok(joined);
+        }
+        let before: BTreeMap<&str, &Member> = enforced.members.iter().map(|member| (&*member.name, member)).collect();
+        let other = |member: &Member| before.get(&*member.name).is_none_or(|before| !same_network(member, before));
+        let others: BTreeSet<usize> = self.set.members.iter().enumerate().filter(|(_, m)| other(m)).map(|(n, _)| n).collect();
+        let mut roster = Roster::new(self.set);
+        for policy in self.set.policies.iter().filter(|policy| about.contains(&*policy.name)) {
+            if roster.selected(&policy.namespace, &policy.selector)?.into_iter().any(|member| others.contains(&member)) {
+                joined.insert(&*policy.name);
+            }
+        }
+        Ok(joined)
     }
 
     fn quiet(&self, enforced: &'a PolicySet) -> Result<BTreeSet<&'a str>, TooMany> {
@@ -171,4 +193,10 @@ fn same_waiver(a: &Waiver, b: &Waiver) -> bool {
 fn same_member(a: &Member, b: &Member) -> bool {
     let cidrs = a.addresses.iter().map(|(cidr, _)| cidr).eq(b.addresses.iter().map(|(cidr, _)| cidr));
     a == b || (cidrs && *a == Member { origin: a.origin.clone(), addresses: a.addresses.clone(), ..b.clone() })
+}
+
+/// The same in the network; what it is for and who enforces there may be written otherwise.
+fn same_network(a: &Member, b: &Member) -> bool {
+    let Member { function, enforced_by, identity, .. } = a.clone();
+    same_member(a, &Member { function, enforced_by, identity, ..b.clone() })
 }

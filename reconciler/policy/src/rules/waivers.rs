@@ -1,10 +1,11 @@
 //! Waivers: findings accepted for a while, by somebody independent.
 //!
 //! A Waiver covers what it names and nothing else: one rule, and a policy, a named rule, an endpoint or the set. What it covers stays in
-//! every output. A Waiver is not a compensating control: those need the worksheet of PCI DSS v4.0.1 Appendix C and the assessor's
+//! every output. One that has expired covers what it covered in the enforced set, the calendar never un-admitting what is enforced, and
+//! nothing that was not there then. A Waiver is not a compensating control: those need the worksheet of PCI DSS v4.0.1 Appendix C and the assessor's
 //! agreement.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,10 +13,13 @@ use alloc::vec::Vec;
 use super::approval::is_approver;
 use super::catalogue::{Item, item};
 use super::facts::Facts;
+use super::filler::says_something;
 use super::found::{Found, with_severity};
+use crate::admit::Circumstances;
+use crate::digest::Digest;
 use crate::finding::{Finding, Severity, Waived};
-use crate::model::Profile;
 use crate::model::records::Waiver;
+use crate::model::{PolicySet, Profile};
 
 /// The rule id, the policy, its rule and the endpoint that a finding is about.
 type Subject<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
@@ -27,9 +31,10 @@ pub(super) fn invalid(item: &Item, facts: &Facts<'_>, found: &mut Found) {
             found.add(about(item, waiver, field, message));
         }
         if !in_time(facts, waiver) {
+            // A warning still: a finding it does not cover, because it is new, is an error of its own.
             let holds = holds_though_expired(facts, waiver);
             let severity = if holds { Severity::Warning } else { Severity::Error };
-            let still = if holds { "; what it covers is enforced and has not changed" } else { ": it covers nothing" };
+            let still = if holds { "; it covers what is enforced and has not changed, nothing new" } else { ": it covers nothing" };
             let message = format!("the Waiver {} expired on {}{still}", waiver.name, waiver.expires_at);
             found.add(with_severity(about(item, waiver, "expiresAt", message), severity));
         }
@@ -49,11 +54,15 @@ pub(super) fn apply(facts: &Facts<'_>, findings: &mut [Finding], asked: impl Fn(
             None => same.push(Same { waivers: [waiver].into(), used: false }),
         }
     }
+    let expired = same.iter().any(|same| same.waivers.iter().any(|waiver| !in_time(facts, waiver)));
+    let old = if expired { enforced(facts) } else { BTreeSet::new() };
     for finding in findings.iter_mut().filter(|finding| finding.waivable && finding.severity != Severity::Info) {
         let number = subject(finding).and_then(|subject| by_subject.get(&subject).copied());
         if let Some(same) = number.and_then(|number| same.get_mut(number)) {
             same.used = true;
-            finding.waiver = same.shown();
+            let covers =
+                |waiver: &Waiver| in_time(facts, waiver) || old.contains(&(finding.fingerprint(), finding.message.clone()));
+            finding.waiver = same.shown(covers);
         }
     }
     let idle = same.iter().filter(|same| !same.used).flat_map(|same| same.waivers.iter().copied());
@@ -67,11 +76,21 @@ struct Same<'a> {
 }
 
 impl Same<'_> {
-    /// The one that lasts longest.
-    fn shown(&self) -> Option<Waived> {
-        let waiver = self.waivers.iter().max_by_key(|waiver| waiver.expires_at)?;
+    /// Of those that cover a finding, the one that lasts longest.
+    fn shown(&self, covers: impl Fn(&Waiver) -> bool) -> Option<Waived> {
+        let waiver = self.waivers.iter().filter(|waiver| covers(waiver)).max_by_key(|waiver| waiver.expires_at)?;
         Some(Waived { name: waiver.name.clone(), reason: waiver.reason.clone(), expires_at: waiver.expires_at })
     }
+}
+
+/// What is wrong today with the enforced set, were there no Waiver: its fingerprint, and what is said of it.
+fn enforced(facts: &Facts<'_>) -> BTreeSet<(Digest, String)> {
+    let Some(enforced) = &facts.circumstances.enforced else { return BTreeSet::new() };
+    // Without an enforced set of its own it is judged once and no deeper.
+    let then = PolicySet { waivers: Vec::new(), ..PolicySet::clone(enforced) };
+    let circumstances = Circumstances { enforced: None, ..facts.circumstances.clone() };
+    let (found, _) = super::ask(&Facts::new(&then, facts.profile, &circumstances));
+    found.finish().0.into_iter().map(|finding| (finding.fingerprint(), finding.message)).collect()
 }
 
 fn in_time(facts: &Facts<'_>, waiver: &Waiver) -> bool {
@@ -119,6 +138,11 @@ fn holds_though_expired(facts: &Facts<'_>, waiver: &Waiver) -> bool {
 fn defects(facts: &Facts<'_>, waiver: &Waiver) -> Vec<(&'static str, String)> {
     let Waiver { name, approved_by, approved_at, expires_at, .. } = waiver;
     let mut defects = Vec::new();
+    for (field, text) in [("reason", &waiver.reason), ("riskAcceptance", &waiver.risk_acceptance)] {
+        if !says_something(Some(text.as_str())) {
+            defects.push((field, format!("the {field} of the Waiver {name} says nothing")));
+        }
+    }
     if facts.profile == Profile::PciDss401 && !is_approver(facts, approved_by) {
         defects.push(("approvedBy", format!("the Waiver {name} is approved by {approved_by}, who is not in approvers")));
     }

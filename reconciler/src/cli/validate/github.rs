@@ -66,7 +66,7 @@ fn annotation(finding: &Finding) -> String {
     format!(
         "::{} file={},line={},col={},title={}::{}",
         Level::of(finding).name(),
-        property(place.file.trim_start_matches("./")),
+        property(&escape(place.file.trim_start_matches("./"))),
         place.spot.line,
         place.spot.column,
         property(finding.rule_id),
@@ -134,5 +134,15 @@ mod tests {
     fn text_from_a_repository_cannot_start_a_command_of_its_own() {
         assert_eq!(data("a\n::error::b"), "a%0A::error::b");
         assert_eq!(property("a,line=1:b"), "a%2Cline=1%3Ab");
+    }
+
+    #[test]
+    fn control_characters_of_a_file_name_are_shown_and_not_sent() {
+        waived_report(|report| {
+            let mut finding = report.judgement.findings[0].clone();
+            finding.place.file = "policies/a\u{1b}[2J\u{8}.yaml".into();
+            let line = annotation(&finding);
+            assert!(line.contains("file=policies/a\\u{1b}[2J\\u{8}.yaml,"), "{line}");
+        });
     }
 }

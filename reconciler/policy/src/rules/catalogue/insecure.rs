@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::super::facts::Facts;
+use super::super::filler::says_something;
 use super::super::found::{Found, Here, with_severity};
 use super::super::reach::{first_shared, grants, named};
 use super::{Check, Column, Item};
@@ -26,7 +27,7 @@ pub(super) static ITEMS: [Item; 3] = [
         severity: Severity::Error,
         waivable: true,
         basis: Basis::D,
-        condition: "CDE policy, an insecure port whose record has no `insecureMitigation`; a warning where there are no RuleRecords",
+        condition: "CDE policy, an insecure port whose record has no `insecureMitigation` that says something; a warning where there are no RuleRecords. Also a warning: the Standard takes a service off the list of insecure ones or of administration that belongs there",
         remediation: "Use the encrypted service, or document the protection; it stays in the register.",
         violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: ftp, from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n---\napiVersion: pci-segment/v1\nkind: RuleRecords\nmetadata: {name: example}\nspec: {records: [{policy: example, rule: ftp, owner: payments, requestedBy: payments, changeTicket: CHG-1041,\n  justification: \"The acquirer fetches the settlement file; settlement stops without it.\", approvedBy: network-security, approvedAt: 2026-01-12,\n  reviewedAt: 2026-01-12, reviewedBy: network-security, reviewResult: keep}]}\n",
         repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.1\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, ingress: [{name: ftp, from: [{ipBlock: {cidr: 10.0.1.0/24}}], ports: [{port: 21}]}]}\n---\napiVersion: pci-segment/v1\nkind: RuleRecords\nmetadata: {name: example}\nspec: {records: [{policy: example, rule: ftp, owner: payments, requestedBy: payments, changeTicket: CHG-1041,\n  justification: \"The acquirer fetches the settlement file; settlement stops without it.\", approvedBy: network-security, approvedAt: 2026-01-12,\n  reviewedAt: 2026-01-12, reviewedBy: network-security, reviewResult: keep, insecureMitigation: \"Inside an IPsec tunnel.\"}]}\n",
@@ -73,20 +74,33 @@ const IN_CLEAR: [(u16, u16); 4] = [(23, 23), (512, 514), (5985, 5985), (5900, 59
 fn unprotected(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     for hit in hits(facts, &facts.lists.insecure) {
         let record = facts.record(hit.here.policy, hit.here.rule);
-        if record.is_some_and(|record| record.insecure_mitigation.is_some()) {
+        if record.is_some_and(|record| says_something(record.insecure_mitigation.as_deref())) {
             continue;
         }
         let why = if facts.has(Kind::RuleRecords) { "; its record names no protection" } else { "" };
         let finding = hit.finding(item, facts, None, format!("{} is an insecure service{why}", hit.service));
         found.add(with_severity(finding, if facts.has(Kind::RuleRecords) { Severity::Error } else { Severity::Warning }));
     }
+    for (list, services) in facts.lists.dropped() {
+        let (Some(first), Some(origin)) = (services.first_in(ServiceRange::ALL), &facts.standard.origin) else { continue };
+        let message = format!("the Standard takes {first} off the list {list}: rules about such services no longer see it");
+        found.add(Finding {
+            code: Some(list),
+            severity: Severity::Warning,
+            basis: Basis::H,
+            remediation: "Leave it on the list, and document the protection of each rule that needs it.".into(),
+            ..item.about_item(origin, "ports", message)
+        });
+    }
 }
 
 fn untrusted(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     for hit in hits(facts, &facts.lists.insecure) {
-        if let Some(address) = hit.untrusted(facts) {
+        if let Some((address, service)) = hit.untrusted(facts, &facts.lists.insecure) {
             let reach = if hit.here.direction == Direction::Ingress { "from" } else { "to" };
-            let message = format!("{}, an insecure service, is open {reach} {address}, which is untrusted", hit.service);
+            let message = format!("{service}, an insecure service, is open {reach} {address}, which is untrusted");
+            // A named port stands for another service at each who declares it.
+            let hit = Hit { service, ..hit };
             found.add(hit.finding(item, facts, Some(address), message));
         }
     }
@@ -135,12 +149,19 @@ fn names_somebody(here: &Here<'_>) -> bool {
 }
 
 impl Hit<'_> {
-    /// An untrusted address that may use the service.
-    fn untrusted(&self, facts: &Facts<'_>) -> Option<IpAddr> {
-        let own = grants(&self.here).into_iter().filter(|grant| grant.services.iter().any(|s| s.contains(self.service)));
-        own.flat_map(|grant| named(&self.here, grant.whom)).find_map(|one| {
-            let family = one.part.cidr.family();
-            first_shared(one.part, facts.untrusted(family)).map(|address| family.address(address))
+    /// An untrusted address that may use a service of the list by this item, and the lowest such service.
+    fn untrusted(&self, facts: &Facts<'_>, list: &ServiceSet) -> Option<(IpAddr, Service)> {
+        let list = match self.item.and_then(|number| self.here.rule.ports.get(number)) {
+            Some(port) => list.intersection(&ServiceSet::of(port.port.services())),
+            None => list.clone(),
+        };
+        grants(&self.here).into_iter().find_map(|grant| {
+            let service = grant.services.iter().find_map(|services| list.first_in(*services))?;
+            let address = named(&self.here, grant.whom).into_iter().find_map(|one| {
+                let family = one.part.cidr.family();
+                first_shared(one.part, facts.untrusted(family)).map(|address| family.address(address))
+            })?;
+            Some((address, service))
         })
     }
 
@@ -155,7 +176,7 @@ impl Hit<'_> {
             match port.and_then(|port| port.port.name()) {
                 // Only some of those it selects declare the port.
                 Some(_) if self.here.direction == Direction::Ingress => None,
-                Some(_) => self.destination(facts),
+                Some(_) => self.destination(facts, address),
                 None => self.here.witness(facts, address, service_range(self.service)),
             }
         };
@@ -163,7 +184,10 @@ impl Hit<'_> {
     }
 
     /// Towards somebody who declares the named port.
-    fn destination(&self, facts: &Facts<'_>) -> Option<crate::finding::Witness> {
+    fn destination(&self, facts: &Facts<'_>, address: Option<IpAddr>) -> Option<crate::finding::Witness> {
+        if let Some(address) = address {
+            return facts.witness_of(self.here.policy, self.here.direction, address, self.service);
+        }
         let own = grants(&self.here).into_iter().find(|grant| grant.services.iter().any(|s| s.contains(self.service)))?;
         let Whom::Members(members) = own.whom else { return None };
         facts.witness_of(self.here.policy, self.here.direction, members.first()?.first(), self.service)

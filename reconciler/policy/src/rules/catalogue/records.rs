@@ -239,7 +239,7 @@ fn approved_by_itself(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 }
 
 fn not_on_the_list(item: &Item, facts: &Facts<'_>, found: &mut Found) {
-    let approved = Approved::new(facts.set);
+    let approved = Approved::new(facts);
     for group in &facts.everybody {
         for crossing in crossings(facts, group) {
             let (Some(from), Some(to)) = (&crossing.from, &crossing.to) else { continue };

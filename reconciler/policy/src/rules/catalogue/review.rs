@@ -8,6 +8,7 @@ use alloc::string::String;
 
 use super::super::digest::digest;
 use super::super::facts::Facts;
+use super::super::filler::says_something;
 use super::super::found::{Found, with_severity};
 use super::super::recorded::{Kept, is_required, kept};
 use super::super::waivers;
@@ -65,7 +66,7 @@ pub(super) static ITEMS: [Item; 4] = [
         severity: Severity::Error,
         waivable: true,
         basis: Basis::D,
-        condition: "the last review is older than `reviewWarnDays` (a warning) or `reviewMaxDays`, or came later than that after the one before it without `missedReview`; a `missedReview` of the last review is reported",
+        condition: "the last review is older than `reviewWarnDays` (a warning) or `reviewMaxDays`, or came later than that after the one before it without a `missedReview` that was due before and says why; a `missedReview` of the last review is reported",
         remediation: "Review, and record why it was late.",
         violating: record!("reviewedAt: 2025-07-26, reviewedBy: network-security, reviewResult: keep"),
         repaired: record!("reviewedAt: 2026-01-26, reviewedBy: network-security, reviewResult: keep"),
@@ -99,7 +100,7 @@ pub(super) static ITEMS: [Item; 4] = [
         severity: Severity::Error,
         waivable: true,
         basis: Basis::H,
-        condition: "`expiresAt` of a record or a Waiver has passed; a Waiver without independent approval, approved in the future or for more than `waiverMaxDays`; a temporary rule older than `temporaryWarnDays` (a warning)",
+        condition: "`expiresAt` of a record or a Waiver has passed; a Waiver without independent approval, without a reason or a risk acceptance that says something, approved in the future or for more than `waiverMaxDays`; a temporary rule older than `temporaryWarnDays` (a warning)",
         remediation: "Delete the rule. It is already left out of what is compiled.",
         violating: record!("reviewedAt: 2026-01-12, reviewedBy: network-security, temporary: true, expiresAt: 2026-01-31"),
         repaired: record!("reviewedAt: 2026-01-12, reviewedBy: network-security, temporary: true, expiresAt: 2026-02-01"),
@@ -165,9 +166,12 @@ fn late(item: &Item, facts: &Facts<'_>, rule: &Kept<'_>, reviewed: Date) -> Opti
     })
 }
 
-/// What is recorded of a late review, if it is about the last one.
+/// What is recorded of a late review, if it is about the last one, was late, and says why.
 fn caught_up(record: &RuleRecord, reviewed: Date) -> Option<&MissedReview> {
-    record.missed_review.as_ref().filter(|missed| missed.done_at == reviewed)
+    record
+        .missed_review
+        .as_ref()
+        .filter(|missed| missed.done_at == reviewed && missed.due_at < reviewed && says_something(Some(&*missed.reason)))
 }
 
 fn reviewed_something_else(item: &Item, facts: &Facts<'_>, found: &mut Found) {

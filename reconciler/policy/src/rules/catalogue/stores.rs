@@ -149,10 +149,10 @@ fn stores(facts: &Facts<'_>, source: &Source<'_>) -> ServiceSet {
 }
 
 fn approved<'a>(facts: &Facts<'a>) -> Approved<'a> {
-    let stores = facts.set.services.iter().filter(|service| service.is(ServiceClass::Datastore));
+    let stores = facts.approved_services().filter(|service| service.is(ServiceClass::Datastore));
     let stores: BTreeMap<&str, &[ServiceRange]> = stores.map(|service| (&*service.name, &*service.ports)).collect();
     let mut ports: BTreeMap<(&str, &str), alloc::vec::Vec<ServiceRange>> = BTreeMap::new();
-    for flow in &facts.set.flows {
+    for flow in facts.approved_flows() {
         let named = flow.services.iter().filter_map(|name| stores.get(&**name)).flat_map(|ranges| ranges.iter().copied());
         ports.entry((&flow.from, &flow.to)).or_default().extend(named);
     }

@@ -167,6 +167,8 @@ fn platform_addresses_need_a_reason_and_their_neighbours_do_not() {
     let rule = "egress: [{name: metadata, to: [{ipBlock: {cidr: 169.254.169.254/32}}], ports: [{port: 80}]}]";
     let record = "---\n{apiVersion: pci-segment/v1, kind: RuleRecords, metadata: {name: r}, spec: {records: [{policy: p, rule: metadata, owner: me, justification: \"x\", accessReason: \"Instance role.\"}]}}\n";
     assert!(ask(id, &format!("{}{record}", policy("p", "pci-env: cde", rule))).is_empty());
+    let filler = record.replace("Instance role.", "-");
+    assert_eq!(ask(id, &format!("{}{filler}", policy("p", "pci-env: cde", rule))).len(), 1);
 }
 
 #[test]

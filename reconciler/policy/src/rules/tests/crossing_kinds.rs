@@ -18,6 +18,7 @@ fn a_wireless_network_needs_a_purpose_and_an_approval() {
         (", wirelessPurpose: \"Scanners\"", 1),
         (", wirelessPurpose: \"Scanners\", approvedBy: sec", 1),
         (", approvedBy: sec, approvedAt: 2026-01-12", 1),
+        (", wirelessPurpose: \"n/a\", approvedBy: sec, approvedAt: 2026-01-12", 1),
         (", wirelessPurpose: \"Scanners\", approvedBy: sec, approvedAt: 2026-01-12", 0),
     ] {
         let record = format!(

@@ -246,3 +246,47 @@ fn a_waiver_of_a_rule_that_did_not_run_is_not_idle() {
         today(&format!("{POLICY}{record}{}", waiver("w", "PCI-1.2.7-002", "policy: cde-database, ruleName: from-app-tier, ")));
     assert!(!breaks(&judged, "PCI-1.2.7-008"), "{:?}", judged.findings);
 }
+
+#[test]
+fn a_waiver_without_a_reason_covers_nothing() {
+    for (field, text) in [("reason", "Narrowed in March."), ("riskAcceptance", "One port.")] {
+        let judged = today(&format!("{}{}", wide(), of_rule().replace(text, "tbd")));
+        let found = of(&judged, "PCI-1.2.7-004");
+        assert_eq!((counted(&judged, WIDE), found.len()), ((0, 1), 1), "{field}");
+        assert!(found[0].message.contains(field), "{:?}", found[0].message);
+    }
+}
+
+#[test]
+fn an_expired_waiver_covers_nothing_that_is_new() {
+    // A document that the Waiver does not name makes the same rule break another limit.
+    let text = format!("{}{}{}", standard("thresholds: {privateV4PrefixError: 8}"), wide(), of_rule());
+    let stricter = text.replace("privateV4PrefixError: 8", "privateV4PrefixError: 16");
+    let day = "2026-04-01";
+    assert_eq!(counted(&after(&text, day, &text), WIDE), (1, 0));
+    let judged = after(&text, day, &stricter);
+    assert_eq!(counted(&judged, WIDE), (0, 1), "{:?}", judged.findings);
+    // One that is still in time covers both.
+    assert_eq!(counted(&after(&text, "2026-03-31", &stricter), WIDE), (1, 0));
+}
+
+#[test]
+fn an_expired_waiver_covers_no_endpoint_that_is_new() {
+    let rule = "PCI-1.3.1-010";
+    let network =
+        super::super::catalogue::item(rule).repaired.split("apiVersion: pci-segment/v1\nkind: NetworkPolicy").next().unwrap();
+    let policy = POLICY.replace("10.0.1.0/24", "10.0.9.0/24");
+    let text = format!("{network}{policy}{}", waiver("w", rule, "policy: cde-database, ruleName: from-app-tier, "));
+    let day = "2026-04-01";
+    assert_eq!(counted(&after(&text, day, &text), rule), (1, 0));
+    let more = text.replace(
+        "{name: app-01,",
+        "{name: db-02, labels: {pci-env: cde, tier: database}, addresses: [10.0.30.12], zone: cde-db, function: \"Card vault\"},\n  {name: app-01,",
+    );
+    let judged = after(&text, day, &more);
+    assert!(counted(&judged, rule).0 == 0 && breaks(&judged, rule), "{:?}", judged.findings);
+    // Other words about an endpoint are no other endpoint, and one that goes brings nothing about.
+    for same in [(&text, text.replace("Card vault", "Vault")), (&more, text.clone())] {
+        assert_eq!(counted(&after(same.0, day, &same.1), rule), (1, 0));
+    }
+}

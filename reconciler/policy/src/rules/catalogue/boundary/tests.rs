@@ -148,12 +148,17 @@ fn an_endpoint_that_leaves_the_cde_takes_its_flows_along() {
     assert_eq!(messages(&gone), ["db-01 and all its flows are gone from the CDE: a segmentation test is due"]);
 }
 
-/// The duties of a set of the profile, by rule and message.
-fn overdue(fields: &str) -> Vec<(&'static str, String)> {
+/// A set of the profile with these fields of its Standard.
+fn duties(fields: &str) -> String {
     let standard = format!(
         "{{apiVersion: pci-segment/v1, kind: Standard, metadata: {{name: s}}, spec: {{profile: pci-dss-4.0.1, version: \"1\", {fields}}}}}\n---\n"
     );
-    let text = set(&[zones!(), services!(), data_flows!(), inventory!(), floor!(), &standard]);
+    set(&[zones!(), services!(), data_flows!(), inventory!(), floor!(), &standard])
+}
+
+/// What is overdue in such a set, by rule and message.
+fn overdue(fields: &str) -> Vec<(&'static str, String)> {
+    let text = duties(fields);
     let judged = admit(read(&snapshot(&text)), &circumstances());
     let overdue = judged.findings.into_iter().filter(|finding| finding.code == Some("overdue"));
     overdue
@@ -192,4 +197,78 @@ fn in_baseline_nothing_is_overdue() {
     let judged = admit(read(&snapshot(&network(&[]))), &circumstances());
     assert!(judged.findings.iter().all(|finding| finding.code != Some("overdue")));
     assert!(judged.not_run.iter().any(|rule| rule.rule_id == TEST && rule.needs == ["enforced set"]));
+}
+
+#[test]
+fn a_zone_that_is_another_part_of_the_scope_is_a_change_both_ways() {
+    let before = network(&[]);
+    let after = before.replacen("classes: [cde]", "classes: [connected]", 1);
+    let other = after
+        .replacen("pciScope: in", "pciScope: connected", 1)
+        .replace("labels: {pci-env: cde, tier: database}", "labels: {tier: database}");
+    let change = |then: &str, now: &str| messages(&found(SCOPE, then, now)).into_iter().map(String::from).collect::<Vec<_>>();
+    assert_eq!(
+        change(&before, &other),
+        ["db-01 leaves the CDE", "zone cde-db is connected (scope: connected); in the set in force it is cde (scope: in)"]
+    );
+    assert_eq!(
+        change(&other, &before),
+        ["db-01 comes into the CDE", "zone cde-db is cde (scope: in); in the set in force it is connected (scope: connected)"]
+    );
+}
+
+#[test]
+fn account_data_and_addresses_of_an_endpoint_belong_to_the_scope() {
+    let before = network(&[]);
+    for (from, to, expected) in [
+        ("zone: cde-app,", "zone: cde-app, storesChd: true,", "app-01 now stores account data"),
+        (" storesChd: true,", "", "db-01 no longer stores account data"),
+        ("[10.0.1.10]", "[10.0.1.77]", "app-01 has other addresses"),
+        ("[10.0.30.11, \"fd00:30::11\"]", "[\"fd00:30::11\"]", "db-01 has other addresses"),
+    ] {
+        assert_eq!(messages(&found(SCOPE, &before, &before.replace(from, to))), [expected]);
+    }
+    // Another order is no change.
+    let turned = before.replace("[10.0.30.11, \"fd00:30::11\"]", "[\"fd00:30::11\", 10.0.30.11]");
+    assert!(turned != before && found(SCOPE, &before, &turned).is_empty());
+}
+
+#[test]
+fn other_labels_of_the_cde_are_another_scope() {
+    let set = |labels: &str| {
+        let standard = format!(
+            "{{apiVersion: pci-segment/v1, kind: Standard, metadata: {{name: s}}, spec: {{profile: baseline, version: \"1\"{labels}}}}}\n---\n"
+        );
+        set(&[&standard, &policy("a", "pci-env: cde", &from("10.0.8.0/24", 443))])
+    };
+    let [default, wider, none] = ["", ", cdeLabels: {pci-env: [cde, vault]}", ", cdeLabels: {pci-env: [prod]}"].map(set);
+    let told = |then: &str, now: &str| -> Vec<(Option<&str>, Severity)> {
+        found(SCOPE, then, now).iter().map(|finding| (finding.code, finding.severity)).collect()
+    };
+    let warning = |code| (Some(code), Severity::Warning);
+    assert_eq!((told(&default, &default), told(&none, &none)), (Vec::new(), [warning("unmarked")].into()));
+    assert_eq!((told(&default, &wider), told(&wider, &default)), ([warning("labels")].into(), [warning("labels")].into()));
+    assert_eq!(told(&default, &none), [warning("labels"), warning("unmarked")]);
+}
+
+#[test]
+fn the_calendar_alone_refuses_nothing_that_is_enforced() {
+    let late = "segmentationTest: {doneAt: 2025-01-02, id: T-1}, scopeConfirmation: {doneAt: 2026-01-31, id: S-1}";
+    let severity = |then: &str, now: &str| -> Vec<Severity> {
+        let found = found(TEST, then, now).into_iter().filter(|finding| finding.code == Some("overdue"));
+        found.map(|finding| finding.severity).collect()
+    };
+    let now = duties(late);
+    assert_eq!(severity(&now, &now), [Severity::Warning]);
+    // Another test that was late already, another kind of entity, another profile: somebody changed something.
+    for then in [
+        duties(&late.replace("T-1", "T-0")),
+        duties(&format!("serviceProvider: true, {late}")),
+        now.replace("profile: pci-dss-4.0.1", "profile: baseline"),
+    ] {
+        assert_eq!(severity(&then, &now), [Severity::Error], "{then}");
+    }
+    // What was never done is no matter of the calendar.
+    let never = duties("scopeConfirmation: {doneAt: 2026-01-31, id: S-1}");
+    assert_eq!(severity(&never, &never), [Severity::Error]);
 }

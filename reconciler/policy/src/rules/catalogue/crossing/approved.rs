@@ -91,7 +91,7 @@ fn out_of(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 }
 
 fn unapproved(item: &Item, facts: &Facts<'_>, found: &mut Found, direction: Direction) {
-    let approved: BTreeSet<(&str, &str)> = facts.set.flows.iter().map(|flow| (&*flow.from, &*flow.to)).collect();
+    let approved: BTreeSet<(&str, &str)> = facts.approved_flows().map(|flow| (&*flow.from, &*flow.to)).collect();
     let is_approved = |zone: Option<&Zone>, own: Option<&Zone>| {
         let (zone, own) = (ZoneMap::name(zone), ZoneMap::name(own));
         approved.contains(&if direction == Direction::Ingress { (&*zone, &*own) } else { (&*own, &*zone) })

@@ -8,6 +8,7 @@ use crate::model::{Part, Peer, Rule};
 use crate::net::{AddressSet, Cidr, Direction, Family};
 use crate::rules::audience::{Whose, service_of};
 use crate::rules::facts::{Facts, parse};
+use crate::rules::filler::says_something;
 use crate::rules::found::Found;
 
 /// Link-local services of every cloud, and what two of them have besides.
@@ -19,7 +20,7 @@ pub(super) const PLATFORM: Item = Item {
     severity: Severity::Warning,
     waivable: true,
     basis: Basis::H,
-    condition: "CDE egress reaches 169.254.0.0/16, fd00:ec2::254 or 168.63.129.16, and the rule's record has no `accessReason`",
+    condition: "CDE egress reaches 169.254.0.0/16, fd00:ec2::254 or 168.63.129.16, and the rule's record has no `accessReason` that says something",
     remediation: "Say why the platform service is needed, or remove it.",
     violating: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.2\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{to: [{ipBlock: {cidr: 169.254.169.254/32}}], ports: [{port: 8443}]}]}\n",
     repaired: "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: example, annotations: {pci-dss: \"Req 1.3.2\"}}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: []}\n",
@@ -35,7 +36,7 @@ fn platform(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     let near = |part: Part<'_>| blocks.iter().any(|block| meets(*block, part.cidr));
     let worth = |rule: &Rule| rule.peers.is_empty() || rule.peers.iter().flat_map(Peer::parts).any(near);
     for reach in facts.reaches(Whose::Cde, Direction::Egress, worth) {
-        if facts.record(reach.here.policy, reach.here.rule).is_some_and(|record| record.access_reason.is_some()) {
+        if facts.record(reach.here.policy, reach.here.rule).is_some_and(|record| says_something(record.access_reason.as_deref())) {
             continue;
         }
         for source in &reach.sources {

@@ -10,6 +10,7 @@ use crate::model::zones::Class;
 use crate::net::Direction;
 use crate::rules::audience::{Touch, Whose, service_of, zone_names};
 use crate::rules::facts::Facts;
+use crate::rules::filler::says_something;
 use crate::rules::found::Found;
 
 pub(super) const WIRELESS: Item = Item {
@@ -69,5 +70,5 @@ fn wireless(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 
 /// A purpose, and somebody who approved it.
 fn is_authorised(record: &RuleRecord) -> bool {
-    record.wireless_purpose.is_some() && record.approved_by.is_some() && record.approved_at.is_some()
+    says_something(record.wireless_purpose.as_deref()) && record.approved_by.is_some() && record.approved_at.is_some()
 }

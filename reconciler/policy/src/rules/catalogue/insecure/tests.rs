@@ -95,3 +95,51 @@ fn administration_in_clear_is_what_the_list_and_the_services_say() {
     let text = |port: u16| format!("{}{services}{}", zones!(), policy("10.0.1.0/24", &format!("{{port: {port}}}")));
     assert_eq!((found("PCI-2.2.7-001", &text(8765)).len(), found("PCI-2.2.7-001", &text(8766)).len()), (1, 0));
 }
+
+#[test]
+fn each_service_that_a_named_port_stands_for_is_looked_at() {
+    let host = |name: &str, address: &str, port: u16| {
+        format!(
+            "{{name: {name}, labels: {{role: old}}, addresses: [{address}], ports: [{{name: legacy, protocol: TCP, port: {port}}}]}}"
+        )
+    };
+    let text = |trusted: u16, untrusted: u16| {
+        format!(
+            "{}{{apiVersion: pci-segment/v1, kind: Inventory, metadata: {{name: i}}, spec: {{hosts: [{}, {}]}}}}\n---\n{}",
+            zones!(),
+            host("near", "10.0.9.5", trusted),
+            host("far", "10.20.0.5", untrusted),
+            "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {matchLabels: {pci-env: cde}}, egress: [{to: [{podSelector: {matchLabels: {role: old}}}], ports: [{protocol: TCP, port: legacy}]}]}\n"
+        )
+    };
+    let hit = found("PCI-1.2.6-002", &text(21, 25));
+    assert_eq!(hit.len(), 1);
+    assert_eq!(hit[0].message, "TCP 25, an insecure service, is open to 10.20.0.5, which is untrusted");
+    assert!(found("PCI-1.2.6-002", &text(21, 443)).is_empty());
+}
+
+#[test]
+fn a_filler_protects_nothing() {
+    let record = |text: &str| {
+        format!(
+            "{}---\n{{apiVersion: pci-segment/v1, kind: RuleRecords, metadata: {{name: r}}, spec: {{records: [{{policy: p, rule: ftp, owner: o, justification: \"Settlement.\", insecureMitigation: \"{text}\"}}]}}}}\n",
+            policy("10.0.1.0/24", "{port: 21}").replace("[{from", "[{name: ftp, from")
+        )
+    };
+    assert_eq!(found("PCI-1.2.6-001", &record("TBD")).len(), 1);
+    assert!(found("PCI-1.2.6-001", &record("Inside an IPsec tunnel.")).is_empty());
+}
+
+#[test]
+fn taking_a_core_service_off_a_list_leaves_a_trace() {
+    let of = |change: &str| found("PCI-1.2.6-001", &(standard(change) + &policy("10.0.1.0/24", "{port: 443}")));
+    let all = "{remove: [{protocol: TCP, port: 1, endPort: 65535}]}";
+    let traces = of(&format!("insecure: {all}, admin: {all}"));
+    let told: Vec<_> = traces.iter().map(|f| (f.code, f.severity, f.path.as_deref())).collect();
+    let trace = |code| (Some(code), Severity::Warning, Some("/spec/ports"));
+    assert_eq!(told, [trace("admin"), trace("insecure")]);
+    assert!(traces[0].message.contains("TCP 22") && traces[1].message.contains("TCP 20"), "{traces:?}");
+    assert_eq!(of("admin: {remove: [{protocol: TCP, port: 3389}]}").len(), 1);
+    // House numbers only, or a service that was never on this list.
+    assert!(of("insecure: {remove: [{protocol: TCP, port: 80}, {protocol: TCP, port: 22}]}").is_empty());
+}

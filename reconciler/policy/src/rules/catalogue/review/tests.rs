@@ -124,6 +124,12 @@ fn a_late_review_says_why() {
     // It is about that review, not about another one.
     let judged = after(&before, "2026-09-02", &missed(&LATE.replace("doneAt: 2026-09-01", "doneAt: 2026-08-31")));
     assert_eq!(of(&judged, id)[0].severity, Severity::Error);
+    // One that was not late, or that says nothing, explains nothing.
+    let in_time = LATE.replace("dueAt: 2026-07-15", "dueAt: 2026-09-01");
+    assert_ne!(in_time, LATE);
+    for empty in [in_time, LATE.replace("The reviewer was ill.", "n/a")] {
+        assert_eq!(of(&after(&before, "2026-09-02", &missed(&empty)), id)[0].severity, Severity::Error, "{empty}");
+    }
     // And never about the next.
     assert_eq!(of(&on("2027-03-05", &missed(LATE)), id).iter().map(|f| f.severity).min(), Some(Severity::Error));
 }
