@@ -42,6 +42,7 @@ pub struct Answers {
     arranged: BTreeMap<Alike, Arc<Sides>>,
     arrangements: usize,
     budget: usize,
+    steps: usize,
 }
 
 /// What must be the same for two endpoints to have the same rules: the policies that select them, and the ports they declare.
@@ -162,7 +163,8 @@ impl Passage<'_> {
 }
 
 impl Answers {
-    /// For a set as it is on a day, admitted or not. What could not be read of it allows nothing.
+    /// For a set as it is on a day, admitted or not. What could not be read of it allows nothing and
+    /// isolates nobody.
     #[must_use]
     pub fn new(set: &PolicySet, today: Date) -> Self {
         Self::of(Ruleset::of(set, today))
@@ -172,13 +174,18 @@ impl Answers {
     #[must_use]
     pub fn of(ruleset: Ruleset) -> Self {
         let index = Index::new(&ruleset);
-        Self { ruleset, index, arranged: BTreeMap::new(), arrangements: 0, budget: STEPS_MAX }
+        Self { ruleset, index, arranged: BTreeMap::new(), arrangements: 0, budget: STEPS_MAX, steps: 0 }
     }
 
     /// The endpoints of the Inventory.
     #[must_use]
     pub fn members(&self) -> &[Member] {
         self.ruleset.members()
+    }
+
+    /// Terms of selectors that were looked at to see who selects whom: whoever asks about many endpoints has a limit.
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
     }
 
     /// The policies, in order of file and place.
@@ -195,24 +202,30 @@ impl Answers {
     /// The entry in the Inventory of an address.
     #[must_use]
     pub fn member_at(&self, address: IpAddr) -> Option<&Member> {
-        self.members().get(self.index.at(&self.ruleset, address)?)
+        self.members().get(self.number_at(address)?)
     }
 
     /// An endpoint of the Inventory by its name.
     #[must_use]
     pub fn named(&mut self, name: &str) -> Option<Subject> {
         let number = self.index.named(name)?;
-        self.of_member(number)
+        self.numbered(number)
     }
 
     /// The endpoint of the Inventory with this address.
     #[must_use]
     pub fn at(&mut self, address: IpAddr) -> Option<Subject> {
-        let number = self.index.at(&self.ruleset, address)?;
-        self.of_member(number)
+        let number = self.number_at(address)?;
+        self.numbered(number)
     }
 
-    fn of_member(&mut self, number: usize) -> Option<Subject> {
+    /// The number of the endpoint of the Inventory with this address.
+    pub(crate) fn number_at(&self, address: IpAddr) -> Option<usize> {
+        self.index.at(address)
+    }
+
+    /// An endpoint of the Inventory by its number.
+    pub(crate) fn numbered(&mut self, number: usize) -> Option<Subject> {
         let endpoint = Endpoint::from(self.ruleset.members().get(number)?);
         Some(Subject { member: Some(number), ..self.subject(endpoint) })
     }
@@ -220,7 +233,7 @@ impl Answers {
     /// Any endpoint, made up or that of this host.
     #[must_use]
     pub fn subject(&mut self, endpoint: Endpoint) -> Subject {
-        let selecting = self.index.selecting(&self.ruleset, &endpoint);
+        let selecting = self.index.selecting(&self.ruleset, &endpoint, &mut self.steps);
         let mut ports: Vec<_> = endpoint.ports.iter().map(|port: &NamedPort| (port.name.clone(), port.service)).collect();
         ports.sort_unstable();
         let alike = (selecting.clone(), ports);
@@ -294,7 +307,7 @@ impl Answers {
             Some(endpoint) => Some(self.subject(endpoint.clone())),
             None => self.at(party.address),
         };
-        End { address: party.address, subject }
+        End { address: party.address, subject: subject.map(Arc::new) }
     }
 
     /// What both sides say of a flow between two ends.
@@ -313,17 +326,13 @@ impl Answers {
 pub(crate) struct End {
     pub(crate) address: IpAddr,
     /// The endpoint it is, if it is one.
-    pub(crate) subject: Option<Subject>,
+    pub(crate) subject: Option<Arc<Subject>>,
 }
 
 impl End {
-    fn member(&self) -> Option<usize> {
+    /// The endpoint's number in the Inventory, if it is there.
+    pub(crate) fn member(&self) -> Option<usize> {
         self.subject.as_ref()?.member
-    }
-
-    /// Whether only `verdict` itself can answer for it.
-    pub(crate) fn is_tangled(&self) -> bool {
-        self.subject.as_ref().is_some_and(|subject| Direction::BOTH.into_iter().any(|direction| subject.side(direction).is_err()))
     }
 }
 

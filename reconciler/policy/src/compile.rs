@@ -5,6 +5,7 @@
 //! the language (S38) are the data path's part. A flow is judged on one side at a time ([`Ruleset::verdict`]), as a host does it, or
 //! on both ([`Ruleset::passes`], S34).
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -113,11 +114,11 @@ impl Ruleset {
     /// The meaning of any set on a day, for those who only ask questions about it. Rules that have expired allow nothing.
     pub(crate) fn of(set: &PolicySet, today: Date) -> Self {
         let mut policies = set.policies.clone();
-        for record in set.records.iter().filter(|record| record.expires_at.is_some_and(|last| last < today)) {
-            for policy in policies.iter_mut().filter(|policy| policy.name == record.policy) {
-                let rules = policy.ingress.list.iter_mut().chain(&mut policy.egress.list);
-                rules.filter(|rule| rule.name.as_ref() == Some(&record.rule)).for_each(expire);
-            }
+        let expired = expired(set, today);
+        for policy in policies.iter_mut().filter(|_| !expired.is_empty()) {
+            let rules = policy.ingress.list.iter_mut().chain(&mut policy.egress.list);
+            let is_over = |rule: &&mut Rule| rule.name.as_deref().is_some_and(|name| expired.contains_key(&(&*policy.name, name)));
+            rules.filter(is_over).for_each(expire);
         }
         Self { policies, members: set.members.clone(), has_inventory: set.kinds.contains(&Kind::Inventory) }
     }
@@ -197,6 +198,13 @@ impl Ruleset {
         let isolating = enforced().next();
         answer(isolating.is_none(), isolating, None)
     }
+}
+
+/// The rules whose last day is over, by policy and name, with that day.
+pub(crate) fn expired(set: &PolicySet, today: Date) -> BTreeMap<(&str, &str), Date> {
+    // Of several records of a rule, which only a set with problems has, the first that is over.
+    let days = set.records.iter().rev().filter_map(|record| Some((record, record.expires_at?)));
+    days.filter(|(_, last)| *last < today).map(|(record, last)| ((&*record.policy, &*record.rule), last)).collect()
 }
 
 /// A rule past its last day stays in the list, so that the others keep their numbers, and allows nothing. Its ports go too: a port

@@ -7,11 +7,13 @@
 //!
 //! Endpoints are those of both Inventories, by their names; where a set has no Inventory, an endpoint has the labels that the other set
 //! gives it. An endpoint that a set with an Inventory does not know is filtered by nobody there. Without any Inventory, each selector of
-//! either set stands for somebody with just the labels it asks for.
+//! either set stands for somebody with just the labels it asks for, and labels that no selector asks for are tried too.
 
 mod boundary;
+mod cells;
 mod compare;
 mod scope;
+mod selectors;
 mod show;
 
 use alloc::collections::BTreeMap;
@@ -26,7 +28,7 @@ use crate::answers::{Answers, Side, Subject, Tangled};
 use crate::compile::Endpoint;
 use crate::date::Date;
 use crate::model::inventory::Member;
-use crate::model::{Kind, PolicySet};
+use crate::model::{Kind, Labels, PolicySet};
 use crate::net::{AddressSet, Direction, Family, ServiceRange};
 use crate::select::Selector;
 use boundary::Boundary;
@@ -45,7 +47,7 @@ pub struct Difference {
     pub scope: Vec<ScopeChange>,
     /// Changes and scope changes beyond the limit, counted and not listed.
     pub more: usize,
-    /// Endpoints whose rules are too tangled to be compared. One is enough to count as different.
+    /// Endpoints whose rules are too tangled to be compared, and what is too much to be. One is enough to count as different.
     pub not_compared: Vec<String>,
 }
 
@@ -71,17 +73,17 @@ pub struct Change {
 pub enum Who {
     /// An endpoint of an Inventory.
     Endpoint(Arc<str>),
-    /// Whoever has the labels that a selector asks for.
+    /// Whoever has the labels that a selector asks for, or just these labels.
     Selected {
         /// The namespace.
         namespace: Arc<str>,
-        /// The selector as `kubectl` writes it.
+        /// The selector as `kubectl` writes it, or labels; of these `<other>` is a value that neither set writes.
         selector: String,
     },
 }
 
 /// What became of isolation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// A policy isolates now; before, everything passed.
@@ -91,7 +93,7 @@ pub enum Isolation {
 }
 
 /// Addresses on the other side, and services.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flows {
     /// First and last addresses, sorted and apart from one another, of one family.
     pub peers: Vec<(IpAddr, IpAddr)>,
@@ -119,7 +121,12 @@ impl Difference {
 #[must_use]
 pub fn difference(old: &PolicySet, new: &PolicySet, today: Date) -> Difference {
     let (before, after) = (Boundary::new(old), Boundary::new(new));
-    let mut comparison = Comparison { old: Answers::new(old, today), new: Answers::new(new, today), groups: BTreeMap::new() };
+    let mut comparison = Comparison {
+        old: Answers::new(old, today),
+        new: Answers::new(new, today),
+        groups: BTreeMap::new(),
+        not_compared: Vec::new(),
+    };
     match old.kinds.contains(&Kind::Inventory) || new.kinds.contains(&Kind::Inventory) {
         true => comparison.endpoints(old, new, &before, &after),
         false => comparison.selectors(old, new, &before, &after),
@@ -139,13 +146,28 @@ struct Comparison {
     old: Answers,
     new: Answers,
     groups: BTreeMap<Alike, Group>,
+    not_compared: Vec<String>,
+}
+
+/// Somebody before and after.
+type Subjects = (Option<Subject>, Option<Subject>);
+
+fn alike((old, new): &Subjects, (was, is): (bool, bool)) -> Alike {
+    (old.as_ref().map(Subject::arrangement), new.as_ref().map(Subject::arrangement), was, is)
 }
 
 struct Group {
     old: Option<Subject>,
     new: Option<Subject>,
     who: Vec<Who>,
+    /// The selectors that they stand for.
+    selectors: Vec<Selector>,
+    /// The labels of those that stand for no selector.
+    cells: Vec<Labels>,
 }
+
+/// What changed, whoever it changed for.
+type What = (Direction, Option<Isolation>, bool, Vec<Flows>, Vec<Flows>);
 
 impl Comparison {
     fn endpoints(&mut self, old: &PolicySet, new: &PolicySet, before: &Boundary<'_>, after: &Boundary<'_>) {
@@ -168,32 +190,28 @@ impl Comparison {
         }
     }
 
-    fn selectors(&mut self, old: &PolicySet, new: &PolicySet, before: &Boundary<'_>, after: &Boundary<'_>) {
-        let both = old.policies.iter().chain(&new.policies);
-        let selectors: alloc::collections::BTreeSet<(&Arc<str>, &Selector)> = both.map(|p| (&p.namespace, &p.selector)).collect();
-        for (namespace, selector) in selectors {
-            let Some(labels) = selector.sample() else { continue };
-            let endpoint = Endpoint { namespace: namespace.to_string(), ..Endpoint::host(labels) };
-            let subjects = (Some(self.old.subject(endpoint.clone())), Some(self.new.subject(endpoint)));
-            let cde = (before.may_have(selector), after.may_have(selector));
-            self.add(Who::Selected { namespace: namespace.clone(), selector: selector.to_string() }, subjects, cde);
-        }
-    }
-
-    fn add(&mut self, who: Who, (old, new): (Option<Subject>, Option<Subject>), (was, is): (bool, bool)) {
-        let alike = (old.as_ref().map(Subject::arrangement), new.as_ref().map(Subject::arrangement), was, is);
-        self.groups.entry(alike).or_insert_with(|| Group { old, new, who: Vec::new() }).who.push(who);
+    fn add(&mut self, who: Who, subjects: Subjects, cde: (bool, bool)) -> &mut Group {
+        let alike = alike(&subjects, cde);
+        let group = self.groups.entry(alike).or_insert_with(|| Group::of(subjects));
+        group.who.push(who);
+        group
     }
 
     fn finish(self, before: &Boundary<'_>, after: &Boundary<'_>) -> Difference {
-        let mut difference = Difference::default();
+        let mut difference = Difference { not_compared: self.not_compared, ..Difference::default() };
         let mut changes: Vec<Change> = Vec::new();
-        for ((_, _, was, is), group) in self.groups {
+        let mut said: BTreeMap<What, Vec<Selector>> = BTreeMap::new();
+        // What selectors say first: made-up labels that one of them selects need not say the same again.
+        let (cells, own): (Vec<_>, Vec<_>) = self.groups.into_iter().partition(|(_, group)| !group.cells.is_empty());
+        for ((_, _, was, is), group) in own.into_iter().chain(cells) {
             let across =
                 Family::BOTH.map(|family| AddressSet::union(family, [&before.across(was, family), &after.across(is, family)]));
             for direction in Direction::BOTH {
                 match group.compare(direction, &across) {
-                    Ok(change) => changes.extend(change.map(|change| Change { cde: was || is, ..change })),
+                    Ok(change) => {
+                        let change = change.map(|change| Change { cde: was || is, ..change });
+                        changes.extend(change.filter(|change| group.is_news(change, &mut said)));
+                    }
                     Err(Tangled) => difference.not_compared.extend(group.who.iter().map(ToString::to_string)),
                 }
             }
@@ -208,6 +226,21 @@ impl Comparison {
 }
 
 impl Group {
+    fn of((old, new): Subjects) -> Self {
+        Self { old, new, who: Vec::new(), selectors: Vec::new(), cells: Vec::new() }
+    }
+
+    /// Whether no selector that selects all of them says the same.
+    fn is_news(&self, change: &Change, said: &mut BTreeMap<What, Vec<Selector>>) -> bool {
+        let what = (change.direction, change.isolation, change.cde, change.allowed.clone(), change.denied.clone());
+        if self.cells.is_empty() {
+            said.entry(what).or_default().extend(self.selectors.iter().cloned());
+            return true;
+        }
+        let known = said.get(&what).map_or(&[][..], Vec::as_slice);
+        !self.cells.iter().all(|labels| known.iter().any(|selector| selector.matches(labels)))
+    }
+
     fn compare(&self, direction: Direction, across: &[AddressSet; 2]) -> Result<Option<Change>, Tangled> {
         let (old, new) = (side(self.old.as_ref(), direction)?, side(self.new.as_ref(), direction)?);
         let (mut allowed, mut denied) = (Vec::new(), Vec::new());

@@ -6,25 +6,29 @@
 //! Questions may be about a set that was not admitted; whoever prints the answer says so. Nothing here can be enforced: there is no way
 //! from a [`PolicySet`] to a [`Ruleset`](crate::compile::Ruleset) but through `admit`.
 
+mod namespaces;
 mod near;
 mod show;
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::answers::{Answer, Answers, Subject};
+use crate::compile::expired;
 use crate::date::Date;
 use crate::model::inventory::Member;
 use crate::model::{NetworkPolicy, PolicySet};
 use crate::net::{Direction, Service};
 
+pub use namespaces::Namespaces;
 pub use near::{Miss, Near};
 
-/// A set to be asked about, admitted or not. What could not be read of it allows nothing.
+/// A set to be asked about, admitted or not. What could not be read of it allows nothing and isolates nobody.
 #[derive(Debug)]
 pub struct Explainer<'a> {
     set: &'a PolicySet,
-    today: Date,
+    expired: BTreeMap<(&'a str, &'a str), Date>,
     answers: Answers,
 }
 
@@ -45,7 +49,7 @@ impl<'a> Explainer<'a> {
     /// For a set as it is on a day.
     #[must_use]
     pub fn new(set: &'a PolicySet, today: Date) -> Self {
-        Self { set, today, answers: Answers::new(set, today) }
+        Self { set, expired: expired(set, today), answers: Answers::new(set, today) }
     }
 
     /// Answers without reasons.
@@ -62,8 +66,8 @@ impl<'a> Explainer<'a> {
         let answer = answers.ask(subject, direction, peer, service);
         let policies = || subject.selecting().iter().filter_map(|number| self.set.policies.get(*number));
         let isolating = policies().filter(|policy| policy.isolates(direction) && !answer.loopback).collect();
-        let asked = near::Asked { direction, peer, service, ports: &subject.endpoint().ports, today: self.today };
-        let near = if answer.allow { Vec::new() } else { near::nearest(self.set, policies(), &asked) };
+        let asked = near::Asked { direction, peer, service, ports: &subject.endpoint().ports, expired: &self.expired };
+        let near = if answer.allow { Vec::new() } else { near::nearest(policies(), &asked) };
         let reverse = if direction == Direction::Ingress { Direction::Egress } else { Direction::Ingress };
         let other = other
             .filter(|_| !answer.loopback)

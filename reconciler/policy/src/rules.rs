@@ -32,7 +32,7 @@ mod recorded;
 mod same;
 mod selectors;
 mod severities;
-mod since;
+pub(crate) mod since;
 mod waivers;
 mod width;
 pub(crate) mod zones;

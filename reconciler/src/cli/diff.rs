@@ -1,7 +1,7 @@
 //! `pci-segment diff`: what two sets, or two revisions of one, mean differently.
 //!
 //! The core says what differs; here the two sets are found and read. Sets that would not be admitted are compared all the same, and a
-//! note says so: what could not be read of them allows nothing.
+//! note says so: policies that could not be read isolate nobody, and their rules allow nothing.
 
 mod args;
 mod show;
@@ -88,7 +88,9 @@ fn followed(config: &Path, old: &str, new: &str, out: Output) -> anyhow::Result<
 fn noted(reading: Reading, name: &str, out: Output) -> PolicySet {
     let problems = reading.problems.len() + reading.more_problems;
     if problems > 0 {
-        out.note(format!("note: {name} has {problems} problems; what could not be read allows nothing; see pci-segment validate"));
+        out.note(format!(
+            "note: {name} has {problems} problems; policies that could not be read isolate nobody here; the set would be refused; see pci-segment validate"
+        ));
     }
     reading.set
 }

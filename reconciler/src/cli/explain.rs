@@ -14,7 +14,7 @@ use policy::admit::{Circumstances, admit};
 use policy::answers::{Answers, Subject};
 use policy::compile::Endpoint;
 use policy::date::Date;
-use policy::explain::{Explainer, Explanation};
+use policy::explain::{Explainer, Explanation, Namespaces};
 use policy::model::{Labels, Place, PolicySet};
 use policy::net::Direction;
 
@@ -98,6 +98,7 @@ fn single(args: &ExplainArgs, set: &PolicySet, today: Date, out: Output) -> anyh
         Some(name) => workload(explainer.answers(), name)?,
         None => {
             let namespace = args.namespace.clone().unwrap_or_else(|| "default".to_owned());
+            Namespaces::new(set).check(&namespace).map_err(anyhow::Error::msg)?;
             explainer.answers().subject(Endpoint { namespace, ..Endpoint::host(labels(&args.labels)?) })
         }
     };

@@ -16,19 +16,15 @@ pub(super) struct Index {
     pinned: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<usize>>>>,
     others: BTreeMap<String, Vec<usize>>,
     names: BTreeMap<Arc<str>, usize>,
-    /// Per family, first and last address and whose they are; sorted.
+    /// Per family, first and last address and whose they are; sorted and apart.
     spans: [Vec<(u128, u128, usize)>; 2],
-    /// Two endpoints share an address, which only a set with problems has: the first of them counts.
-    shared: bool,
 }
 
 impl Index {
     pub(super) fn new(ruleset: &Ruleset) -> Self {
         let spans = Family::BOTH.map(|family| spans(ruleset.members(), family));
-        let meets = |pair: &[(u128, u128, usize)]| matches!(pair, [a, b] if a.1 >= b.0);
-        let shared = spans.iter().any(|list| list.windows(2).any(meets));
         let names = ruleset.members().iter().enumerate().rev().map(|(number, member)| (member.name.clone(), number)).collect();
-        let mut index = Self { pinned: BTreeMap::new(), others: BTreeMap::new(), names, spans, shared };
+        let mut index = Self { pinned: BTreeMap::new(), others: BTreeMap::new(), names, spans };
         index.add_policies(ruleset);
         index
     }
@@ -54,12 +50,16 @@ impl Index {
         }
     }
 
-    /// The numbers of the policies that select an endpoint, in order.
-    pub(super) fn selecting(&self, ruleset: &Ruleset, endpoint: &Endpoint) -> Vec<usize> {
+    /// The numbers of the policies that select an endpoint, in order. Counts the terms that were looked at.
+    pub(super) fn selecting(&self, ruleset: &Ruleset, endpoint: &Endpoint, steps: &mut usize) -> Vec<usize> {
         let keys = self.pinned.get(&endpoint.namespace);
         let pinned = endpoint.labels.iter().filter_map(|(key, value)| keys?.get(key)?.get(value));
         let candidates = pinned.chain(self.others.get(&endpoint.namespace)).flatten().copied();
-        let selects = |number: &usize| ruleset.policies().get(*number).is_some_and(|p| p.selector.matches(&endpoint.labels));
+        let selects = |number: &usize| {
+            let Some(policy) = ruleset.policies().get(*number) else { return false };
+            *steps = steps.saturating_add(1 + policy.selector.terms().len());
+            policy.selector.matches(&endpoint.labels)
+        };
         let mut found: Vec<usize> = candidates.filter(selects).collect();
         found.sort_unstable();
         found
@@ -70,12 +70,8 @@ impl Index {
         self.names.get(name).copied()
     }
 
-    /// The endpoint with an address.
-    pub(super) fn at(&self, ruleset: &Ruleset, address: IpAddr) -> Option<usize> {
-        if self.shared {
-            let has = |member: &Member| member.addresses.iter().any(|(cidr, _)| cidr.contains(address));
-            return ruleset.members().iter().position(has);
-        }
+    /// The endpoint with an address; of several, which only a set with problems has, the first.
+    pub(super) fn at(&self, address: IpAddr) -> Option<usize> {
         let [v4, v6] = &self.spans;
         let list = if Family::of(address) == Family::V4 { v4 } else { v6 };
         let number = cidr::number(address);
@@ -84,13 +80,35 @@ impl Index {
     }
 }
 
+/// First and last address and whose they are, sorted and apart: wherever several meet, those of the first.
 fn spans(members: &[Member], family: Family) -> Vec<(u128, u128, usize)> {
     let each = members.iter().enumerate().flat_map(|(number, member)| member.addresses.iter().map(move |(c, _)| (*c, number)));
-    let bounds = each.filter(|(cidr, _)| cidr.family() == family).map(|(cidr, number)| {
+    let mut edges: Vec<(u128, bool, usize)> = Vec::new();
+    for (cidr, number) in each.filter(|(cidr, _)| cidr.family() == family) {
         let (first, last) = cidr.bounds();
-        (first, last, number)
-    });
-    let mut list: Vec<_> = bounds.collect();
-    list.sort_unstable();
+        edges.push((first, true, number));
+        edges.extend(last.checked_add(1).map(|after| (after, false, number)));
+    }
+    edges.sort_unstable();
+    let mut open: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut list = Vec::new();
+    let mut from = 0;
+    for (at, begins, number) in edges {
+        if let Some((whose, _)) = open.first_key_value().filter(|_| from < at) {
+            list.push((from, at - 1, *whose));
+        }
+        from = at;
+        let count = open.entry(number).or_insert(0);
+        if begins {
+            *count += 1;
+        } else {
+            *count = count.saturating_sub(1);
+        }
+        if *count == 0 {
+            open.remove(&number);
+        }
+    }
+    // Up to the very last address.
+    list.extend(open.first_key_value().map(|(whose, _)| (from, family.last(), *whose)));
     list
 }

@@ -87,3 +87,26 @@ fn s37_an_endpoint_of_the_inventory_is_not_filtered_towards_itself() {
     let subject = answers.subject(own.endpoint().clone());
     assert!(!answers.ask(&subject, Direction::Ingress, "10.0.0.1".parse().unwrap(), Service::new(TCP, 1)).allow);
 }
+
+#[test]
+fn addresses_that_meet_in_every_way_belong_to_the_first_of_their_endpoints() {
+    let all = ["10.0.0.8/29", "10.0.0.0/24", "10.0.0.8/30", "10.0.1.0/24", "255.255.255.255", "255.255.255.0/24"];
+    for turn in 0..all.len() {
+        let members: Vec<_> = (0..all.len()).map(|n| member(&format!("m{n}"), all[(n + turn) % all.len()])).collect();
+        let answers = answers(&inventory(&members));
+        for address in [
+            "10.0.0.0",
+            "10.0.0.7",
+            "10.0.0.8",
+            "10.0.0.12",
+            "10.0.0.16",
+            "10.0.1.0",
+            "10.0.2.0",
+            "255.255.255.254",
+            "255.255.255.255",
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(answers.member_at(address), answers.ruleset.member_at(address), "{turn} {address}");
+        }
+    }
+}

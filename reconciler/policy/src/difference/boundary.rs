@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::model::PolicySet;
 use crate::model::inventory::Member;
 use crate::model::standard::Standard;
 use crate::model::zones::{Class, Zone};
+use crate::model::{Labels, PolicySet};
 use crate::net::{AddressSet, Cidr, Family};
 use crate::rules::zones::ZoneMap;
 use crate::select::Selector;
@@ -41,6 +41,11 @@ impl<'a> Boundary<'a> {
     /// Whether a selector can mean somebody of the CDE.
     pub(super) fn may_have(&self, selector: &Selector) -> bool {
         self.standard.cde_labels.iter().any(|(key, values)| values.iter().any(|value| selector.can_match(key, value)))
+    }
+
+    /// Whether labels mark somebody of the CDE.
+    pub(super) fn marks(&self, labels: &Labels) -> bool {
+        self.standard.marks_cde(labels)
     }
 
     /// The addresses of the CDE.

@@ -1,6 +1,6 @@
-//! What comes into the scope of PCI DSS and what leaves it (PCI DSS v4.0.1 12.5.2): zones, prefixes, endpoints.
+//! What comes into the scope of PCI DSS and what leaves it (PCI DSS v4.0.1 12.5.2): zones, prefixes, labels, endpoints.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::boundary::Boundary;
 use crate::model::PolicySet;
 use crate::model::inventory::Member;
+use crate::model::standard::Standard;
 use crate::model::zones::{Class, Scope, Zone};
 use crate::net::{AddressSet, Cidr, Family};
 use crate::phrase;
@@ -51,10 +52,13 @@ pub enum Thing {
     Endpoint,
     /// The addresses of the CDE.
     CdeAddresses,
+    /// The labels that mark the CDE, by their key.
+    CdeLabels,
 }
 
 pub(super) fn changes(old: &PolicySet, new: &PolicySet, before: &Boundary<'_>, after: &Boundary<'_>) -> Vec<ScopeChange> {
     let mut changes = addresses(before, after);
+    changes.extend(labels(&old.standard, &new.standard));
     changes.extend(zones(&old.zones, &new.zones));
     changes.extend(endpoints(&old.members, &new.members, before, after));
     changes
@@ -72,6 +76,29 @@ fn addresses(before: &Boundary<'_>, after: &Boundary<'_>) -> Vec<ScopeChange> {
         }
     }
     changes
+}
+
+fn labels(old: &Standard, new: &Standard) -> Vec<ScopeChange> {
+    let keys: BTreeSet<&String> = old.cde_labels.keys().chain(new.cde_labels.keys()).collect();
+    let change = |key: &String| {
+        let of = |standard: &Standard| standard.cde_labels.get(key).into_iter().flatten().cloned().collect::<BTreeSet<String>>();
+        let (then, now) = (of(old), of(new));
+        let change = match (old.cde_labels.contains_key(key), new.cde_labels.contains_key(key)) {
+            (false, _) => Turn::Added,
+            (_, false) => Turn::Removed,
+            (true, true) => Turn::Changed,
+        };
+        let list = |values: &BTreeSet<String>| phrase::list(&values.iter().cloned().collect::<Vec<_>>());
+        let moved = [("gained", &now - &then), ("lost", &then - &now)];
+        let parts: Vec<String> = moved
+            .iter()
+            .filter(|(_, values)| !values.is_empty())
+            .map(|(word, values)| format!("{word} {}", list(values)))
+            .collect();
+        let detail = parts.join("; ");
+        (!parts.is_empty()).then(|| ScopeChange { change, kind: Thing::CdeLabels, name: key.clone(), cde: true, detail })
+    };
+    keys.into_iter().filter_map(change).collect()
 }
 
 fn spans(addresses: &AddressSet) -> String {

@@ -13,7 +13,8 @@ use crate::compile::tests::generate::{addresses, services, world};
 use crate::compile::tests::naive::{self, Asked};
 use crate::compile::tests::property::{service, set};
 use crate::compile::tests::world::{Someone, World};
-use crate::model::PolicySet;
+use crate::compile::{Endpoint, Flow, Ruleset};
+use crate::model::{Labels, PolicySet};
 use crate::net::{Direction, Service};
 use crate::read::read;
 use crate::rules::tests::{day, snapshot};
@@ -251,4 +252,121 @@ fn the_output_has_the_promised_fields() {
     let allowed = serde_json::json!({"peers": ["10.0.0.0/24"], "services": ["TCP 8443"], "crosses_cde_boundary": true});
     assert_eq!(change["newly_allowed"], serde_json::json!([allowed]));
     assert_eq!(change["isolation"], serde_json::Value::Null);
+}
+
+/// Labels over two keys and three values, each perhaps absent.
+fn combinations() -> Vec<Labels> {
+    let value = |n: usize| ["a", "b", "c"].get(n).map(|value| (*value).to_string());
+    let pair = |key: &str, n| value(n).map(|value| (key.to_string(), value));
+    (0..16).map(|n| [pair("k", n / 4), pair("l", n % 4)].into_iter().flatten().collect()).collect()
+}
+
+fn selector() -> impl Strategy<Value = String> {
+    let values = proptest::sample::subsequence(vec!["a", "b", "c"], 1..3);
+    let term = (proptest::sample::select(vec!["k", "l"]), 0_u8..4, values).prop_map(|(key, operator, values)| {
+        let values = values.join(", ");
+        match operator {
+            0 => format!("{{key: {key}, operator: In, values: [{values}]}}"),
+            1 => format!("{{key: {key}, operator: NotIn, values: [{values}]}}"),
+            2 => format!("{{key: {key}, operator: Exists}}"),
+            _ => format!("{{key: {key}, operator: DoesNotExist}}"),
+        }
+    });
+    proptest::collection::vec(term, 0..3).prop_map(|terms| format!("{{matchExpressions: [{}]}}", terms.join(", ")))
+}
+
+fn selecting(selectors: &[String]) -> String {
+    let policy = |(n, selector): (usize, &String)| {
+        format!(
+            "{{apiVersion: pci-segment/v1, kind: NetworkPolicy, metadata: {{name: p{n}}}, spec: {{podSelector: {selector}, policyTypes: [Ingress], ingress: [{{from: [{{ipBlock: {{cidr: 10.0.{n}.0/24}}}}], ports: [{{port: 1}}]}}]}}}}\n---\n"
+        )
+    };
+    selectors.iter().enumerate().map(policy).collect()
+}
+
+proptest! {
+    #[test]
+    fn whatever_labels_get_other_verdicts_there_is_a_difference(
+        old in proptest::collection::vec(selector(), 1..4),
+        new in proptest::collection::vec(selector(), 1..4),
+    ) {
+        let [(old, old_text), (new, new_text)] = [&old, &new].map(|selectors| {
+            let text = selecting(selectors);
+            (read(&snapshot(text.trim_end_matches("---\n"))).set, text)
+        });
+        let verdict = |set: &PolicySet, labels: &Labels, peer: &str| {
+            let flow = Flow {
+                endpoint: Endpoint::host(labels.clone()),
+                direction: Direction::Ingress,
+                peer: peer.parse().unwrap(),
+                service: Service::new(crate::net::service::TCP, 1),
+            };
+            Ruleset::of(set, day()).verdict(&flow).allow
+        };
+        let peers = ["10.0.0.1", "10.0.1.1", "10.0.2.1", "8.8.8.8"];
+        let found = difference(&old, &new, day());
+        prop_assert!(found.not_compared.is_empty());
+        for peer in peers {
+            let differs = |labels: &Labels| (verdict(&old, labels, peer), verdict(&new, labels, peer));
+            for (was, is) in combinations().iter().map(differs).filter(|(was, is)| was != is) {
+                let listed = |change: &Change| {
+                    let flows = if is { &change.allowed } else { &change.denied };
+                    was != is && holds(flows, peer.parse().unwrap(), Service::new(crate::net::service::TCP, 1))
+                };
+                prop_assert!(found.changes.iter().any(listed), "{peer}\n{old_text}\n→\n{new_text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_selector_that_lets_go_of_the_cde_is_a_difference_both_ways() {
+    let standard = "{apiVersion: pci-segment/v1, kind: Standard, metadata: {name: s}, spec: {profile: baseline, version: \"1\", cdeLabels: {pci-env: [cde], zone: [cde]}}}\n---\n";
+    let set = |term: &str| format!("{standard}{}", selecting(&[format!("{{matchExpressions: [{term}]}}")]));
+    for (old, new, who) in [
+        ("{key: pci-env, operator: In, values: [cde, aaa]}", "{key: pci-env, operator: In, values: [aaa]}", "pci-env=cde"),
+        ("", "{key: pci-env, operator: DoesNotExist}", "pci-env=cde"),
+        ("{key: zone, operator: NotIn, values: [x]}", "{key: zone, operator: NotIn, values: [x, cde]}", "zone=cde"),
+    ] {
+        for (old, new, isolation) in [(old, new, Isolation::Lost), (new, old, Isolation::Gained)] {
+            let found = between(&set(old), &set(new));
+            let says = |change: &&Change| change.who.iter().any(|other| other.to_string() == who);
+            let change = found.changes.iter().find(says).unwrap_or_else(|| panic!("{old} → {new}: {found:?}"));
+            assert_eq!((change.cde, change.isolation), (true, Some(isolation)), "{old} → {new}");
+            assert!(found.moves_boundary());
+        }
+    }
+}
+
+#[test]
+fn what_is_too_much_to_be_compared_is_said() {
+    let set = |operator: &str| {
+        let term = |key: usize| format!("{{key: k{key}, operator: {operator}, values: [a{key}, b]}}");
+        let one = |n: usize| format!("{{matchExpressions: [{}]}}", (n..n + 30).map(term).collect::<Vec<_>>().join(", "));
+        selecting(&(0..60).map(one).collect::<Vec<_>>())
+    };
+    let found = between(&set("In"), &set("NotIn"));
+    assert_eq!(found.not_compared, ["namespace default beyond 20000 combinations of labels"]);
+    assert!(between(&set("In"), &set("In")).is_empty());
+}
+
+#[test]
+fn other_labels_that_mark_the_cde_are_another_scope() {
+    let set = |labels: &str| {
+        format!(
+            "{{apiVersion: pci-segment/v1, kind: Standard, metadata: {{name: s}}, spec: {{profile: baseline, version: \"1\", cdeLabels: {labels}}}}}\n---\n"
+        )
+    };
+    let said = |old: &str, new: &str| -> Vec<String> {
+        let found = between(old, new);
+        assert!(found.scope.iter().all(|change| change.kind == Thing::CdeLabels && change.cde));
+        found.scope.iter().map(|change| format!("{:?} {} {}", change.change, change.name, change.detail)).collect()
+    };
+    let (one, other) = (set("{pci-env: [cde, vault]}"), set("{pci-env: [cde, safe], zone: [cde]}"));
+    assert_eq!(said(&one, &other), ["Changed pci-env gained safe; lost vault", "Added zone gained cde"]);
+    assert_eq!(said(&other, &one), ["Changed pci-env gained vault; lost safe", "Removed zone lost cde"]);
+    assert_eq!(said("", &one), ["Changed pci-env gained vault"]);
+    assert!(between(&one, &one).is_empty());
+    let json = serde_json::to_value(between(&one, &other)).unwrap();
+    assert_eq!(json["scope"][1]["kind"], "cde-labels");
 }

@@ -1,5 +1,6 @@
 //! The rules that nearly allow a flow, and what each lacks.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,7 +9,7 @@ use core::net::IpAddr;
 use crate::compile::names;
 use crate::date::Date;
 use crate::model::inventory::NamedPort;
-use crate::model::{Mode, NetworkPolicy, Peer, Place, PolicySet, Rule};
+use crate::model::{Mode, NetworkPolicy, Peer, Place, Rule, Whom};
 use crate::net::{Cidr, Direction, Service};
 use crate::phrase;
 
@@ -53,19 +54,16 @@ pub(super) struct Asked<'a> {
     pub(super) peer: IpAddr,
     pub(super) service: Service,
     pub(super) ports: &'a [NamedPort],
-    pub(super) today: Date,
+    /// Rules whose last day is over.
+    pub(super) expired: &'a BTreeMap<(&'a str, &'a str), Date>,
 }
 
 /// The nearest rules of policies that select an endpoint.
-pub(super) fn nearest<'a>(
-    set: &'a PolicySet,
-    policies: impl Iterator<Item = &'a NetworkPolicy>,
-    asked: &Asked<'_>,
-) -> Vec<Near<'a>> {
+pub(super) fn nearest<'a>(policies: impl Iterator<Item = &'a NetworkPolicy>, asked: &Asked<'_>) -> Vec<Near<'a>> {
     let mut near: Vec<Near<'a>> = Vec::new();
     for policy in policies {
         for (index, rule) in policy.rules(asked.direction).list.iter().enumerate() {
-            if let Some(miss) = miss(set, policy, rule, asked) {
+            if let Some(miss) = miss(policy, rule, asked) {
                 near.push(Near { policy, index, rule, miss, direction: asked.direction, service: asked.service });
             }
         }
@@ -76,10 +74,10 @@ pub(super) fn nearest<'a>(
     near
 }
 
-fn miss(set: &PolicySet, policy: &NetworkPolicy, rule: &Rule, asked: &Asked<'_>) -> Option<Miss> {
+fn miss(policy: &NetworkPolicy, rule: &Rule, asked: &Asked<'_>) -> Option<Miss> {
     let grants = rule.grants(asked.direction, asked.ports);
     let serves = |services: &[crate::net::ServiceRange]| services.iter().any(|range| range.contains(asked.service));
-    let expired = expired(set, policy, rule, asked.today);
+    let expired = rule.name.as_deref().and_then(|name| asked.expired.get(&(&*policy.name, name))).copied();
     if grants.iter().any(|grant| names(grant.whom, asked.peer) && serves(&grant.services)) {
         let inert = (!policy.speaks_of(asked.direction)).then_some(Miss::Inert);
         let audited = (policy.mode == Mode::Audit).then_some(Miss::Audited);
@@ -88,17 +86,12 @@ fn miss(set: &PolicySet, policy: &NetworkPolicy, rule: &Rule, asked: &Asked<'_>)
     if expired.is_some() || !policy.isolates(asked.direction) {
         return None;
     }
+    // A named port in egress is granted towards those who declare it: a peer of the rule that declares another lacks the service.
+    let among = rule.peers.is_empty() || names(Whom::Peers(&rule.peers), asked.peer);
     match grants.iter().any(|grant| serves(&grant.services)) {
-        true => Some(excepting(rule, asked.peer).map_or(Miss::Peer, Miss::Excepted)),
-        false => grants.iter().any(|grant| names(grant.whom, asked.peer)).then_some(Miss::Service),
+        true if !among => Some(excepting(rule, asked.peer).map_or(Miss::Peer, Miss::Excepted)),
+        true | false => among.then_some(Miss::Service),
     }
-}
-
-/// The last day of a rule whose last day is over.
-fn expired(set: &PolicySet, policy: &NetworkPolicy, rule: &Rule, today: Date) -> Option<Date> {
-    let name = rule.name.as_ref()?;
-    let own = set.records.iter().filter(|record| record.policy == policy.name && record.rule == *name);
-    own.filter_map(|record| record.expires_at).find(|last| *last < today)
 }
 
 /// The exception that takes an address out of a block of the rule.

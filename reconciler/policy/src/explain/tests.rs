@@ -141,3 +141,38 @@ fn the_output_has_the_promised_fields_and_places() {
     let open = serde_json::to_value(open).unwrap();
     assert_eq!((&open["verdict"], &open["isolated"], open.get("policy")), (&"allow".into(), &false.into(), None));
 }
+
+#[test]
+fn a_peer_that_declares_another_port_under_the_name_lacks_the_service_not_the_peer() {
+    let more = "{apiVersion: pci-segment/v1, kind: Inventory, metadata: {name: j}, spec: {workloads: [
+  {name: web-01, labels: {tier: web}, addresses: [10.0.2.1], ports: [{name: api, protocol: TCP, port: 80}]},
+  {name: web-02, labels: {tier: web}, addresses: [10.0.2.2], ports: [{name: api, protocol: TCP, port: 81}]}]}}
+---
+"
+    .to_string()
+        + &policy("q", "", "egress: [{name: out, to: [{podSelector: {matchLabels: {tier: web}}}], ports: [{port: api}]}]");
+    let set = set(&more);
+    let mut explainer = Explainer::new(&set, day());
+    let own = explainer.answers().named("db-01").unwrap();
+    let mut near = |peer: &str, port| {
+        let found = explainer.explain(&own, Direction::Egress, peer.parse().unwrap(), Service::new(TCP, port));
+        (found.answer.allow, found.near.iter().map(|near| near.miss).collect::<Vec<_>>())
+    };
+    assert_eq!(near("10.0.2.1", 80), (true, [].into()));
+    assert_eq!(near("10.0.2.1", 81), (false, [super::Miss::Service].into()));
+    assert_eq!(near("8.8.8.8", 81), (false, [super::Miss::Peer].into()));
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_refused_with_the_nearest() {
+    let text = format!(
+        "{DATABASE}{{apiVersion: pci-segment/v1, kind: Inventory, metadata: {{name: j}}, spec: {{namespaces: [{{name: payments}}]}}}}\n"
+    );
+    let set = read(&snapshot(&text)).set;
+    let check = |name: &str| super::Namespaces::new(&set).check(name);
+    assert_eq!((check("default"), check("payments")), (Ok(()), Ok(())));
+    assert_eq!(check("payment").unwrap_err(), "the Inventory has no namespace payment. Did you mean payments?");
+    assert_eq!(check("nowhere").unwrap_err(), "the Inventory has no namespace nowhere. There are default, payments.");
+    // Without an Inventory nobody says which there are.
+    assert_eq!(super::Namespaces::new(&PolicySet::default()).check("nowhere"), Ok(()));
+}

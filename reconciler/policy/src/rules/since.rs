@@ -152,7 +152,8 @@ fn differing<'m, 'a, K: Ord + Copy, V>(
     now.iter().filter(differs(then)).chain(then.iter().filter(differs(now))).map(|(key, value)| (*key, *value))
 }
 
-fn same_policy(a: &NetworkPolicy, b: &NetworkPolicy) -> bool {
+/// Whether two policies say the same, wherever they stand.
+pub(crate) fn same_policy(a: &NetworkPolicy, b: &NetworkPolicy) -> bool {
     let same_rules = |direction| {
         let (ours, theirs) = (&a.rules(direction).list, &b.rules(direction).list);
         ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| same_rule(a, b))

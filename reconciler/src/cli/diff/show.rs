@@ -60,13 +60,14 @@ fn scope(out: Output, change: &ScopeChange) {
         Thing::Zone => "zone",
         Thing::Endpoint => "endpoint",
         Thing::CdeAddresses => "CDE addresses,",
+        Thing::CdeLabels => "CDE label",
     };
     out.line(format!("  {}", out.paint(tone, &escape(&format!("{sign} {kind} {}: {}", change.name, change.detail)))));
 }
 
 fn summary(difference: &Difference, out: Output) {
     for name in &difference.not_compared {
-        out.line(format!("{}: {} was not compared, too many rules meet there", out.paint(Tone::Warning, "note"), escape(name)));
+        out.line(format!("{}: not compared, there is too much: {}", out.paint(Tone::Warning, "note"), escape(name)));
     }
     if difference.more > 0 {
         out.line(format!("and {} more changes", difference.more));

@@ -10,6 +10,10 @@ use policy::net::{Direction, Service};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+/// The type of an echo request: what ICMP without a type is about.
+const ECHO: u8 = 8;
+const ECHO_V6: u8 = 128;
+
 /// One flow. Texts are borrowed from the line wherever nothing in them is escaped.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,13 +46,17 @@ impl Asked<'_> {
         let Protocol(protocol) = self.protocol;
         let (icmp, ported) = (matches!(protocol, ICMP | ICMPV6), matches!(protocol, TCP | UDP | SCTP));
         match (self.port, self.kind) {
+            _ if icmp && self.peer.is_ipv4() != (protocol == ICMP) => {
+                let (name, fitting) = if protocol == ICMP { ("ICMP", "icmpv6") } else { ("ICMPv6", "icmp") };
+                bail!("{name} does not go to or from {}; write {fitting}", self.peer)
+            }
             (Some(_), _) if !ported => bail!("protocol {protocol} has no ports; leave the port out"),
             (None, _) if ported => bail!("a port is needed with this protocol"),
             (_, Some(_)) if !icmp => bail!("only ICMP and ICMPv6 have types"),
             (_, None) if self.code.is_some() => bail!("a code needs a type"),
             (Some(port), _) => Ok(Service::new(protocol, port)),
             (None, Some(kind)) => Ok(Service::icmp(protocol, kind, self.code.unwrap_or(0))),
-            (None, None) if icmp => bail!("ICMP needs a type: 8 (ICMP) or 128 (ICMPv6) is an echo request"),
+            (None, None) if icmp => Ok(Service::icmp(protocol, if protocol == ICMP { ECHO } else { ECHO_V6 }, 0)),
             (None, None) => Ok(Service::new(protocol, 0)),
         }
     }
@@ -152,7 +160,19 @@ mod tests {
     }
 
     fn service(rest: &str) -> anyhow::Result<Service> {
-        asked(&format!(r#"{{"direction": "egress", "peer": "10.0.0.1", {rest}}}"#))?.service()
+        service_with("10.0.0.1", rest)
+    }
+
+    fn service_with(peer: &str, rest: &str) -> anyhow::Result<Service> {
+        asked(&format!(r#"{{"direction": "egress", "peer": "{peer}", {rest}}}"#))?.service()
+    }
+
+    #[test]
+    fn icmp_without_a_type_is_an_echo_request_and_goes_between_addresses_of_its_family() {
+        assert_eq!(service(r#""protocol": "icmp""#).unwrap(), Service::icmp(ICMP, 8, 0));
+        assert_eq!(service_with("fd00::1", r#""protocol": "icmpv6""#).unwrap(), Service::icmp(ICMPV6, 128, 0));
+        assert!(service_with("fd00::1", r#""protocol": "icmp""#).unwrap_err().to_string().ends_with("write icmpv6"));
+        assert!(service(r#""protocol": "icmpv6", "type": 1"#).unwrap_err().to_string().ends_with("write icmp"));
     }
 
     #[test]
@@ -162,7 +182,7 @@ mod tests {
             (r#""protocol": 17, "port": 53"#, Service::new(UDP, 53)),
             (r#""protocol": "47""#, Service::new(47, 0)),
             (r#""protocol": "icmp", "type": 8"#, Service::icmp(ICMP, 8, 0)),
-            (r#""protocol": "ICMPv6", "type": 1, "code": 4"#, Service::icmp(ICMPV6, 1, 4)),
+            (r#""protocol": "Icmp", "type": 3, "code": 4"#, Service::icmp(ICMP, 3, 4)),
         ] {
             assert_eq!(service(text).unwrap(), service_, "{text}");
         }
@@ -175,7 +195,6 @@ mod tests {
             r#""protocol": "tcp", "port": 443, "type": 8"#,
             r#""protocol": "tcp", "port": 443, "code": 8"#,
             r#""protocol": "tcp", "port": 65536"#,
-            r#""protocol": "icmp""#,
             r#""protocol": "icmp", "port": 1"#,
             r#""protocol": "icmp", "code": 1"#,
             r#""protocol": 256"#,

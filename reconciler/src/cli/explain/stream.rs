@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use policy::answers::{Answer, Answers, Subject};
 use policy::compile::Endpoint;
 use policy::date::Date;
+use policy::explain::Namespaces;
 use policy::model::{Labels, PolicySet};
 use serde::Serialize;
 
@@ -147,6 +148,7 @@ fn collect(results: &[Receiver<std::io::Result<Done>>], name: &str, sink: &mut i
 struct Worker<'a> {
     common: &'a Common<'a>,
     answers: Answers,
+    namespaces: Namespaces<'a>,
     subjects: HashMap<Box<[u8]>, Subject>,
     key: Vec<u8>,
 }
@@ -154,7 +156,7 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(common: &'a Common<'a>) -> Self {
         let answers = Answers::new(common.set, common.today);
-        Self { common, answers, subjects: HashMap::new(), key: Vec::new() }
+        Self { common, answers, namespaces: Namespaces::new(common.set), subjects: HashMap::new(), key: Vec::new() }
     }
 
     fn work(mut self, blocks: &Receiver<Block>, done: &SyncSender<std::io::Result<Done>>) {
@@ -221,6 +223,7 @@ impl<'a> Worker<'a> {
             None => {
                 let labels = asked.labels.0.iter().map(|(key, value)| (key.0.to_string(), value.0.to_string())).collect();
                 let namespace = asked.namespace.as_ref().map_or(self.common.namespace, |name| &*name.0);
+                self.namespaces.check(namespace).map_err(anyhow::Error::msg)?;
                 self.answers.subject(Endpoint { namespace: namespace.to_owned(), ..Endpoint::host(labels) })
             }
         };
