@@ -146,6 +146,8 @@ impl Kind {
 pub struct PolicySet {
     /// The kinds of which there is at least one document, readable or not.
     pub kinds: BTreeSet<Kind>,
+    /// The kinds of which something could not be read: what is said of them here is not all.
+    pub lost: BTreeSet<Kind>,
     /// The policies, in order of file and place.
     pub policies: Vec<NetworkPolicy>,
     /// The zones.

@@ -6,8 +6,8 @@
 //!
 //! Bytes become `text` (encoding, control characters), text becomes a `tree` of nodes with places (what YAML there is), and a
 //! `cursor` reads each `document` field by field. A kind of document is one file. Files know nothing of each other: a `batch` of them
-//! can be read on any thread. What only the whole set shows comes last: whom selectors mean (`resolve`), names (`references`) and
-//! addresses (`addresses`).
+//! can be read on any thread. What only the whole set shows comes last: whom selectors mean (`resolve`), names (`references`),
+//! addresses (`addresses`) and how machines are recognised (`identities`).
 
 mod addresses;
 mod batch;
@@ -16,6 +16,7 @@ mod data_flows;
 mod document;
 mod flow_test;
 mod guess;
+mod identities;
 mod inventory;
 pub mod limits;
 mod names;
@@ -44,7 +45,7 @@ use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
-use crate::model::{Origin, Place, PolicySet, Spot};
+use crate::model::{Kind, Origin, Place, PolicySet, Profile, Spot};
 use crate::snapshot::{Entry, Snapshot};
 use document::Document;
 use limits::{ENDPOINTS_MAX, POLICIES_MAX};
@@ -144,7 +145,11 @@ fn add(document: Document, set: &mut PolicySet, problems: &mut Problems) {
         Document::Services(services) => set.services.extend(services),
         Document::RuleRecords(records) => set.records.extend(records),
         Document::Standard(standard) => match (&set.standard.origin, &standard.origin) {
-            (Some(first), Some(second)) => problems.push(second_standard(second, first)),
+            (Some(first), Some(second)) => {
+                problems.push(second_standard(second, first));
+                // Whichever is meant, the rules are not milder.
+                set.standard.profile = set.standard.profile.max(standard.profile);
+            }
             (None | Some(_), _) => set.standard = *standard,
         },
         Document::Waiver(waiver) => set.waivers.push(*waiver),
@@ -167,6 +172,11 @@ fn second_standard(second: &Origin, first: &Origin) -> Problem {
 
 /// What only the whole set shows.
 fn check_set(set: &mut PolicySet, names: &mut Names, problems: &mut Problems) {
+    set.lost = names.lost.iter().map(|noun| noun.kind()).collect();
+    if set.lost.contains(&Kind::Standard) {
+        // Nobody knows what it said: a mistake in the Standard never makes the rules milder.
+        set.standard.profile = Profile::PciDss401;
+    }
     if let Some(policy) = set.policies.get(POLICIES_MAX) {
         problems.begin(policy.file.clone());
         let count = set.policies.len();
@@ -180,5 +190,6 @@ fn check_set(set: &mut PolicySet, names: &mut Names, problems: &mut Problems) {
     }
     references::check(set, names, problems);
     addresses::check(set, names, problems);
+    identities::check(set, problems);
     resolve::resolve(set, names, problems);
 }

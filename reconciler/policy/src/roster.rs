@@ -12,9 +12,9 @@ use crate::model::{Labels, PolicySet};
 use crate::select::{Selector, Term};
 
 /// The label that every namespace has: its own name (S20).
-const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+pub(crate) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Endpoints looked at for one set. Honest sets stay a hundred times below.
-const STEPS_MAX: usize = 50_000_000;
+pub(crate) const ROSTER_STEPS_MAX: usize = 50_000_000;
 
 /// The Inventory of one set, indexed.
 pub(crate) struct Roster<'a> {
@@ -61,7 +61,7 @@ impl<'a> Roster<'a> {
     pub(crate) fn selected(&mut self, namespace: &str, selector: &Selector) -> Result<Vec<usize>, TooMany> {
         let candidates = self.candidates(namespace, selector);
         self.steps += 1 + candidates.len();
-        if self.steps > STEPS_MAX {
+        if self.steps > ROSTER_STEPS_MAX {
             return Err(TooMany);
         }
         let matches = |number: &usize| self.members.get(*number).is_some_and(|member| selector.matches(&member.labels));

@@ -20,6 +20,7 @@ mod found;
 mod group;
 mod isolation;
 mod lists;
+mod lost;
 mod members;
 mod numbers;
 mod one_place;
@@ -54,6 +55,8 @@ pub use catalogue::{Column, Item, catalogue};
 pub use digest::{RuleDigest, digest, digests};
 
 use catalogue::{Check, item};
+pub(crate) use facts::public;
+
 use facts::Facts;
 use found::{Found, More};
 
@@ -114,6 +117,7 @@ fn ask(facts: &Facts<'_>) -> (Found, Vec<NotRun>) {
         if item.profile == Column::Pci && facts.profile != Profile::PciDss401 {
             missing.push("profile pci-dss-4.0.1");
         }
+        missing.extend(lost::lost(item, facts.set));
         if missing.is_empty()
             && let Check::Set(check) = item.check
         {

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -71,7 +71,9 @@ fn twice(one: &Written<'_>, other: &Written<'_>, what: &str, problems: &mut Prob
     let later = |a: &Written<'_>, b: &Written<'_>| (&a.origin.place.file, a.at) > (&b.origin.place.file, b.at);
     let (first, second) = if later(one, other) { (other, one) } else { (one, other) };
     let place = first.place();
-    let message = format!("{} {what} at {}:{}:{}", second.cidr, shown(&place.file), place.spot.line, place.spot.column);
+    // Zones are written as prefixes, endpoints have addresses.
+    let cidr = if second.field == "cidrs" { second.cidr.to_string() } else { shortest(second.cidr) };
+    let message = format!("{cidr} {what} at {}:{}:{}", shown(&place.file), place.spot.line, place.spot.column);
     problems.push(Problem {
         code: Code::DuplicateName,
         place: second.place(),
@@ -81,6 +83,12 @@ fn twice(one: &Written<'_>, other: &Written<'_>, what: &str, problems: &mut Prob
         did_you_mean: None,
         related: [place].into(),
     });
+}
+
+/// A single address stands without the length of its prefix.
+fn shortest(cidr: Cidr) -> String {
+    let (first, last) = cidr.bounds();
+    if first == last { cidr.first().to_string() } else { cidr.to_string() }
 }
 
 /// The same prefix twice, in one zone or in two.
@@ -102,7 +110,7 @@ fn overlaps(mut addresses: Vec<Written<'_>>, members: &[Member], problems: &mut 
         // An endpoint has few addresses, so another's is near the top.
         if let Some(other) = around.iter().rev().find(|outer| outer.owner != current.owner) {
             let name = |written: &Written<'_>| members.get(written.owner).map_or("", |member| &member.name);
-            let what = format!("of {} overlaps {} of {}", name(&current), other.cidr, name(other));
+            let what = format!("of {} overlaps {} of {}", name(&current), shortest(other.cidr), name(other));
             twice(other, &current, &what, problems);
         }
         around.push(current);
@@ -115,16 +123,18 @@ fn in_one_zone(member: &Member, zones: &ZoneMap<'_>, problems: &mut Problems) {
     for (number, (cidr, at)) in member.addresses.iter().enumerate() {
         let named = expected.get_or_insert_with(|| ZoneMap::name(zones.at(cidr.first())));
         let Some(other) = another_zone(*cidr, named, zones) else { continue };
-        let (said, field) = match &member.zone {
-            Some(_) => ("its zone is", "zone"),
-            None => ("its other addresses are in zone", "addresses"),
+        let (said, field) = match (&member.zone, number) {
+            (Some(_), _) => ("but its zone is", "zone"),
+            // The first block of addresses lies in two zones.
+            (None, 0) => ("and in zone", "addresses"),
+            (None, _) => ("but its other addresses are in zone", "addresses"),
         };
         problems.push(Problem {
             code: Code::Contradiction,
             place: Place { file: member.origin.place.file.clone(), spot: *at },
             path: Some(format!("{}/addresses/{number}", member.origin.path)),
             policy: None,
-            message: format!("{cidr} of {} is in zone {other}, but {said} {named}", member.name),
+            message: format!("{} of {} is in zone {other}, {said} {named}", shortest(*cidr), member.name),
             did_you_mean: None,
             related: [member.origin.field(field)].into(),
         });

@@ -114,6 +114,14 @@ impl<'n, 'p> Cursor<'n, 'p> {
         self.problems.push(problem);
     }
 
+    /// A problem with a field, told at its value.
+    pub(super) fn problem_of(&mut self, code: Code, fields: &Fields<'n>, field: &'static str, message: String) {
+        let at = fields.value_at(field).unwrap_or(fields.at);
+        self.path.push(Step::Field(field));
+        self.problem(code, at, message);
+        self.path.pop();
+    }
+
     /// Two fields that exclude each other, told at the first.
     pub(super) fn contradiction(&mut self, fields: &Fields<'n>, field: &'static str, other: &'static str, message: String) {
         let at = fields.value_at(field).unwrap_or(fields.at);

@@ -13,7 +13,7 @@ const FIELDS: &[&str] =
 /// Reads `spec`.
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, _: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["flows"])?;
-    Some(Document::DataFlows(cursor.each(&fields, "flows", ITEMS, flow)))
+    Some(Document::DataFlows(cursor.each(&fields, "flows", ITEMS, Noun::Flow, flow)))
 }
 
 fn flow<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<DataFlow> {

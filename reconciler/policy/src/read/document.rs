@@ -79,16 +79,21 @@ pub(super) fn read(node: &Node<'_>, problems: &mut Problems, names: &mut Names) 
     let entries = cursor.map(node)?;
     let (kind, read_spec) = kind(&mut cursor, node.at, entries)?;
     let Some(fields) = cursor.fields(node, &["apiVersion", "kind", "metadata", "spec"]) else {
+        cursor.lost_document(kind);
         return Some((kind, None));
     };
     let metadata = cursor.required(&fields, "metadata", |cursor, node| metadata(cursor, node, kind));
     let document = cursor.required(&fields, "spec", |cursor, spec| read_spec(cursor, metadata, spec));
+    if document.is_none() {
+        cursor.lost_document(kind);
+    }
     Some((kind, document))
 }
 
 /// How to read this document, if it is one of ours.
 fn kind<'n>(cursor: &mut Cursor<'n, '_>, at: Spot, entries: &'n [Entry<'n>]) -> Option<(Kind, ReadSpec)> {
     let find = |key: &str| entries.iter().find(|e| e.key == key);
+    let known = |name: &str| KINDS.iter().find(|(kind, _)| kind.name() == name);
     let text = |entry: &'n Entry<'n>| match &entry.value.value {
         Value::Scalar { text, .. } => &**text,
         Value::List(_) | Value::Map(_) | Value::Broken => "",
@@ -116,7 +121,7 @@ fn kind<'n>(cursor: &mut Cursor<'n, '_>, at: Spot, entries: &'n [Entry<'n>]) -> 
         return None;
     };
     let found = text(entry);
-    if let Some(known) = KINDS.iter().find(|(kind, _)| kind.name() == found) {
+    if let Some(known) = known(found) {
         return Some(*known);
     }
     let names = KINDS.map(|(kind, _)| kind.name());
@@ -124,6 +129,10 @@ fn kind<'n>(cursor: &mut Cursor<'n, '_>, at: Spot, entries: &'n [Entry<'n>]) -> 
     let hint = meant.map_or_else(|| format!("The kinds are {}.", names.join(", ")), |kind| format!("Did you mean {kind}?"));
     let message = format!("kind {} is not known. {hint}", shown(found));
     cursor.suggest(Code::UnknownDocument, entry.value.at, message, meant.map(ToString::to_string));
+    if let Some((kind, _)) = meant.and_then(known) {
+        // What it would have said is missing, whatever its kind is called.
+        cursor.lost_document(*kind);
+    }
     None
 }
 

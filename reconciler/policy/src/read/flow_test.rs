@@ -11,6 +11,7 @@ use super::names::Noun;
 use super::ports;
 use super::problem::Code;
 use super::tree::Node;
+use crate::model::Kind;
 use crate::model::flow_test::{FlowTest, Party};
 use crate::net::service::ICMP;
 use crate::net::{Family, Service};
@@ -22,7 +23,9 @@ const EXPECT: [(&str, bool); 2] = [("allow", true), ("deny", false)];
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, metadata: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["flows"])?;
     let document = metadata.map(|metadata| metadata.name);
-    Some(Document::FlowTest(cursor.each(&fields, "flows", ITEMS, |cursor, node| flow(cursor, node, document.as_ref()))))
+    Some(Document::FlowTest(
+        cursor.each(&fields, "flows", ITEMS, Noun::Document(Kind::FlowTest), |cursor, node| flow(cursor, node, document.as_ref())),
+    ))
 }
 
 fn flow<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, document: Option<&Arc<str>>) -> Option<FlowTest> {

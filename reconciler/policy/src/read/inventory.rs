@@ -15,6 +15,7 @@ use super::scalar::shown;
 use super::tree::Node;
 use crate::model::inventory::{Enforcer, Identity, Member, NamedPort, Namespace};
 use crate::net::ServiceRange;
+use crate::roster::NAMESPACE_NAME;
 
 const ENDPOINTS: (&str, usize) = ("ENDPOINTS_MAX", ENDPOINTS_MAX);
 const MEMBER: &[&str] = &[
@@ -34,21 +35,12 @@ const MEMBER: &[&str] = &[
 /// Reads `spec`.
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, _: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["namespaces", "workloads", "hosts"])?;
-    let namespaces = cursor.field(&fields, "namespaces", |cursor, node| cursor.items(node, ITEMS, namespace)).read();
+    let namespaces = cursor.any(&fields, "namespaces", ITEMS, Noun::Namespace, namespace);
     let mut members = Vec::new();
     for (key, host) in [("workloads", false), ("hosts", true)] {
-        let list = cursor.field(&fields, key, |cursor, node| {
-            cursor.items(node, ENDPOINTS, |cursor, node| {
-                let member = member(cursor, node, host);
-                if member.is_none() {
-                    cursor.lost(Noun::Endpoint);
-                }
-                member
-            })
-        });
-        members.extend(list.read().unwrap_or_default().into_iter().flatten());
+        members.extend(cursor.any(&fields, key, ENDPOINTS, Noun::Endpoint, |cursor, node| member(cursor, node, host)));
     }
-    Some(Document::Inventory(namespaces.unwrap_or_default().into_iter().flatten().collect(), members))
+    Some(Document::Inventory(namespaces, members))
 }
 
 fn namespace<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Namespace> {
@@ -59,7 +51,12 @@ fn namespace<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Name
         Some(name)
     });
     let labels = cursor.optional(&fields, "labels", Cursor::labels);
-    Some(Namespace { origin: cursor.origin(&fields), name: name?, labels: labels?.unwrap_or_default() })
+    let (name, labels) = (name?, labels?.unwrap_or_default());
+    if labels.get(NAMESPACE_NAME).is_some_and(|label| **label != *name) {
+        let message = format!("the label {NAMESPACE_NAME} of namespace {name} is always {name}; leave it out");
+        cursor.contradiction(&fields, "labels", "name", message);
+    }
+    Some(Namespace { origin: cursor.origin(&fields), name, labels })
 }
 
 fn member<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, host: bool) -> Option<Member> {

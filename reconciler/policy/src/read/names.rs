@@ -49,6 +49,8 @@ pub(super) struct Names {
     pub(super) used: Vec<Name>,
     /// Of what something could not be read, so that the set does not hold all of it.
     pub(super) lost: BTreeSet<Noun>,
+    /// Of what not even a name could be read, so that a name nobody defines may be one of those.
+    pub(super) unnamed: BTreeSet<Noun>,
 }
 
 impl Names {
@@ -57,10 +59,36 @@ impl Names {
         self.defined.append(&mut other.defined);
         self.used.append(&mut other.used);
         self.lost.append(&mut other.lost);
+        self.unnamed.append(&mut other.unnamed);
     }
 }
 
 impl Noun {
+    /// What documents of a kind name.
+    pub(super) fn of(kind: Kind) -> Vec<Self> {
+        match kind {
+            Kind::Zones => [Self::Zone].into(),
+            Kind::Inventory => [Self::Namespace, Self::Endpoint].into(),
+            Kind::DataFlows => [Self::Flow].into(),
+            Kind::Services => [Self::Service].into(),
+            Kind::RuleRecords => [Self::Record].into(),
+            Kind::NetworkPolicy | Kind::Standard | Kind::Waiver | Kind::FlowTest => [Self::Document(kind)].into(),
+        }
+    }
+
+    /// The kind of the documents that name it.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::Document(kind) => kind,
+            Self::Zone => Kind::Zones,
+            Self::Namespace | Self::Endpoint => Kind::Inventory,
+            Self::Service => Kind::Services,
+            Self::Flow => Kind::DataFlows,
+            Self::Rule => Kind::NetworkPolicy,
+            Self::Record => Kind::RuleRecords,
+        }
+    }
+
     /// In a sentence.
     pub(super) fn text(self) -> &'static str {
         match self {

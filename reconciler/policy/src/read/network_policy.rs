@@ -1,7 +1,7 @@
 //! `kind: NetworkPolicy`.
 
 mod peers;
-pub(super) mod ports;
+mod ports;
 mod selector;
 
 use alloc::boxed::Box;
@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use super::cursor::{Cursor, Fields, Got};
 use super::document::{Document, Metadata};
 use super::limits::{ITEMS, RULES_PER_DIRECTION_MAX};
+use super::names::Noun;
 use super::problem::Code;
 use super::tree::Node;
 use crate::model::{NetworkPolicy, Peer, Port, PortItem, Rule, Rules, Spot, Types};
@@ -71,10 +72,17 @@ type Names = BTreeMap<Arc<str>, Spot>;
 
 fn rules<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>, direction: Direction, names: &mut Names) -> Rules {
     let max = ("RULES_PER_DIRECTION_MAX", RULES_PER_DIRECTION_MAX);
-    let list = cursor.field(fields, direction.name(), |cursor, node| {
-        cursor.items(node, max, |cursor, node| Some(rule(cursor, node, direction, names)))
+    let list = cursor.optional(fields, direction.name(), |cursor, node| {
+        let list = cursor.items(node, max, |cursor, node| Some(rule(cursor, node, direction, names)))?;
+        if list.iter().any(Option::is_none) {
+            cursor.unnamed(Noun::Rule);
+        }
+        Some(list)
     });
-    let list = list.read().unwrap_or_default().into_iter();
+    if list.is_none() {
+        cursor.unnamed(Noun::Rule);
+    }
+    let list = list.flatten().unwrap_or_default().into_iter();
     Rules { key_at: fields.key_at(direction.name()), list: list.map(|r| r.unwrap_or_else(|| nothing(fields.at))).collect() }
 }
 
@@ -89,13 +97,17 @@ fn rule<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Directio
         Direction::Egress => &["name", "to", "ports"],
     };
     let Some(fields) = cursor.fields(node, known) else {
+        cursor.unnamed(Noun::Rule);
         return nothing(node.at);
     };
-    let name = cursor.field(&fields, "name", |cursor, node| {
+    let name = cursor.optional(&fields, "name", |cursor, node| {
         let name: Arc<str> = cursor.dns_label(node)?.into();
         unique(cursor, node.at, &name, names);
         Some(name)
     });
+    if name.is_none() {
+        cursor.unnamed(Noun::Rule);
+    }
     let peers = match cursor.field(&fields, direction.peers(), peers::read) {
         Got::Absent if fields.whole => Vec::new(),
         Got::Absent | Got::Broken => nothing(node.at).peers,
@@ -106,7 +118,7 @@ fn rule<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>, direction: Directio
         Got::Absent | Got::Broken => [PortItem { at: node.at, port: Port::Unreadable }].into(),
         Got::Read(ports) => ports,
     };
-    Rule { at: node.at, name: name.read(), peers, ports, ports_at: fields.value_at("ports") }
+    Rule { at: node.at, name: name.flatten(), peers, ports, ports_at: fields.value_at("ports") }
 }
 
 fn unique(cursor: &mut Cursor<'_, '_>, at: Spot, name: &Arc<str>, names: &mut Names) {

@@ -97,8 +97,7 @@ fn ports<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>, protocol: u8) -> 
         (Got::Read(Number::Name(name)), Got::Absent) => Some(Written::Named(protocol, name)),
         (Got::Read(Number::Number(first)), Got::Read(last)) if first <= last => range(first, last),
         (Got::Read(Number::Number(first)), Got::Read(last)) => {
-            let at = fields.value_at("endPort").unwrap_or(fields.at);
-            cursor.problem(Code::BadPort, at, format!("endPort {last} is below port {first}"));
+            cursor.problem_of(Code::BadPort, fields, "endPort", format!("endPort {last} is below port {first}"));
             None
         }
         (Got::Absent | Got::Read(Number::Name(_)), Got::Read(_)) => {

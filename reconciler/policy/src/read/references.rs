@@ -26,6 +26,10 @@ pub(super) fn check(set: &PolicySet, names: &mut Names, problems: &mut Problems)
         if used.noun == Noun::Namespace && !set.kinds.contains(&Kind::Inventory) {
             continue;
         }
+        // What is not known may be what could not be read, which has been told.
+        if is_lost(used.noun, names) {
+            continue;
+        }
         let Some(candidates) = known.candidates(used) else { continue };
         if candidates.binary_search(&&*used.name).is_err() {
             if problems.is_full() {
@@ -35,6 +39,12 @@ pub(super) fn check(set: &PolicySet, names: &mut Names, problems: &mut Problems)
             }
         }
     }
+}
+
+/// Whether something of a noun has a name that could not be read.
+fn is_lost(noun: Noun, names: &Names) -> bool {
+    // Endpoints name namespaces too.
+    names.unnamed.contains(&noun) || (noun == Noun::Namespace && names.lost.contains(&Noun::Endpoint))
 }
 
 /// Sorts what is defined, and reports all but the first of each name.

@@ -11,7 +11,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::names::{Names, Noun};
-use super::network_policy::ports::unmatched;
 use super::problem::{Code, Problem, Problems};
 use crate::model::{Kind, Named, NetworkPolicy, Peer, PolicySet, Port, Rule, Spot};
 use crate::net::{Cidr, Direction};
@@ -37,7 +36,6 @@ pub(super) fn resolve(set: &mut PolicySet, names: &Names, problems: &mut Problem
         let rules = policy.ingress.list.iter_mut().chain(&mut policy.egress.list);
         rules.filter(|rule| has_questions(rule)).for_each(|rule| put(rule, &mut found));
     }
-    policies.iter().for_each(|policy| can_match(policy, problems));
     set.policies = policies;
 }
 
@@ -138,31 +136,6 @@ fn put(rule: &mut Rule, found: &mut impl Iterator<Item = Found>) {
             match found.next() {
                 Some(Found::Ports(Some(declared))) => named.found = declared,
                 Some(Found::Ports(None) | Found::Members(_)) | None => item.port = Port::Unreadable,
-            }
-        }
-    }
-}
-
-/// ICMP needs an IPv4 address on the other side, ICMPv6 an IPv6 address (S32); a selector that matches nobody is another mistake.
-fn can_match(policy: &NetworkPolicy, problems: &mut Problems) {
-    for (direction, index, rule) in rules(policy).filter(|(.., rule)| selects(rule)) {
-        for (number, item) in rule.ports.iter().enumerate() {
-            let Some(services) = item.port.numbers() else { continue };
-            let only = |family| {
-                let all = |peer: &Peer| match peer {
-                    Peer::Block(block) => block.cidr.family() == family,
-                    // Members are sorted by family.
-                    Peer::Selected(selected) => [selected.members.first(), selected.members.last()]
-                        .into_iter()
-                        .flatten()
-                        .all(|cidr| cidr.family() == family),
-                    Peer::Nobody { .. } => false,
-                };
-                rule.peers.iter().all(all) && rule.peers.iter().any(|peer| peer.parts().next().is_some())
-            };
-            if let Some(message) = unmatched(services, only) {
-                let path = format!("/spec/{}/{index}/ports/{number}", direction.name());
-                problems.push(problem(policy, item.at, path, Code::BadPort, message.to_string()));
             }
         }
     }

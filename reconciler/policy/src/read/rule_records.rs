@@ -35,7 +35,7 @@ const FIELDS: &[&str] = &[
 /// Reads `spec`.
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, _: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["records"])?;
-    Some(Document::RuleRecords(cursor.each(&fields, "records", ITEMS, record)))
+    Some(Document::RuleRecords(cursor.each(&fields, "records", ITEMS, Noun::Record, record)))
 }
 
 fn record<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<RuleRecord> {

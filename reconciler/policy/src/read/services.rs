@@ -20,7 +20,7 @@ const FIELDS: &[&str] = &["name", "classes", "ports", "zones", "mitigation", "se
 /// Reads `spec`.
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, _: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["services"])?;
-    Some(Document::Services(cursor.each(&fields, "services", ITEMS, service)))
+    Some(Document::Services(cursor.each(&fields, "services", ITEMS, Noun::Service, service)))
 }
 
 fn service<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<ServiceEntry> {

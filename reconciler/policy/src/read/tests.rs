@@ -5,6 +5,7 @@ mod batches;
 mod inventory;
 mod kinds;
 mod limits;
+mod lost;
 mod nothing;
 mod resolution;
 mod standard;
@@ -150,6 +151,8 @@ fn s16_exceptions_are_strictly_inside_and_leave_something() {
     for except in ["[10.0.0.0/24]", "[10.0.0.0/16]", "[10.1.0.0/25]", "[\"fd00::/64\"]", "[10.0.0.0/25, 10.0.0.128/25]"] {
         assert_eq!(block(except), ["bad-except"], "{except}");
     }
+    let nothing = ingress_from("[{ipBlock: {cidr: 10.0.0.0/24, except: [10.0.0.0/25, 10.0.0.128/25]}}]");
+    assert_eq!(reading(&nothing).problems[0].path.as_deref(), Some("/spec/ingress/0/from/0/ipBlock/except"));
 }
 
 #[test]

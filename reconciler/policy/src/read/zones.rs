@@ -11,20 +11,19 @@ use super::names::Noun;
 use super::problem::Code;
 use super::tree::Node;
 use crate::model::zones::{Class, INTERNET, Scope, Zone};
+use crate::net::{AddressSet, Family};
+use crate::rules::public;
 
 const FIELDS: &[&str] = &["name", "cidrs", "classes", "trust", "pciScope", "outOfScopeReason"];
+/// A trusted zone holds fewer addresses of the Internet than these: a /8 of IPv4, a /32 of IPv6. Nobody's own network is larger, and
+/// no Standard may say otherwise.
+const TRUSTED_PUBLIC_MAX: [(Family, u128); 2] = [(Family::V4, 1 << 24), (Family::V6, 1 << 96)];
 const TRUST: [(&str, bool); 2] = [("trusted", true), ("untrusted", false)];
 
 /// Reads `spec`.
 pub(super) fn read<'n>(cursor: &mut Cursor<'n, '_>, _: Option<Metadata>, node: &'n Node<'n>) -> Option<Document> {
     let fields = cursor.fields(node, &["zones"])?;
-    Some(Document::Zones(cursor.each(&fields, "zones", ITEMS, |cursor, node| {
-        let zone = zone(cursor, node);
-        if zone.is_none() {
-            cursor.lost(Noun::Zone);
-        }
-        zone
-    })))
+    Some(Document::Zones(cursor.each(&fields, "zones", ITEMS, Noun::Zone, zone)))
 }
 
 fn zone<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Zone> {
@@ -52,6 +51,7 @@ fn zone<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Zone> {
         out_of_scope_reason: reason?,
     };
     contradictions(cursor, &fields, &zone);
+    is_not_the_internet(cursor, &fields, &zone);
     explained.map(|()| zone)
 }
 
@@ -92,6 +92,22 @@ fn contradictions<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>, zone: &Z
     for (word, class) in Class::WORDS.iter().filter(|(_, class)| matches!(class, Class::Wireless | Class::ThirdParty)) {
         if zone.trusted && zone.is(*class) {
             tell("trust", "classes", &format!("class {word} is untrusted"));
+        }
+    }
+}
+
+/// Whoever is in no zone is on the Internet: a zone that leaves nothing of it abolishes it, and a trusted one hardly touches it.
+fn is_not_the_internet<'n>(cursor: &mut Cursor<'n, '_>, fields: &Fields<'n>, zone: &Zone) {
+    for (family, max) in TRUSTED_PUBLIC_MAX {
+        let held = AddressSet::of(family, zone.cidrs.iter().map(|(cidr, _)| *cidr));
+        let (name, all) = (&zone.name, family.name());
+        if held.is_all() {
+            let message =
+                format!("zone {name} holds all of {all}, and leaves nothing of {INTERNET}; write the networks it stands for");
+            cursor.contradiction(fields, "cidrs", "name", message);
+        } else if zone.trusted && held.size() >= max && held.intersection(&public(family)).size() >= max {
+            let message = format!("zone {name} holds {max} public {all} addresses or more; so much of the Internet is untrusted");
+            cursor.contradiction(fields, "trust", "cidrs", message);
         }
     }
 }

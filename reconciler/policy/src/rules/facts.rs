@@ -99,7 +99,7 @@ impl<'a> Facts<'a> {
         let (selections, overfull) = selections(set);
         let cde_policies = about_cde(set, standard, &endpoints);
         let public = Family::BOTH.map(public);
-        let zoned = set.kinds.contains(&Kind::Zones);
+        let zoned = set.kinds.contains(&Kind::Zones) && !set.lost.contains(&Kind::Zones);
         let untrusted = Family::BOTH.map(|family| match zoned {
             true => zones.addresses(family, |zone| zone.is_none_or(|zone| !zone.trusted)),
             false => self::public(family),
@@ -255,7 +255,8 @@ fn records(set: &PolicySet) -> BTreeMap<(&str, &str), &RuleRecord> {
     records
 }
 
-fn public(family: Family) -> AddressSet {
+/// Addresses that are routed on the Internet.
+pub(crate) fn public(family: Family) -> AddressSet {
     let of = |texts: &[&str]| AddressSet::of(family, parse(texts));
     let (private, special) = (of(&PRIVATE), of(&SPECIAL));
     match family {

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+use super::super::names::Noun;
 use super::super::problem::Code;
 use super::super::tree::{Node, Value};
 use super::{Cursor, Fields, Limit, Step};
@@ -87,9 +88,48 @@ impl<'n> Cursor<'n, '_> {
         fields: &Fields<'n>,
         key: &'static str,
         max: Limit,
+        noun: Noun,
         read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
     ) -> Vec<T> {
-        let list = self.required(fields, key, |cursor, node| cursor.items(node, max, read));
-        list.unwrap_or_default().into_iter().flatten().collect()
+        let list = self.required(fields, key, |cursor, node| cursor.named_items(node, max, noun, read));
+        if list.is_none() || !fields.whole {
+            self.unnamed(noun);
+        }
+        list.unwrap_or_default()
+    }
+
+    /// The same for a list that may be absent.
+    pub(in crate::read) fn any<T>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &'static str,
+        max: Limit,
+        noun: Noun,
+        read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Vec<T> {
+        let list = self.optional(fields, key, |cursor, node| cursor.named_items(node, max, noun, read));
+        if list.is_none() {
+            self.unnamed(noun);
+        }
+        list.flatten().unwrap_or_default()
+    }
+
+    /// Reads items that define one name each, and notes what of them is lost.
+    fn named_items<T>(
+        &mut self,
+        node: &'n Node<'n>,
+        max: Limit,
+        noun: Noun,
+        read: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let before = self.named_so_far();
+        let items = self.items(node, max, read)?;
+        if items.iter().any(Option::is_none) {
+            self.lost(noun);
+        }
+        if self.named_so_far() - before < items.len() {
+            self.names.unnamed.insert(noun);
+        }
+        Some(items.into_iter().flatten().collect())
     }
 }

@@ -4,12 +4,30 @@ use alloc::sync::Arc;
 
 use super::super::names::{Name, Noun};
 use super::Cursor;
-use crate::model::{Place, Spot};
+use crate::model::{Kind, Place, Spot};
 
 impl Cursor<'_, '_> {
-    /// Something of this kind could not be read: not all of them are known.
+    /// Something of this noun could not be read, except perhaps its name.
     pub(in crate::read) fn lost(&mut self, noun: Noun) {
         self.names.lost.insert(noun);
+    }
+
+    /// Something of this noun could not be read, not even its name: whatever is not known may be it.
+    pub(in crate::read) fn unnamed(&mut self, noun: Noun) {
+        self.names.lost.insert(noun);
+        self.names.unnamed.insert(noun);
+    }
+
+    /// How many names have been defined so far.
+    pub(super) fn named_so_far(&self) -> usize {
+        self.names.defined.len()
+    }
+
+    /// Nothing could be read of a document of this kind, except perhaps the policy's name.
+    pub(in crate::read) fn lost_document(&mut self, kind: Kind) {
+        for noun in Noun::of(kind) {
+            if self.policy.is_some() { self.lost(noun) } else { self.unnamed(noun) }
+        }
     }
 
     /// Something of this name is defined here.

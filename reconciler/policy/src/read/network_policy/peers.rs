@@ -73,8 +73,7 @@ fn block<'n>(cursor: &mut Cursor<'n, '_>, node: &'n Node<'n>) -> Option<Block> {
     let block = Block { at: fields.value_at("cidr")?, cidr: cidr?, except };
     let told = block.except.iter().any(|e| e.covers(block.cidr));
     if !told && block.addresses(block.cidr.family()).is_empty() {
-        let at = fields.value_at("except").unwrap_or(node.at);
-        cursor.problem(Code::BadExcept, at, format!("nothing of {} is left; drop the peer", block.cidr));
+        cursor.problem_of(Code::BadExcept, &fields, "except", format!("nothing of {} is left; drop the peer", block.cidr));
     }
     Some(block)
 }

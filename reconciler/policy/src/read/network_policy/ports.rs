@@ -48,7 +48,8 @@ fn named(cursor: &mut Cursor<'_, '_>, at: Spot, protocol: u8, name: Arc<str>, di
     Port::Named(Named { protocol, name, found: Arc::new([]) })
 }
 
-/// ICMP needs an IPv4 address on the other side, ICMPv6 an IPv6 address (S32). Selectors are asked once they are resolved.
+/// ICMP needs an IPv4 address on the other side, ICMPv6 an IPv6 address (S32). This is said of blocks only: whom a
+/// selector matches may have other addresses tomorrow.
 fn can_match(cursor: &mut Cursor<'_, '_>, at: Spot, services: ServiceRange, peers: &[Peer]) {
     let only = |family| !peers.is_empty() && peers.iter().all(|p| p.block().is_some_and(|b| b.cidr.family() == family));
     if let Some(message) = unmatched(services, only) {
@@ -57,7 +58,7 @@ fn can_match(cursor: &mut Cursor<'_, '_>, at: Spot, services: ServiceRange, peer
 }
 
 /// Why no packet can match, if the peers hold addresses of one family only.
-pub(in crate::read) fn unmatched(services: ServiceRange, only: impl Fn(Family) -> bool) -> Option<&'static str> {
+fn unmatched(services: ServiceRange, only: impl Fn(Family) -> bool) -> Option<&'static str> {
     if services.is_of(ICMP) && only(Family::V6) {
         Some("ICMP with IPv6 peers only: no packet can match; write ICMPv6")
     } else if services.is_of(ICMPV6) && only(Family::V4) {

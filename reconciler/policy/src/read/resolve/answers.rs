@@ -10,7 +10,7 @@ use super::super::limits::{RESOLVE_STEPS_MAX, RESOLVED_PREFIXES_MAX};
 use crate::model::inventory::Member;
 use crate::model::{Named, NetworkPolicy, PolicySet, Selected};
 use crate::net::{Cidr, ServiceRange};
-use crate::roster::Roster;
+use crate::roster::{ROSTER_STEPS_MAX, Roster};
 use crate::select::Selector;
 
 /// Which limit is passed.
@@ -86,7 +86,7 @@ impl<'a> Answers<'a> {
         let mut numbers = Vec::new();
         for namespace in among {
             let matching = self.roster.selected(namespace, pods.unwrap_or(&everybody));
-            numbers.extend(matching.map_err(|_| too_many_steps())?);
+            numbers.extend(matching.map_err(|_| too_many("ROSTER_STEPS_MAX", ROSTER_STEPS_MAX))?);
         }
         let number = self.answers.len();
         self.step(numbers.len())?;
@@ -142,12 +142,12 @@ impl<'a> Answers<'a> {
 
     fn step(&mut self, count: usize) -> Result<(), TooMuch> {
         self.steps = self.steps.saturating_add(count);
-        if self.steps > RESOLVE_STEPS_MAX { Err(too_many_steps()) } else { Ok(()) }
+        if self.steps > RESOLVE_STEPS_MAX { Err(too_many("RESOLVE_STEPS_MAX", RESOLVE_STEPS_MAX)) } else { Ok(()) }
     }
 }
 
-fn too_many_steps() -> TooMuch {
-    TooMuch(format!("selectors and port names match too many endpoints; RESOLVE_STEPS_MAX is {RESOLVE_STEPS_MAX}"))
+fn too_many(name: &str, max: usize) -> TooMuch {
+    TooMuch(format!("selectors and port names match too many endpoints; {name} is {max}"))
 }
 
 fn addresses(members: &[Member], numbers: impl Iterator<Item = usize>) -> Arc<[Cidr]> {

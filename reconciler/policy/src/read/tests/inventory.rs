@@ -1,7 +1,7 @@
 //! The fields of endpoints, and what two of them cannot share.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::reading;
@@ -131,4 +131,54 @@ fn an_endpoint_is_in_the_zone_it_names() {
         (host, "addresses: [192.0.2.1], zone: internet"),
         (host, "addresses: [10.0.1.0/25, 10.0.1.128/25], zone: cde-app"),
     ]);
+}
+
+#[test]
+fn no_two_endpoints_are_recognised_by_the_same_thing() {
+    let machine = "machineIdSha256: \"0000000000000000000000000000000000000000000000000000000000000001\"";
+    let hosts = |a: &str, b: &str| {
+        let host =
+            |name: &str, address: &str, more: &str| format!("{{name: {name}, labels: {{a: b}}, addresses: [{address}]{more}}}");
+        let list = [host("a", "10.0.0.1", a), host("b", "10.0.0.2", b)].join(", ");
+        let text = format!("apiVersion: pci-segment/v1\nkind: Inventory\nmetadata: {{name: i}}\nspec: {{hosts: [{list}]}}\n");
+        let problems = reading(&text).problems;
+        assert!(problems.iter().all(|p| p.code.name() == "duplicate-name" && p.related.len() == 1), "{problems:?}");
+        problems.into_iter().map(|p| p.path.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let with = |rest: &str| format!(", identity: {{{rest}}}");
+    let interface = with("aws: {networkInterfaceId: eni-1}");
+    for (a, b, path) in [
+        (with(machine), with(machine), "identity/machineIdSha256"),
+        (interface.clone(), interface.clone(), "identity/aws/networkInterfaceId"),
+        (with("azure: {resourceId: /subscriptions/A}"), with("azure: {resourceId: /subscriptions/a}"), "identity/azure/resourceId"),
+        (with("hostname: x"), with("hostname: x"), "identity/hostname"),
+        // A host without a host name answers to its name.
+        (String::new(), with("hostname: a"), "identity/hostname"),
+        (with("hostname: b"), String::new(), "name"),
+    ] {
+        assert_eq!(hosts(&a, &b), [format!("/spec/hosts/1/{path}")], "{a} {b}");
+    }
+    assert!(hosts(&with("hostname: b"), &with("hostname: a")).is_empty());
+    assert!(hosts("", &interface).is_empty());
+}
+
+#[test]
+fn a_namespace_is_labelled_with_its_own_name() {
+    let labelled = |value: &str| {
+        changed(
+            "spec: {\n  workloads:",
+            &format!("spec: {{\n  namespaces: [{{name: web, labels: {{kubernetes.io/metadata.name: {value}}}}}], workloads:"),
+        )
+    };
+    assert_eq!(labelled("shop"), [("contradiction", "/spec/namespaces/0/labels".into())]);
+    assert!(labelled("web").is_empty());
+}
+
+#[test]
+fn addresses_are_told_as_they_are_written() {
+    let message = |from: &str, to: &str| reading(&with(from, to)).problems.into_iter().map(|p| p.message).collect::<Vec<_>>();
+    let twice = message("addresses: [10.0.1.10]", "addresses: [10.0.1.10, 10.0.30.11]");
+    assert!(twice.iter().any(|m| m.starts_with("10.0.30.11 of app-01 overlaps 10.0.30.11 of db-01 at ")), "{twice:?}");
+    let block = message("addresses: [10.0.1.10], zone: cde-app", "addresses: [10.0.0.0/23]");
+    assert_eq!(block, ["10.0.0.0/23 of app-01 is in zone cde-app, and in zone internet"]);
 }
