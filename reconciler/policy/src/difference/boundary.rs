@@ -35,7 +35,7 @@ impl<'a> Boundary<'a> {
     pub(super) fn has(&self, member: &Member) -> bool {
         let first = || member.addresses.first().and_then(|(cidr, _)| self.zones.at(cidr.first()));
         let zone = member.zone.as_deref().and_then(|name| self.zones.named(name)).or_else(first);
-        zone.is_some_and(|zone| zone.is(Class::Cde)) || self.standard.marks_cde(&member.labels)
+        member.stores_chd || zone.is_some_and(|zone| zone.is(Class::Cde)) || self.standard.marks_cde(&member.labels)
     }
 
     /// Whether a selector can mean somebody of the CDE.

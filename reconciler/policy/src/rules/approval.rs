@@ -13,7 +13,7 @@ pub(super) fn is_approver(facts: &Facts<'_>, who: &str) -> bool {
 
 impl<'a> Facts<'a> {
     /// Whether an approval counts: its day has come, and it is by one of the approvers where the Standard lists any.
-    fn is_approved(&self, by: &str, at: Date) -> bool {
+    pub(super) fn is_approved(&self, by: &str, at: Date) -> bool {
         let approvers = &self.standard.approvers;
         at <= self.circumstances.today && (approvers.is_empty() || approvers.iter().any(|approver| approver == by))
     }

@@ -83,6 +83,6 @@ fn of_rule(item: &Item, facts: &Facts<'_>, found: &mut Found, reach: &Reach<'_, 
 
 fn servers(facts: &Facts<'_>, class: ServiceClass) -> [AddressSet; 2] {
     let blocks =
-        || facts.set.services.iter().filter(|service| service.is(class)).flat_map(|service| service.servers.iter().copied());
+        || facts.approved_services().filter(|service| service.is(class)).flat_map(|service| service.servers.iter().copied());
     Family::BOTH.map(|family| AddressSet::of(family, blocks()))
 }

@@ -50,7 +50,7 @@ fn wireless(item: &Item, facts: &Facts<'_>, found: &mut Found) {
         return;
     }
     for reach in facts.reaches(Whose::Cde, Direction::Ingress, |_| true) {
-        if facts.record(reach.here.policy, reach.here.rule).is_some_and(is_authorised) {
+        if facts.record(reach.here.policy, reach.here.rule).is_some_and(|record| is_authorised(facts, record)) {
             continue;
         }
         for source in &reach.sources {
@@ -69,6 +69,7 @@ fn wireless(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 }
 
 /// A purpose, and somebody who approved it.
-fn is_authorised(record: &RuleRecord) -> bool {
-    says_something(record.wireless_purpose.as_deref()) && record.approved_by.is_some() && record.approved_at.is_some()
+fn is_authorised(facts: &Facts<'_>, record: &RuleRecord) -> bool {
+    let approval = record.approved_by.as_deref().zip(record.approved_at);
+    says_something(record.wireless_purpose.as_deref()) && approval.is_some_and(|(by, at)| facts.is_approved(by, at))
 }

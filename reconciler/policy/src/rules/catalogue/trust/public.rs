@@ -50,7 +50,7 @@ pub(super) const PUBLIC: Item = Item {
 
 fn public(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     let ports: BTreeMap<&str, &[ServiceRange]> =
-        facts.set.services.iter().map(|service| (&*service.name, &*service.ports)).collect();
+        facts.approved_services().map(|service| (&*service.name, &*service.ports)).collect();
     let registered = |group: &Group<'_>| {
         let names = group.public_services.iter().filter_map(|name| ports.get(&**name));
         ServiceSet::of(names.flat_map(|ranges| ranges.iter().copied()))
