@@ -67,7 +67,8 @@ fn missing(item: &Item, facts: &Facts<'_>, found: &mut Found) {
     }
     let profile = facts.profile.name();
     let mut add = |code, message| found.add(Finding { waivable: false, ..item.whole_set(facts, code, message) });
-    for (kind, entry, is_empty) in required(facts) {
+    // What could not be read is told where it stands, and refuses the set.
+    for (kind, entry, is_empty) in required(facts).into_iter().filter(|(kind, ..)| !facts.set.lost.contains(kind)) {
         let name = kind.name();
         if !facts.has(kind) {
             add(name, format!("there is no {name} document, and profile {profile} requires one"));
@@ -75,7 +76,8 @@ fn missing(item: &Item, facts: &Facts<'_>, found: &mut Found) {
             add(name, format!("the {name} document has no {entry}, and profile {profile} requires one"));
         }
     }
-    if facts.has_endpoints() && !facts.endpoints.iter().any(|known| known.cde) {
+    let whole = !facts.set.lost.contains(&Kind::Inventory);
+    if whole && facts.has_endpoints() && !facts.endpoints.iter().any(|known| known.cde) {
         add("cde", format!("no endpoint of the Inventory is in the CDE, so profile {profile} has nothing to protect"));
     }
 }
