@@ -1,6 +1,6 @@
 //! `pci-segment init`: the template that ships inside the binary, written to a folder.
 //!
-//! The template's approvals and reviews are all of one day, [`TEMPLATE_DAY`], and reviews age. What is written carries the day of
+//! The template's approvals and reviews are all of one day, `TEMPLATE_DAY`, and reviews age. What is written carries the day of
 //! writing instead, so that a new repository is compliant on its first day and its owners have the full half year.
 
 mod args;

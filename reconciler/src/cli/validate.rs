@@ -1,6 +1,6 @@
 //! `pci-segment validate`: what a good assessor would say of a change, before it is pushed.
 //!
-//! Each format is a module that gets the same [`Report`] and prints it; what a format promises stands in its module. The exit code is
+//! Each format is a module that gets the same `Report` and prints it; what a format promises stands in its module. The exit code is
 //! decided here, once, for all of them.
 
 mod args;
