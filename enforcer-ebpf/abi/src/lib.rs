@@ -9,17 +9,23 @@
 #![no_std]
 
 mod control;
+mod event;
 mod flow;
 mod reason;
 mod rules;
 
 pub use control::{Control, TICK_SHIFT, ticks};
+pub use event::{
+    Bucket, EVENT_PAUSE_SECONDS, EVENTS_BURST, EVENTS_BYTES, EVENTS_PER_SECOND, Event, REFUSALS_MAX, Refusal, RefusalKey,
+};
 pub use flow::{Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6};
 pub use reason::{Hook, Reason, Verdict, count_index};
 pub use rules::{Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice, any_index};
 
 /// Version of all layouts and of their meaning; part of the pin path.
-pub const ABI_VERSION: u32 = 1;
+///
+/// 2: refusals, events and their buckets; a generation says whether DHCP passes.
+pub const ABI_VERSION: u32 = 2;
 
 /// Direction of a packet, or of the first packet of a flow, seen from this host: towards it.
 pub const IN: u8 = 0;

@@ -54,6 +54,15 @@ impl Generation {
     pub const AUDIT_IN: u32 = 4;
     /// An audited policy isolates the outbound direction.
     pub const AUDIT_OUT: u32 = 8;
+    /// DHCP needs rules like anything else.
+    pub const NO_DHCP: u32 = 16;
+
+    /// Whether a policy isolates any direction; if none does, everything passes unread.
+    #[inline(always)]
+    #[must_use]
+    pub const fn isolates(flags: u32) -> bool {
+        flags & (Self::ENFORCE_IN | Self::ENFORCE_OUT | Self::AUDIT_IN | Self::AUDIT_OUT) != 0
+    }
 
     /// Whether an enforced policy isolates direction `dir`.
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! The shapes of what the enforcer is given and answers.
 
+use std::time::Duration;
+
 use crate::table::{Cidr, Direction, Table};
 
 /// Traffic of this host that no generation can cut: matched without state, in both directions.
@@ -35,6 +37,25 @@ pub struct Installed {
     pub epoch: u32,
     /// The slot it lives in.
     pub slot: u32,
+}
+
+/// A generation in force until somebody confirms it, or its deadline passes: then the programs themselves use the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The generation on trial.
+    pub epoch: u32,
+    /// The generation that is the way back; the same one where the way back is to audit it.
+    pub fallback: u32,
+    /// What is left, to about 134 ms; zero once the way back is in force.
+    pub left: Duration,
+}
+
+impl Trial {
+    /// Whether the deadline has passed, so that the way back is in force.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.left.is_zero()
+    }
 }
 
 /// Condition of one attachment.
@@ -96,6 +117,10 @@ pub struct Observed {
     pub digest: [u8; 32],
     /// Its number; 0 before the first.
     pub epoch: u32,
+    /// Nothing is dropped, whatever the table says.
+    pub audit: bool,
+    /// What is on trial.
+    pub trial: Option<Trial>,
     /// Every hook that was attached.
     pub attachments: Vec<Attachment>,
     /// Everything that is not as it was left.

@@ -24,7 +24,7 @@ use crate::{
 /// If nothing is in force there, or the kernel refuses.
 pub fn forget_one_prefix(root: &Path) -> Result<String, Error> {
     let layout = Layout::new(root);
-    let slot = Generations::open(&layout)?.control.load().active();
+    let slot = Generations::open(&layout)?.judging().0;
     let map = |name: &str| {
         MapData::from_pin(layout.inner(slot, name)).map_err(|error| map_error(format!("open the pinned map {name}"), error))
     };

@@ -4,13 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use aya::maps::MapData;
 use enforcer_abi::SLOTS;
 
 use crate::{
-    api::{Attached, Capability, Checked, FailsafeEntry, Installed, Observed, Timed},
+    api::{Attached, Capability, Checked, FailsafeEntry, Installed, Observed, Timed, Trial},
     counts::{self, Counted},
     error::Error,
     failsafe,
@@ -19,7 +20,7 @@ use crate::{
     pin::{Layout, unpin},
     probe, sys,
     table::{Direction, Table},
-    trial,
+    test_run,
     world::{self, Kinship, Live},
 };
 
@@ -168,10 +169,29 @@ impl Enforcer {
     /// # Errors
     /// If the table is over the limits or the kernel refuses; then what was enforced stays enforced.
     pub fn install(&mut self, table: &Table, digest: [u8; 32], epoch_hint: u32) -> Result<Installed, Error> {
+        self.put(table, digest, epoch_hint, None)
+    }
+
+    /// [`Enforcer::install`], but what was confirmed last comes back after `within` unless [`Enforcer::confirm`] is called before,
+    /// whether this process lives or not. Where nothing was enforced before, the way back is to drop nothing.
+    ///
+    /// # Errors
+    /// As [`Enforcer::install`].
+    pub fn install_on_trial(
+        &mut self,
+        table: &Table,
+        digest: [u8; 32],
+        epoch_hint: u32,
+        within: Duration,
+    ) -> Result<Installed, Error> {
+        self.put(table, digest, epoch_hint, Some(within))
+    }
+
+    fn put(&mut self, table: &Table, digest: [u8; 32], epoch_hint: u32, within: Option<Duration>) -> Result<Installed, Error> {
         table.check()?;
         let _lock = self.layout.lock()?;
         let apart = world::ready(&self.layout, &self.generations, &self.apart)?;
-        let (epoch, slot) = self.generations.install(&self.layout, table, digest, epoch_hint)?;
+        let (epoch, slot) = self.generations.install(&self.layout, table, digest, epoch_hint, within)?;
         apart.iter().try_for_each(|own| hook::relink(&self.layout, own))?;
         Ok(Installed { epoch, slot })
     }
@@ -183,6 +203,42 @@ impl Enforcer {
     pub fn set_audit(&mut self, on: bool) -> Result<(), Error> {
         let _lock = self.layout.lock()?;
         self.generations.set_audit(on)
+    }
+
+    /// What is on trial, if anything is.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn trial(&self) -> Result<Option<Trial>, Error> {
+        self.generations.trial()
+    }
+
+    /// Ends the trial: the generation on trial stays. Answers its epoch, none if nothing was on trial.
+    ///
+    /// # Errors
+    /// If the deadline has passed, or the kernel refuses.
+    pub fn confirm(&mut self) -> Result<Option<u32>, Error> {
+        let _lock = self.layout.lock()?;
+        self.generations.confirm()
+    }
+
+    /// Puts the way back in force with one store, whether something is on trial, its deadline has passed, or all is confirmed.
+    /// Answers the epoch in force afterwards, none if there is no way back.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn roll_back(&mut self) -> Result<Option<u32>, Error> {
+        let _lock = self.layout.lock()?;
+        self.generations.roll_back()
+    }
+
+    /// Turns learning on or off: with it TCP in mid-flow may be picked up in either direction.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_learning(&mut self, on: bool) -> Result<(), Error> {
+        let _lock = self.layout.lock()?;
+        self.generations.set_learning(on)
     }
 
     /// Reads what the kernel enforces.
@@ -207,16 +263,16 @@ impl Enforcer {
     /// # Errors
     /// If the kernel refuses to run the program.
     pub fn check(&self, direction: Direction, slot: Option<u32>, packet: &[u8]) -> Result<Checked, Error> {
-        let slot = slot.unwrap_or_else(|| self.generations.control.load().active()) % SLOTS;
-        trial::check(&self.layout, direction, slot, packet)
+        let slot = slot.unwrap_or_else(|| self.generations.judging().0) % SLOTS;
+        test_run::check(&self.layout, direction, slot, packet)
     }
 
     /// Opens the two check programs once, for many packets.
     ///
     /// # Errors
     /// If they are not pinned.
-    pub fn checker(&self) -> Result<trial::Checker, Error> {
-        trial::Checker::open(&self.layout)
+    pub fn checker(&self) -> Result<test_run::Checker, Error> {
+        test_run::Checker::open(&self.layout)
     }
 
     /// Nanoseconds one run of a program takes on `packet`, as the mean of `repeat` runs. The enforcing programs remember
@@ -225,7 +281,7 @@ impl Enforcer {
     /// # Errors
     /// If the kernel refuses to run the program.
     pub fn time(&self, timed: Timed, packet: &[u8], repeat: u32) -> Result<u32, Error> {
-        trial::time(&self.layout, timed, self.generations.control.load().active(), packet, repeat)
+        test_run::time(&self.layout, timed, self.generations.judging().0, packet, repeat)
     }
 
     /// Detaches every interface and removes every pin: the host is unfiltered afterwards.

@@ -115,6 +115,16 @@ pub enum Error {
     /// What was read back differs from what was written; nothing was switched.
     #[error("what was written does not read back: {0}")]
     ReadBack(String),
+    /// A confirmation that came after the deadline.
+    #[error(
+        "generation {epoch} was not confirmed in time, and generation {fallback} is in force again; apply it once more to try again"
+    )]
+    TrialOver {
+        /// What was on trial.
+        epoch: u32,
+        /// What is in force.
+        fallback: u32,
+    },
     /// All epochs have been used; the pins must be removed once.
     #[error("the generation counter is exhausted; remove the enforcement and install it again")]
     EpochsExhausted,

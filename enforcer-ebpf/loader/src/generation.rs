@@ -9,7 +9,7 @@ pub(crate) mod inner;
 
 use aya::maps::MapData;
 use enforcer_abi::{Control, Generation, SLOTS};
-use std::os::fd::AsFd as _;
+use std::{os::fd::AsFd as _, time::Duration};
 
 use crate::{
     error::Error,
@@ -110,16 +110,22 @@ impl Generations {
     }
 
     /// Builds `table` in a quiet slot and turns to it; answers epoch and slot.
-    pub(crate) fn install(&self, layout: &Layout, table: &Table, digest: [u8; 32], epoch_hint: u32) -> Result<(u32, u32), Error> {
-        let word = self.control.load();
-        let slot = quiet(word);
+    pub(crate) fn install(
+        &self,
+        layout: &Layout,
+        table: &Table,
+        digest: [u8; 32],
+        epoch_hint: u32,
+        within: Option<Duration>,
+    ) -> Result<(u32, u32), Error> {
+        let slot = quiet(self.control.load());
         let epoch = self.next_epoch(epoch_hint)?;
         let encoded = Encoded::of(table, epoch, digest);
         let inner = Inner::build(&encoded)?;
         inner.verify(&encoded)?;
         self.place(layout, slot, &inner)?;
         self.write_record(slot, &encoded.record)?;
-        let next = Control::new(slot, word.active()).with_audit(word.audit()).with_fallback_audit(word.audit());
+        let next = self.word_for(slot, within)?;
         self.seal_with(slot, epoch, &encoded, next)?;
         self.control.store(next);
         let [epoch_sealed, content, word, _] = self.seal(slot)?;
@@ -129,13 +135,12 @@ impl Generations {
 
     /// Sets the audit bit: nothing is dropped, what would be is counted.
     pub(crate) fn set_audit(&self, on: bool) -> Result<(), Error> {
-        let word = self.control.load();
-        let next = word.with_audit(on);
-        let slot = word.active();
-        let [epoch, content, _, rest] = self.seal(slot)?;
-        self.write_seal(slot, &[epoch, content, next.0, rest])?;
-        self.control.store(next);
-        Ok(())
+        self.turn(self.control.load().with_audit(on))
+    }
+
+    /// Sets the learning bit: TCP in mid-flow may be picked up in either direction.
+    pub(crate) fn set_learning(&self, on: bool) -> Result<(), Error> {
+        self.turn(self.control.load().with_learning(on))
     }
 
     fn next_epoch(&self, hint: u32) -> Result<u32, Error> {
@@ -190,7 +195,7 @@ impl Generations {
         self.write_seal(slot, &[u64::from(epoch), encoded.checksum(), word.0, 0])
     }
 
-    fn write_seal(&self, slot: u32, seal: &Seal) -> Result<(), Error> {
+    pub(crate) fn write_seal(&self, slot: u32, seal: &Seal) -> Result<(), Error> {
         sys::update(self.seals.fd().as_fd(), &slot, seal).map_err(|error| Error::kernel("write the seal of a generation", error))
     }
 }

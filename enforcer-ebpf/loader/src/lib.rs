@@ -22,14 +22,17 @@ mod pin;
 mod probe;
 mod sys;
 mod table;
+mod test_run;
 mod trial;
 mod world;
 
 pub use api::{
-    Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind, Timed,
+    Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind,
+    Timed, Trial,
 };
 pub use counts::Counted;
 pub use enforcer::Enforcer;
+pub use enforcer_abi::ABI_VERSION;
 pub use error::Error;
 pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};
-pub use trial::Checker;
+pub use test_run::Checker;

@@ -25,7 +25,9 @@ pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
     let word = enforcer.generations.control.load();
     observed.attachments = attachments(enforcer, &mut observed.tampering)?;
     programs(enforcer, &mut observed.tampering)?;
-    let slot = word.active();
+    let (slot, audit) = enforcer.generations.judging();
+    observed.audit = audit;
+    observed.trial = enforcer.generations.trial()?;
     let record = enforcer.generations.record(slot)?;
     observed.epoch = record.epoch;
     observed.digest = record.digest;

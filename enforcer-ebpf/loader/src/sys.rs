@@ -244,3 +244,9 @@ pub(crate) fn own_network() -> io::Result<()> {
     // SAFETY: of what a thread can stop sharing, only the network changes; no file descriptor is affected.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.map_err(io::Error::from)
 }
+
+/// The coarse monotonic clock in nanoseconds, as the programs read it.
+pub(crate) fn coarse_clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    now.tv_sec.cast_unsigned().saturating_mul(1_000_000_000).saturating_add(now.tv_nsec.cast_unsigned())
+}

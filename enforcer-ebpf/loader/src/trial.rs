@@ -1,82 +1,109 @@
-//! Running programs on packets that are not on any wire (`BPF_PROG_TEST_RUN`).
+//! A generation on trial: in force until a deadline that the programs themselves keep, so that the way back needs no process.
+//!
+//! The way back is the generation that was confirmed last. A host that was never enforced has none: there the way back is to audit the
+//! generation on trial, which drops nothing.
 
-use aya::{
-    TestRun as _,
-    programs::{SchedClassifier, TestRunOptions},
-};
-use enforcer_abi::{Reason, Verdict};
+use std::time::Duration;
 
-use crate::{
-    api::{Checked, Timed},
-    error::Error,
-    object::{self, CHECK_IN, CHECK_OUT, EMPTY},
-    pin::Layout,
-    table::Direction,
-};
+use enforcer_abi::{Control, TICK_SHIFT};
 
-/// Size of `__sk_buff`, and where its mark lies.
-const CONTEXT_BYTES: usize = 192;
-const MARK: usize = 8;
+use crate::{api::Trial, error::Error, generation::Generations, sys};
 
-/// The two check programs, opened once.
-#[derive(Debug)]
-pub struct Checker {
-    inbound: SchedClassifier,
-    outbound: SchedClassifier,
+/// The tick of now, on the clock the programs read.
+pub(crate) fn now() -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "ticks wrap; only their differences count")]
+    {
+        (sys::coarse_clock() >> TICK_SHIFT) as u32
+    }
 }
 
-impl Checker {
-    pub(crate) fn open(layout: &Layout) -> Result<Self, Error> {
-        Ok(Self { inbound: object::program(layout, CHECK_IN)?, outbound: object::program(layout, CHECK_OUT)? })
+/// Ticks in `duration`, rounded up so that a trial is never shorter than asked for; at most half of what can be told apart.
+fn ticks(duration: Duration) -> u32 {
+    let ticks = duration.as_nanos().div_ceil(1 << TICK_SHIFT);
+    u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, i32::MAX.cast_unsigned())
+}
+
+impl Generations {
+    /// The slot that judges now, and whether it only audits.
+    pub(crate) fn judging(&self) -> (u32, bool) {
+        self.control.load().in_force(now())
     }
 
-    /// What the rules of `slot` say about `packet`, which begins with its Ethernet header.
-    ///
-    /// # Errors
-    /// If the kernel refuses to run the program.
-    pub fn check(&self, direction: Direction, slot: u32, packet: &[u8]) -> Result<Checked, Error> {
-        let program = match direction {
-            Direction::In => &self.inbound,
-            Direction::Out => &self.outbound,
+    /// The word that puts `slot` in force, on trial for `within` if that is given. The way back is what was confirmed last.
+    pub(crate) fn word_for(&self, slot: u32, within: Option<Duration>) -> Result<Control, Error> {
+        let word = self.control.load();
+        let (back, back_audit) =
+            if word.armed() { (word.fallback(), word.fallback_audit()) } else { (word.active(), word.audit()) };
+        let first = self.record(back)?.epoch == 0;
+        let next = match (within, first) {
+            (Some(_), true) => Control::new(slot, slot).with_fallback_audit(true),
+            _ => Control::new(slot, back).with_fallback_audit(back_audit),
         };
-        let (answer, _) = run(program, slot, packet, 1)?;
-        Ok(decode(answer))
+        let next = next.with_audit(word.audit()).with_learning(word.learning());
+        Ok(within.map_or(next, |within| next.with_deadline(now().wrapping_add(ticks(within)))))
+    }
+
+    /// What is on trial.
+    pub(crate) fn trial(&self) -> Result<Option<Trial>, Error> {
+        let word = self.control.load();
+        if !word.armed() {
+            return Ok(None);
+        }
+        let left = word.deadline().wrapping_sub(now()).cast_signed().max(0).cast_unsigned();
+        let left = Duration::from_nanos(u64::from(left) << TICK_SHIFT);
+        Ok(Some(Trial { epoch: self.record(word.active())?.epoch, fallback: self.record(word.fallback())?.epoch, left }))
+    }
+
+    /// Ends the trial: what is on it stays. None if nothing is.
+    pub(crate) fn confirm(&self) -> Result<Option<u32>, Error> {
+        let Some(trial) = self.trial()? else { return Ok(None) };
+        if trial.is_over() {
+            return Err(Error::TrialOver { epoch: trial.epoch, fallback: trial.fallback });
+        }
+        let word = self.control.load();
+        let next = Control::new(word.active(), word.fallback()).with_audit(word.audit()).with_fallback_audit(word.fallback_audit());
+        self.turn(next.with_learning(word.learning()))?;
+        Ok(Some(trial.epoch))
+    }
+
+    /// Puts the way back in force; answers its epoch, none if there is none.
+    pub(crate) fn roll_back(&self) -> Result<Option<u32>, Error> {
+        let word = self.control.load();
+        let (back, audit) = (word.fallback(), word.fallback_audit());
+        let epoch = self.record(back)?.epoch;
+        let [sealed, _, _, was_in_force] = self.seal(back)?;
+        let nowhere = back == word.active() && audit == word.audit() && !word.armed();
+        if epoch == 0 || u64::from(epoch) != sealed || was_in_force == 0 || nowhere {
+            return Ok(None);
+        }
+        if back != word.active() {
+            let [epoch, content, sealed, _] = self.seal(word.active())?;
+            self.write_seal(word.active(), &[epoch, content, sealed, 0])?;
+        }
+        self.turn(Control::new(back, back).with_audit(audit).with_fallback_audit(audit))?;
+        Ok(Some(epoch))
+    }
+
+    /// Stores `next`, sealed beside the slot it puts in force.
+    pub(crate) fn turn(&self, next: Control) -> Result<(), Error> {
+        let [epoch, content, _, in_force] = self.seal(next.active())?;
+        self.write_seal(next.active(), &[epoch, content, next.0, in_force])?;
+        self.control.store(next);
+        Ok(())
     }
 }
 
-pub(crate) fn check(layout: &Layout, direction: Direction, slot: u32, packet: &[u8]) -> Result<Checked, Error> {
-    Checker::open(layout)?.check(direction, slot, packet)
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-pub(crate) fn time(layout: &Layout, timed: Timed, slot: u32, packet: &[u8], repeat: u32) -> Result<u32, Error> {
-    let name = match timed {
-        Timed::Enforcing(Direction::In) => "tc_in_ether",
-        Timed::Enforcing(Direction::Out) => "tc_out_ether",
-        Timed::Check(Direction::In) => CHECK_IN,
-        Timed::Check(Direction::Out) => CHECK_OUT,
-        Timed::Empty => EMPTY,
-    };
-    let (_, nanoseconds) = run(&object::program(layout, name)?, slot, packet, repeat)?;
-    Ok(nanoseconds)
-}
+    use super::ticks;
 
-fn run(program: &SchedClassifier, slot: u32, packet: &[u8], repeat: u32) -> Result<(u32, u32), Error> {
-    let mut context = [0_u8; CONTEXT_BYTES];
-    if let Some(mark) = context.get_mut(MARK..MARK + 4) {
-        mark.copy_from_slice(&slot.to_ne_bytes());
-    }
-    let options = TestRunOptions { data_in: Some(packet), ctx_in: Some(&context), repeat, ..TestRunOptions::new() };
-    let result = program.test_run(options).map_err(|error| object::program_error("under test", error))?;
-    let nanoseconds = u32::try_from(result.duration.as_nanos()).unwrap_or(u32::MAX);
-    Ok((result.return_value, nanoseconds))
-}
-
-fn decode(answer: u32) -> Checked {
-    let [verdict, reason, rule @ ..] = answer.to_le_bytes();
-    Checked {
-        passes: verdict != Verdict::Drop as u8,
-        would_drop: verdict == Verdict::WouldDrop as u8,
-        reason: Reason::ALL.get(usize::from(reason)).map_or("unknown", |reason| reason.label()),
-        rule: u32::from(u16::from_le_bytes(rule)),
+    #[test]
+    fn a_trial_is_never_shorter_than_asked_for() {
+        assert_eq!(ticks(Duration::ZERO), 1);
+        assert_eq!(ticks(Duration::from_nanos(1 << 27)), 1);
+        assert_eq!(ticks(Duration::from_secs(60)), 448);
+        assert_eq!(ticks(Duration::MAX), i32::MAX.cast_unsigned());
     }
 }

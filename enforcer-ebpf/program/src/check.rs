@@ -20,7 +20,7 @@ pub fn check<W: World, P: Packet>(world: &W, packet: &P, dir: u8, slot: u32) -> 
     let Some(generation) = world.generation(slot) else {
         return answer(Verdict::Drop, Reason::Internal, 0);
     };
-    if generation.flags == 0 {
+    if !Generation::isolates(generation.flags) {
         return answer(Verdict::Pass, Reason::Unselected, 0);
     }
     let refused = match parse(packet) {

@@ -55,7 +55,7 @@ pub fn judge<W: World, P: Packet>(world: &W, packet: &P, dir: u8) -> bool {
         world.count(V4, Verdict::Drop, Reason::Internal);
         return false;
     };
-    if generation.flags == 0 {
+    if !Generation::isolates(generation.flags) {
         world.count(V4, Verdict::Pass, Reason::Unselected);
         return true;
     }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use enforcer::{Cidr, Direction, Enforcer, Interval, Mode, Table};
+use enforcer::{ABI_VERSION, Cidr, Direction, Enforcer, Interval, Mode, Table};
 
 /// How long a packet that passes may take; one that is dropped takes all of it.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -67,6 +67,11 @@ impl Lab {
             ip(&format!("-n {namespace} addr add {v6}/64 dev {link} nodad"));
             ip(&format!("-n {namespace} link set {link} up"));
         }
+    }
+
+    /// Where this version pins.
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.root.join(format!("abi{ABI_VERSION}"))
     }
 
     pub(crate) fn open(&self) -> Enforcer {

@@ -8,7 +8,7 @@ use crate::lab::{Lab, ip, open, privileged, table};
 fn the_verifier_accepts_every_program() {
     let Some(lab) = Lab::new("loading the programs") else { return };
     lab.open();
-    let programs = lab.root.join("abi1/progs");
+    let programs = lab.pins().join("progs");
     let mut names: Vec<_> = std::fs::read_dir(programs).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["check_in", "check_out", "empty", "tc_in_ether", "tc_in_plain", "tc_out_ether", "tc_out_plain"]);
@@ -19,9 +19,10 @@ fn only_root_can_see_the_pins() {
     use std::os::unix::fs::PermissionsExt as _;
     let Some(lab) = Lab::new("pinning") else { return };
     lab.open();
-    for path in ["", "abi1", "abi1/maps", "abi1/progs", "abi1/links", "abi1/inner/0"] {
-        let mode = std::fs::metadata(lab.root.join(path)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700, "{path}");
+    let below = ["", "maps", "progs", "links", "inner/0"].map(|path| lab.pins().join(path));
+    for path in below.iter().chain([&lab.root]) {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", path.display());
     }
 }
 
@@ -61,7 +62,7 @@ fn looking_at_what_is_pinned_makes_nothing() {
     let seen = Enforcer::open_existing(&lab.root).unwrap().unwrap().observe().unwrap();
     assert_eq!((seen.table, seen.tampering), (Some(wanted), vec![]));
     for name in ["failsafe", "generations", "seals"] {
-        let path = lab.root.join("abi1/maps").join(name);
+        let path = lab.pins().join("maps").join(name);
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(Enforcer::open_existing(&lab.root), Err(Error::PinGone(gone)) if gone == path));
         assert!(!path.exists(), "{name} was not made again");
@@ -112,7 +113,7 @@ fn an_object_that_is_none_is_refused() {
 fn maps_of_another_version_are_refused() {
     let Some(lab) = Lab::new("loading") else { return };
     lab.open();
-    let path = lab.root.join("abi1/maps/failsafe");
+    let path = lab.pins().join("maps/failsafe");
     std::fs::remove_file(&path).unwrap();
     aya::maps::HashMap::<_, u32, u32>::create(4, 0).unwrap().pin(&path).unwrap();
     assert!(matches!(open(&lab.root), Err(Error::PinnedMap { path: found, .. }) if found == path));
@@ -135,7 +136,7 @@ fn removing_all_leaves_nothing_behind() {
     lab.attach(&mut enforcer);
     enforcer.install(&table(&[]), [1; 32], 0).unwrap();
     lab.on_host(|| enforcer.remove_all()).unwrap();
-    assert!(!lab.root.join("abi1").exists());
+    assert!(!lab.pins().exists());
     let shown = std::process::Command::new("ip").args(["-n", &lab.host, "link", "show", "h0"]).output().unwrap();
     assert!(shown.status.success());
     assert!(lab.on_host(|| crate::lab::ping(crate::lab::PEER4)));

@@ -19,3 +19,4 @@ mod survival;
 mod tampering;
 mod timing;
 mod traffic;
+mod trial;

@@ -59,7 +59,7 @@ fn as_the_service() {
 }
 
 fn pins(lab: &Lab, below: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(lab.root.join("abi1").join(below)).unwrap();
+    let entries = std::fs::read_dir(lab.pins().join(below)).unwrap();
     let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     found.sort();
     found
@@ -129,7 +129,7 @@ fn each_lost_inner_map_pin_is_put_back_without_a_gap() {
         for name in ["hosts4", "hosts6", "nets4", "nets6", "intervals"] {
             let passed = under_fire(&lab, || {
                 for slot in &slots {
-                    std::fs::remove_file(lab.root.join(format!("abi1/inner/{slot}/{name}"))).unwrap();
+                    std::fs::remove_file(lab.pins().join(format!("inner/{slot}/{name}"))).unwrap();
                 }
                 if privileged {
                     let observed = lab.on_host(|| open(&lab.root).unwrap().observe()).unwrap();
@@ -165,7 +165,7 @@ fn all_maps_and_programs_lost_at_once_open_nothing() {
 fn attaching_before_anything_is_in_force_leaves_a_live_hook_its_program() {
     let Some(lab) = filtered("lost pins") else { return };
     let passed = under_fire(&lab, || {
-        std::fs::remove_file(lab.root.join("abi1/maps/generations")).unwrap();
+        std::fs::remove_file(lab.pins().join("maps/generations")).unwrap();
         lab.on_host(|| {
             as_the_service();
             let mut enforcer = open(&lab.root).unwrap();
@@ -185,7 +185,7 @@ fn a_process_that_holds_its_maps_pins_them_again() {
     let mut enforcer = lab.open();
     let passed = under_fire(&lab, || {
         for name in ["control", "generations", "nets4", "seals"] {
-            let pin = lab.root.join("abi1/maps").join(name);
+            let pin = lab.pins().join("maps").join(name);
             std::fs::remove_file(&pin).unwrap();
             enforcer.install(&wanted(), [5; 32], 0).unwrap();
             assert!(pin.exists(), "{name}");
@@ -200,7 +200,7 @@ fn a_process_whose_maps_are_no_longer_the_pinned_ones_switches_nothing() {
     let Some(lab) = filtered("lost pins") else { return };
     let mut old = lab.open();
     let passed = under_fire(&lab, || {
-        std::fs::remove_file(lab.root.join("abi1/maps/generations")).unwrap();
+        std::fs::remove_file(lab.pins().join("maps/generations")).unwrap();
         restart(&lab, false, "generations");
         let refused = old.install(&table(&[]), [6; 32], 0).unwrap_err();
         assert!(matches!(&refused, Error::Rewired(_)) && refused.to_string().contains("restart"), "{refused}");
@@ -214,10 +214,10 @@ fn a_process_whose_maps_are_no_longer_the_pinned_ones_switches_nothing() {
 fn a_pinned_program_with_other_maps_is_given_to_no_hook() {
     let Some(lab) = filtered("lost pins") else { return };
     let mut old = lab.open();
-    let program = lab.root.join("abi1/progs/tc_in_ether");
+    let program = lab.pins().join("progs/tc_in_ether");
     std::fs::remove_file(&program).unwrap();
     assert!(matches!(lab.on_host(|| old.attach("h0")), Err(Error::PinGone(gone)) if gone == program));
-    let mut empty = aya::programs::SchedClassifier::from_pin(lab.root.join("abi1/progs/empty")).unwrap();
+    let mut empty = aya::programs::SchedClassifier::from_pin(lab.pins().join("progs/empty")).unwrap();
     empty.pin(&program).unwrap();
     assert!(matches!(lab.on_host(|| old.attach("h0")), Err(Error::Rewired(_))));
     assert_eq!(under_fire(&lab, || restart(&lab, false, "another program")), 0);

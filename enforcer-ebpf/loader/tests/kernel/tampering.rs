@@ -25,7 +25,7 @@ fn kinds(lab: &Lab, enforcer: &Enforcer) -> Vec<TamperingKind> {
 }
 
 fn links(lab: &Lab) -> Vec<std::path::PathBuf> {
-    std::fs::read_dir(lab.root.join("abi1/links")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    std::fs::read_dir(lab.pins().join("links")).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn another_program_in_our_link_is_found() {
         tc::SchedClassifierLink,
     };
     let Some((lab, enforcer)) = filtered("tampering") else { return };
-    let mut empty = SchedClassifier::from_pin(lab.root.join("abi1/progs/empty")).unwrap();
+    let mut empty = SchedClassifier::from_pin(lab.pins().join("progs/empty")).unwrap();
     let link = PinnedLink::from_pin(&links(&lab)[0]).unwrap();
     let id = empty.attach_to_link(SchedClassifierLink::try_from(FdLink::from(link)).unwrap()).unwrap();
     std::mem::forget(empty.take_link(id).unwrap());
@@ -67,7 +67,7 @@ fn another_program_in_our_link_is_found() {
 #[test]
 fn an_interval_that_was_edited_is_found_by_the_next_process_too() {
     let Some((lab, enforcer, slot)) = filtered_in_slot("tampering") else { return };
-    let path = lab.root.join(format!("abi1/inner/{slot}/intervals"));
+    let path = lab.pins().join(format!("inner/{slot}/intervals"));
     let mut intervals = Array::<_, [u32; 4]>::try_from(aya::maps::Map::Array(MapData::from_pin(path).unwrap())).unwrap();
     intervals.set(0, [0, 0xFF_FFFF, 1, 0], 0).unwrap();
     assert_eq!(kinds(&lab, &enforcer), [TamperingKind::Edited]);
@@ -77,7 +77,7 @@ fn an_interval_that_was_edited_is_found_by_the_next_process_too() {
 #[test]
 fn a_control_word_that_was_changed_is_found() {
     let Some((lab, enforcer)) = filtered("tampering") else { return };
-    let path = lab.root.join("abi1/maps/control");
+    let path = lab.pins().join("maps/control");
     let mut control = Array::<_, u64>::try_from(aya::maps::Map::Array(MapData::from_pin(path).unwrap())).unwrap();
     let own = control.get(&0, 0).unwrap();
     for word in [own | 1 << 4, 0, own ^ 3] {
@@ -92,7 +92,7 @@ fn a_control_word_that_was_changed_is_found() {
 fn another_map_in_an_outer_one_is_found() {
     let Some((lab, mut enforcer)) = filtered("tampering") else { return };
     let slot = enforcer.install(&table(&[]), [8; 32], 0).unwrap().slot;
-    let path = lab.root.join(format!("abi1/inner/{slot}/hosts4"));
+    let path = lab.pins().join(format!("inner/{slot}/hosts4"));
     std::fs::remove_file(&path).unwrap();
     aya::maps::HashMap::<_, [u8; 8], [u8; 8]>::create(4, 0).unwrap().pin(&path).unwrap();
     assert!(kinds(&lab, &enforcer).contains(&TamperingKind::Rewired));
