@@ -84,9 +84,9 @@ fn import(lab: &Lab, enforcer: &mut Enforcer) -> Vec<LiveFlow> {
 }
 
 fn named(flows: &[LiveFlow], local: SocketAddr, remote: SocketAddr) -> &LiveFlow {
-    let mut found = flows.iter().filter(|flow| (flow.local, flow.remote) == (local, remote));
-    let (Some(flow), None) = (found.next(), found.next()) else { panic!("{local} {remote} is not listed once: {flows:?}") };
-    flow
+    let found: Vec<_> = flows.iter().filter(|flow| (flow.local, flow.remote) == (local, remote)).collect();
+    assert_eq!(found.len(), 1, "{local} {remote} is not listed once: {flows:?}");
+    found[0]
 }
 
 #[test]
