@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "bpf(2), mmap(2) and ioctl(2) take addresses; each call says why its addresses hold")]
 
 mod interface;
+pub(crate) mod netlink;
 
 use std::{
     ffi::CString,
@@ -17,8 +18,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
-use enforcer_abi::{Control, Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
+use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
+use enforcer_abi::{
+    Control, Count, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice,
+};
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
 
@@ -35,7 +38,10 @@ macro_rules! plain {
     )* };
 }
 
-plain!(u32, u64, [u64; 4], Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice);
+plain!(
+    u32, u64, [u64; 4], Count, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6,
+    Slice
+);
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is a valid attribute of its full size; what its addresses point to is the caller's concern.
@@ -76,12 +82,25 @@ pub(crate) fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Re
 
 /// Sets the value of `key`.
 pub(crate) fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    set(map, key, value, BPF_ANY)
+}
+
+/// Sets the value of `key` unless it has one; whether it had none.
+pub(crate) fn insert<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<bool> {
+    match set(map, key, value, BPF_NOEXIST) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+fn set<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V, flags: u32) -> io::Result<()> {
     let mut attr = attr();
     // SAFETY: as in `lookup`.
     let element = unsafe { &mut attr.__bindgen_anon_2 };
     element.map_fd = number(map);
     element.key = address(key);
     element.__bindgen_anon_1.value = address(value);
+    element.flags = u64::from(flags);
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 

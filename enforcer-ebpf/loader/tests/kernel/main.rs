@@ -9,6 +9,7 @@
 )]
 
 mod failsafe;
+mod import;
 mod lab;
 mod loading;
 mod model;
