@@ -203,7 +203,7 @@ fn establish(lab: &Lab, firewall: &mut Enforcer, rules: usize, flows: &[(IpAddr,
     let map = aya::maps::Map::LruHashMap(MapData::from_pin(lab.map("tcp4")).unwrap());
     let mut tcp: KernelMap<_, [u8; 16], [u8; 28]> = map.try_into().unwrap();
     let clock = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let now = ((clock.tv_sec as u64 * 1_000_000_000 + clock.tv_nsec as u64) >> 27) as u32;
+    let now = ((clock.tv_sec.cast_unsigned() * 1_000_000_000 + clock.tv_nsec.cast_unsigned()) >> 27) as u32;
     let mut flow = [0; 28];
     flow[0..4].copy_from_slice(&(installed.epoch << 1).to_ne_bytes());
     flow[4..8].copy_from_slice(&now.to_ne_bytes());
