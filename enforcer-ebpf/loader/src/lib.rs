@@ -25,6 +25,7 @@ mod sys;
 mod table;
 mod test_run;
 mod trial;
+mod watch;
 mod world;
 
 pub use api::{
@@ -38,3 +39,4 @@ pub use error::Error;
 pub use events::{DropEvent, Events, Losses, Refused};
 pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};
 pub use test_run::Checker;
+pub use watch::LinkWatch;

@@ -69,7 +69,11 @@ impl Layout {
         })
     }
 
-    fn maps(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> &Path {
+        &self.base
+    }
+
+    pub(crate) fn maps(&self) -> PathBuf {
         self.base.join("maps")
     }
 
