@@ -14,7 +14,7 @@ const IN: Direction = Direction::In;
 const OUT: Direction = Direction::Out;
 const SYN_TO_22: u32 = 0x06_0016;
 
-/// Everything that was written so far.
+/// Everything that was written so far, but for what systems say on a link by themselves (router solicitations).
 fn all(events: &mut Events) -> Vec<DropEvent> {
     let mut found = Vec::new();
     loop {
@@ -22,7 +22,8 @@ fn all(events: &mut Events) -> Vec<DropEvent> {
         if more.is_empty() {
             return found;
         }
-        found.extend(more);
+        found
+            .extend(more.into_iter().filter(|event| !event.remote.to_string().starts_with("fe80") && !event.remote.is_multicast()));
     }
 }
 
