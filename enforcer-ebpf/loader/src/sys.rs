@@ -18,9 +18,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
+use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
 use enforcer_abi::{
-    Control, Count, Event, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Refusal, RefusalKey, Slice,
+    Control, Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Refusal,
+    RefusalKey, Slice,
 };
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
@@ -39,8 +40,8 @@ macro_rules! plain {
 }
 
 plain!(
-    u32, u64, [u64; 4], Count, Event, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Refusal, RefusalKey,
-    Slice
+    u32, u64, [u64; 4], Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4,
+    NetKey6, Refusal, RefusalKey, Slice
 );
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
@@ -82,12 +83,25 @@ pub(crate) fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Re
 
 /// Sets the value of `key`.
 pub(crate) fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    set(map, key, value, BPF_ANY)
+}
+
+/// Sets the value of `key` unless it has one; whether it had none.
+pub(crate) fn insert<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<bool> {
+    match set(map, key, value, BPF_NOEXIST) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+fn set<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V, flags: u32) -> io::Result<()> {
     let mut attr = attr();
     // SAFETY: as in `lookup`.
     let element = unsafe { &mut attr.__bindgen_anon_2 };
     element.map_fd = number(map);
     element.key = address(key);
     element.__bindgen_anon_1.value = address(value);
+    element.flags = u64::from(flags);
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 

@@ -81,7 +81,7 @@ fn each_kind_of_refusal_is_told_with_what_is_known_of_it_and_nothing_else_is() {
     let cut = &opening(true, peer(1), SYN_TO_22)[..40];
     enforcer.time(Timed::Enforcing(IN), cut, 1).unwrap();
     let unreadable = told(&all(&mut events)[0]);
-    assert_eq!(unreadable, ("truncated", IN, "0.0.0.0".to_owned(), 0, 0, "tc_in"));
+    assert_eq!(unreadable, ("malformed", IN, "0.0.0.0".to_owned(), 0, 0, "tc_in"));
 
     let mut stream = lab.on_peer(|| crate::lab::connect(HOST4, 8080)).unwrap();
     assert!(crate::lab::answers(&mut stream));

@@ -10,6 +10,7 @@
 
 mod events;
 mod failsafe;
+mod import;
 mod lab;
 mod loading;
 mod model;
