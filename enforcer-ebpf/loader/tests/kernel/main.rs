@@ -8,6 +8,7 @@
     reason = "helpers of tests are tests, and say on standard output what they leave out"
 )]
 
+mod events;
 mod failsafe;
 mod import;
 mod lab;
