@@ -8,8 +8,12 @@
     reason = "helpers of tests are tests, and say on standard output what they leave out"
 )]
 
+mod bad_packets;
 mod events;
 mod failsafe;
+mod flood;
+mod fragments;
+mod frames;
 mod import;
 mod lab;
 mod loading;
