@@ -108,7 +108,7 @@ done < /modules/order
 ip link set lo up
 ulimit -n 8192
 # One word per line, none of them with spaces.
-kernel-tests --test-threads=1 $(cat /words)
+kernel-tests --test-threads=1 --nocapture $(cat /words)
 echo "kernel-tests ended with $?"
 poweroff -f
 INIT
