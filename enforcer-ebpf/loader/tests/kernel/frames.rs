@@ -108,7 +108,7 @@ impl Ip {
     /// Bytes from `offset` (a multiple of 8) of datagram `id`, in a frame.
     pub(crate) fn fragment(&self, proto: u8, id: u16, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
         let packet = match self.source {
-            IpAddr::V4(_) => self.part(proto, id, offset / 8 | (u16::from(more) << 13), true, payload),
+            IpAddr::V4(_) => self.part(proto, id, (offset / 8) | (u16::from(more) << 13), true, payload),
             IpAddr::V6(_) => {
                 let [high, low] = (offset | u16::from(more)).to_be_bytes();
                 let [id_high, id_low] = id.to_be_bytes();
