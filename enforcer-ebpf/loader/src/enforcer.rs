@@ -23,6 +23,7 @@ use crate::{
     table::{Direction, Table},
     test_run,
     world::{self, Kinship, Live},
+    xdp,
 };
 
 /// The firewall of this host. Dropping it changes nothing in the kernel.
@@ -38,6 +39,8 @@ pub struct Enforcer {
     apart: BTreeSet<u32>,
     /// What programs are loaded from when they are first needed.
     pub(crate) object: Cow<'static, [u8]>,
+    /// Attach as on a kernel without TCX.
+    filters: bool,
 }
 
 impl Enforcer {
@@ -90,7 +93,7 @@ impl Enforcer {
         let attached = layout.hooks()?.into_iter().map(|(ifindex, direction, _)| ((ifindex, direction), named(ifindex)));
         let attached = Mutex::new(attached.collect());
         let object = Cow::Borrowed(object::embedded());
-        Ok(Self { layout, generations, failsafe, attached, apart: BTreeSet::new(), object })
+        Ok(Self { layout, generations, failsafe, attached, apart: BTreeSet::new(), object, filters: false })
     }
 
     /// Whether [`Enforcer::attach`] would take interface `ifname`; changes nothing.
@@ -129,12 +132,20 @@ impl Enforcer {
                 );
                 continue;
             }
-            match hook::attach(&self.layout, &self.object, ifname, interface, direction)? {
+            match hook::attach(&self.layout, &self.object, self.filters, ifname, interface, direction)? {
                 Attached::Already => {}
                 changed @ (Attached::Now | Attached::Updated) => result = changed,
             }
         }
+        xdp::mend(&self.layout, interface.index)?;
         Ok(result)
+    }
+
+    /// From now on, hooks that are not attached yet are attached as on a kernel before 6.6, with filters on the clsact qdisc: for
+    /// tests on newer ones.
+    #[doc(hidden)]
+    pub fn without_tcx(&mut self) {
+        self.filters = true;
     }
 
     /// Detaches both directions of interface `ifname`: it is unfiltered afterwards.
@@ -148,7 +159,7 @@ impl Enforcer {
             hook::detach(&self.layout, interface.index, direction)?;
             self.hooks_known(|known| drop(known.remove(&(interface.index, direction))));
         }
-        Ok(())
+        xdp::detach(&self.layout, interface.index)
     }
 
     fn hooks_known(&self, change: impl FnOnce(&mut BTreeMap<(u32, Direction), String>)) {

@@ -26,10 +26,11 @@ mod test_run;
 mod trial;
 mod watch;
 mod world;
+mod xdp;
 
 pub use api::{
     Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind,
-    Timed, Trial,
+    Timed, Trial, XdpHook, XdpState,
 };
 pub use counts::Counted;
 pub use enforcer::Enforcer;

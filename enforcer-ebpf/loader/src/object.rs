@@ -66,6 +66,9 @@ pub(crate) fn ensure(layout: &Layout, object: &[u8], name: &str) -> Result<(), E
     // The mark speaks of what is pinned, so it is put again; where there was none, something else is amiss.
     let marked = mark::stands(layout, object);
     load_programs(layout, object, |own| own == name)?;
+    if !layout.prog(name).exists() {
+        return Err(Error::Object(name.to_owned()));
+    }
     if marked { mark::set(layout, object) } else { Ok(()) }
 }
 
@@ -83,7 +86,7 @@ fn load_programs(layout: &Layout, object: &[u8], wanted: impl Fn(&str) -> bool) 
 }
 
 /// Has aya make or re-use the maps, each pinned.
-fn load_maps(layout: &Layout, object: &[u8]) -> Result<Ebpf, Error> {
+pub(crate) fn load_maps(layout: &Layout, object: &[u8]) -> Result<Ebpf, Error> {
     raise_memlock();
     let names = compare(layout, object)?;
     let mut loader = EbpfLoader::new();

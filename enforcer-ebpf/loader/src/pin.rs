@@ -19,6 +19,8 @@ use crate::{error::Error, table::Direction};
 const MODE: u32 = 0o700;
 /// Where the BPF file system belongs; the only directory this crate mounts on that it has not made itself.
 const BPFFS: &str = "/sys/fs/bpf";
+/// How the name of an XDP hook's link ends.
+const XDP: &str = "-xdp";
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: i64 = 0xCAFE_4A11;
 
@@ -107,13 +109,29 @@ impl Layout {
         self.links().join(format!("{ifindex}-{}-filter", direction.label()))
     }
 
+    /// The link on the XDP hook of an interface.
+    pub(crate) fn xdp(&self, ifindex: u32) -> PathBuf {
+        self.links().join(format!("{ifindex}{XDP}"))
+    }
+
+    /// Every interface whose XDP hook was attached.
+    pub(crate) fn xdp_hooks(&self) -> Result<Vec<u32>, Error> {
+        let parse = |name: &str| name.strip_suffix(XDP)?.parse().ok();
+        self.linked(parse)
+    }
+
     /// Every hook that was attached: interface, direction, whether as a filter.
     pub(crate) fn hooks(&self) -> Result<Vec<(u32, Direction, bool)>, Error> {
+        self.linked(parse_hook)
+    }
+
+    /// What `parse` makes of the names of links, in order.
+    fn linked<T: Ord>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
         let path = self.links();
         let read = || {
             let mut found = Vec::new();
             for entry in fs::read_dir(&path)? {
-                found.extend(parse_hook(&entry?.file_name().to_string_lossy()));
+                found.extend(parse(&entry?.file_name().to_string_lossy()));
             }
             found.sort_unstable();
             Ok(found)

@@ -287,8 +287,7 @@ fn icmp_text(lo: Service, hi: Service) -> String {
 fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
     let hooks = seen.attachments.iter().filter_map(|hook| {
         let kind = match hook.state {
-            // A legacy filter cannot be asked what it runs; that it is there is all that can be known.
-            AttachmentState::Attached | AttachmentState::Unverified => return None,
+            AttachmentState::Attached => return None,
             AttachmentState::Detached => Deviation::Detached,
             AttachmentState::Replaced => Deviation::Changed,
         };
@@ -298,15 +297,22 @@ fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
     let tampering = seen.tampering.iter().filter_map(|found| {
         let (name, kind) = match found.kind {
             // Hooks are reported above, one by one; edited content by the diff, rule by rule, as long as it can be read.
-            TamperingKind::Detached | TamperingKind::Replaced => return None,
+            TamperingKind::Detached | TamperingKind::Replaced | TamperingKind::Preceded => return None,
             TamperingKind::Edited if seen.table.is_some() => return None,
             TamperingKind::Edited => ("maps", Deviation::Changed),
             TamperingKind::Rewired => ("wiring", Deviation::Changed),
             TamperingKind::Control => ("control word", Deviation::Changed),
+            TamperingKind::Foreign => ("XDP hook", Deviation::Changed),
         };
         Some(Difference { key: name.to_owned(), kind, expected: "as it was left".to_owned(), observed: found.detail.clone() })
     });
-    hooks.chain(tampering).collect()
+    let preceded = seen.attachments.iter().filter(|hook| !hook.before.is_empty()).map(|hook| Difference {
+        key: format!("hook {} {}", hook.ifname, hook.direction.label()),
+        kind: Deviation::Changed,
+        expected: "our program first".to_owned(),
+        observed: format!("{} before it", hook.before.join(", ")),
+    });
+    hooks.chain(preceded).chain(tampering).collect()
 }
 
 /// Configured hooks, one by one, where nothing of ours is attached, not even broken.

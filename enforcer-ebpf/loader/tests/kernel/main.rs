@@ -8,7 +8,9 @@
     reason = "helpers of tests are tests, and say on standard output what they leave out"
 )]
 
+mod clsact;
 mod failsafe;
+mod hooks;
 mod lab;
 mod loading;
 mod model;
@@ -20,3 +22,4 @@ mod tampering;
 mod timing;
 mod traffic;
 mod trial;
+mod upgrade;
