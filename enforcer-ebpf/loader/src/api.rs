@@ -112,6 +112,8 @@ pub struct XdpHook {
     pub ifname: String,
     /// Its index.
     pub ifindex: u32,
+    /// Whether our program was put there, and is to be there still.
+    pub wanted: bool,
     /// What runs there.
     pub state: XdpState,
 }

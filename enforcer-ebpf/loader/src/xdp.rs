@@ -134,8 +134,9 @@ pub(crate) fn observe(enforcer: &Enforcer, tampering: &mut Vec<Tampering>) -> Re
     for ifindex in all {
         let former = || known.iter().find(|((index, _), _)| *index == ifindex).map(|(_, name)| name.clone());
         let ifname = sys::interface_name(ifindex).or_else(former).unwrap_or_default();
-        let state = state(layout, ifindex, wanted.contains(&ifindex))?;
-        if wanted.contains(&ifindex) && state != XdpState::Native {
+        let wanted = wanted.contains(&ifindex);
+        let state = state(layout, ifindex, wanted)?;
+        if wanted && state != XdpState::Native {
             let (kind, what) = match &state {
                 XdpState::Busy { by } => (TamperingKind::Foreign, by.as_str()),
                 XdpState::Detached | XdpState::Off | XdpState::Native | XdpState::Unsupported { .. } => {
@@ -144,7 +145,7 @@ pub(crate) fn observe(enforcer: &Enforcer, tampering: &mut Vec<Tampering>) -> Re
             };
             tampering.push(Tampering { kind, detail: format!("interface {ifname} ({ifindex}), XDP: runs {what}") });
         }
-        hooks.push(XdpHook { ifname, ifindex, state });
+        hooks.push(XdpHook { ifname, ifindex, wanted, state });
     }
     Ok(hooks)
 }
