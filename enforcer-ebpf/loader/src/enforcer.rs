@@ -21,7 +21,7 @@ use crate::{
     pin::{Layout, unpin},
     probe, sys,
     table::{Direction, Table},
-    test_run,
+    test_run, upgrade,
     world::{self, Kinship, Live},
     xdp,
 };
@@ -62,6 +62,7 @@ impl Enforcer {
 
     fn open_object(root: &Path, object: Cow<'static, [u8]>) -> Result<Self, Error> {
         let layout = Layout::new(root);
+        let older = upgrade::older(root)?;
         layout.prepare()?;
         let _lock = layout.lock()?;
         let (apart, adopted) = world::heal(&layout)?;
@@ -70,6 +71,9 @@ impl Enforcer {
         world::pin_inner(&layout, &generations, adopted)?;
         object::mark::set(&layout, &object)?;
         hook::upgrade(&layout, &generations.core()?, &replaced)?;
+        if let Some(older) = older {
+            upgrade::take_over(&older, &layout, &object, &generations)?;
+        }
         Ok(Self { apart, object, ..Self::with(layout, generations)? })
     }
 
@@ -81,7 +85,10 @@ impl Enforcer {
     pub fn open_existing(root: &Path) -> Result<Option<Self>, Error> {
         let layout = Layout::new(root);
         if !layout.used()? {
-            return Ok(None);
+            return match upgrade::older(root)? {
+                Some(older) => Err(Error::NotTakenOver(older.base().to_owned())),
+                None => Ok(None),
+            };
         }
         let generations = Generations::open_existing(&layout)?;
         Self::with(layout, generations).map(Some)

@@ -4,10 +4,17 @@
 mod filter;
 pub(crate) mod order;
 
-use std::{io, path::Path, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use aya::programs::{
-    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
     links::{FdLink, PinnedLink},
     tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions},
 };
@@ -204,6 +211,42 @@ pub(crate) fn upgrade(layout: &Layout, core: &[Option<u32>; 7], replaced: &Repla
         replace(&mut object::program(layout, name)?, name, pinned)?;
     }
     Ok(())
+}
+
+/// Turns every hook pinned below `old` to the program of the same name pinned below `new`, and pins it there.
+pub(crate) fn adopt(old: &Layout, new: &Layout, object: &[u8]) -> Result<(), Error> {
+    let names = running_names(old)?;
+    for (ifindex, direction, is_filter) in old.hooks()? {
+        let from = if is_filter { old.filter(ifindex, direction) } else { old.link(ifindex, direction) };
+        let doing = |error| Error::kernel(format!("take over {}", from.display()), error);
+        if is_filter {
+            let Some(ifname) = sys::interface_name(ifindex) else { continue };
+            filter::adopt(old, new, object, &ifname, ifindex, direction)?;
+            continue;
+        }
+        let details = sys::link_details(&from).map_err(doing)?;
+        if details.ifindex == 0 {
+            continue;
+        }
+        let [ether, plain] = programs(direction);
+        let name = if names.get(&details.program).is_some_and(|name| name == plain) { plain } else { ether };
+        object::ensure(new, object, name)?;
+        let link = sys::open_pin(&from).map_err(doing)?;
+        let program = sys::open_pin(&new.prog(name)).map_err(doing)?;
+        sys::tc::update_link(link.as_fd(), program.as_fd()).map_err(doing)?;
+        let to = new.link(ifindex, direction);
+        unpin(&to)?;
+        sys::pin(link.as_fd(), &to).map_err(doing)?;
+    }
+    Ok(())
+}
+
+/// Names of the programs pinned below `layout`, by number.
+fn running_names(layout: &Layout) -> Result<BTreeMap<u32, String>, Error> {
+    let path = layout.progs();
+    let entries = fs::read_dir(&path).map_err(|source| Error::PinDirectory { path, source })?;
+    let named = |path: PathBuf| Some((ProgramInfo::from_pin(&path).ok()?.id(), path.file_name()?.to_string_lossy().into_owned()));
+    Ok(entries.flatten().filter_map(|entry| named(entry.path())).collect())
 }
 
 /// Drops the pins of links whose interface is gone.

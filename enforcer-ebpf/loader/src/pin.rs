@@ -33,7 +33,12 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), base: root.join(format!("abi{ABI_VERSION}")) }
+        Self::of_version(root, ABI_VERSION)
+    }
+
+    /// Where another version pins.
+    pub(crate) fn of_version(root: &Path, version: u32) -> Self {
+        Self { root: root.to_owned(), base: root.join(format!("abi{version}")) }
     }
 
     /// Makes every directory, and mounts a BPF file system if there is none.
@@ -139,14 +144,19 @@ impl Layout {
         read().map_err(|source| Error::PinDirectory { path: path.clone(), source })
     }
 
-    /// Removes everything below the root, and the root if it is empty then.
-    pub(crate) fn remove(&self) -> Result<(), Error> {
+    /// Removes everything of this version.
+    pub(crate) fn remove_base(&self) -> Result<(), Error> {
         match fs::remove_dir_all(&self.base) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::PinDirectory { path: self.base.clone(), source: error });
+                Err(Error::PinDirectory { path: self.base.clone(), source: error })
             }
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Removes everything below the root, and the root if it is empty then.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        self.remove_base()?;
         // Another version's pins, or a mount, may keep it.
         let _ = fs::remove_dir(&self.root);
         Ok(())

@@ -19,8 +19,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
-use enforcer_abi::{Control, Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
+use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
+use enforcer_abi::{
+    Control, Count, Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, HostKey4, HostKey6, Interval,
+    NetKey4, NetKey6, Slice,
+};
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
 
@@ -37,7 +40,10 @@ macro_rules! plain {
     )* };
 }
 
-plain!(u32, u64, [u64; 4], Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice);
+plain!(
+    u32, u64, [u64; 4], Count, Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, HostKey4, HostKey6,
+    Interval, NetKey4, NetKey6, Slice
+);
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is a valid attribute of its full size; what its addresses point to is the caller's concern.
@@ -78,12 +84,25 @@ pub(crate) fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Re
 
 /// Sets the value of `key`.
 pub(crate) fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    set(map, key, value, BPF_ANY)
+}
+
+/// Sets the value of `key` unless it has one; whether it had none.
+pub(crate) fn insert<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<bool> {
+    match set(map, key, value, BPF_NOEXIST) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+fn set<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V, flags: u32) -> io::Result<()> {
     let mut attr = attr();
     // SAFETY: as in `lookup`.
     let element = unsafe { &mut attr.__bindgen_anon_2 };
     element.map_fd = number(map);
     element.key = address(key);
     element.__bindgen_anon_1.value = address(value);
+    element.flags = u64::from(flags);
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
@@ -108,6 +127,31 @@ pub(crate) fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec
         previous = Some(key);
     }
     Ok(found)
+}
+
+/// More than any of our keys.
+const KEY_BYTES_MAX: usize = 64;
+
+/// How many entries a map has, at most `max`: one that changes meanwhile is not followed for ever.
+pub(crate) fn count(map: BorrowedFd<'_>, key_size: u32, max: u32) -> io::Result<u64> {
+    if key_size as usize > KEY_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let (mut key, mut next) = ([0_u8; KEY_BYTES_MAX], [0_u8; KEY_BYTES_MAX]);
+    for entries in 0..max {
+        let mut attr = attr();
+        // SAFETY: as in `lookup`; both buffers hold a key, as checked above.
+        let element = unsafe { &mut attr.__bindgen_anon_2 };
+        element.map_fd = number(map);
+        element.key = if entries == 0 { 0 } else { address(&key) };
+        element.__bindgen_anon_1.next_key = next.as_mut_ptr() as u64;
+        match bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) {
+            Ok(_) => key = next,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(u64::from(entries)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(u64::from(max))
 }
 
 fn next_key<K: Plain>(map: BorrowedFd<'_>, previous: Option<&K>) -> io::Result<Option<K>> {

@@ -66,6 +66,27 @@ pub(super) fn upgrade(layout: &Layout, ifname: &str, ifindex: u32, direction: Di
     Ok(())
 }
 
+/// Has the filter that an older version left on a hook run the program pinned below `new`, and marks the hook there.
+pub(super) fn adopt(
+    old: &Layout,
+    new: &Layout,
+    object: &[u8],
+    ifname: &str,
+    ifindex: u32,
+    direction: Direction,
+) -> Result<(), Error> {
+    let name = program_name(ifname, super::filterable(ifname)?, direction)?;
+    object::ensure(new, object, name)?;
+    let running = order::filter(ifindex, direction)?.and_then(|own| own.program);
+    let mut program = object::program(new, name)?;
+    let own = program.info().map_err(|error| program_error(name, error))?.id();
+    let theirs = running.is_some() && running == pinned(&old.filter(ifindex, direction));
+    if running == Some(own) || (theirs && replace(&mut program, ifname, direction)) {
+        repin(&mut program, &new.filter(ifindex, direction))?;
+    }
+    Ok(())
+}
+
 /// Deletes our filter; that there is none is as good.
 pub(super) fn detach(ifname: &str, direction: Direction) {
     // A link to the filter, which goes with the link.

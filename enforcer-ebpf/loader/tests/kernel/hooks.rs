@@ -48,3 +48,30 @@ fn h04_a_program_put_before_ours_is_named_and_attaching_puts_ours_first_again_wi
     // Nothing is left behind that another process would stumble over.
     assert_eq!(lab.on_host(|| lab.open().observe()).unwrap(), after);
 }
+
+#[test]
+fn tables_tell_how_full_they_are_and_what_they_cost() {
+    let Some(lab) = Lab::new("sizes") else { return };
+    lab.serve(true, 8080);
+    let mut enforcer = lab.open();
+    lab.attach(&mut enforcer);
+    let open = [service(TCP, 8080, 1)];
+    let allowed = [(Direction::In, "10.7.0.0/24", &open[..]), (Direction::In, "10.8.0.1/32", &open), (Direction::Out, "fd07::/64", &open)];
+    let bytes = |enforcer: &enforcer::Enforcer| enforcer.kernel_memory().unwrap();
+    let empty = bytes(&enforcer);
+    enforcer.install(&table(&allowed), [1; 32], 0).unwrap();
+    let _stream = lab.on_peer(|| connect(HOST4, 8080)).unwrap();
+    let sizes = enforcer.table_sizes().unwrap();
+    let of = |name: &str| sizes.iter().find(|own| own.name == name).map(|own| (own.entries, own.max)).unwrap();
+    assert_eq!(of("nets4"), (1, 131_072));
+    assert_eq!(of("hosts4"), (1, 262_144));
+    assert_eq!(of("hosts6"), (0, 262_144));
+    assert_eq!(of("nets6"), (1, 131_072));
+    assert_eq!(of("intervals"), (1, 1_048_576));
+    assert_eq!(of("failsafe"), (0, 64));
+    assert_eq!(of("tcp4"), (1, 131_072), "the connection");
+    let full = bytes(&enforcer);
+    let of = |all: &[(String, u64)], name: &str| all.iter().find(|(own, _)| own == name).map_or(0, |(_, bytes)| *bytes);
+    assert!(of(&full, "nets4") == of(&empty, "nets4") + 64 && of(&full, "hosts4") > of(&empty, "hosts4"), "{full:?}");
+    assert!(of(&full, "tcp4") > 131_072 * (16 + 28), "{full:?}");
+}

@@ -11,6 +11,7 @@
 mod clsact;
 mod failsafe;
 mod hooks;
+mod import;
 mod lab;
 mod loading;
 mod model;

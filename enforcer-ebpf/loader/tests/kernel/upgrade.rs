@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use enforcer::{Attached, Direction, Enforcer};
+use enforcer::{ABI_VERSION, Attached, AttachmentState, Direction, Enforcer, Error, FailsafeEntry};
 
 use crate::{
-    lab::{HOST4, Lab, TCP, UDP, answers, connect, newer_object, object, service, table},
+    lab::{HOST4, Lab, TCP, UDP, answers, cidr, connect, newer_object, object, service, table, tcp},
     pins::under_fire,
 };
 
@@ -71,4 +71,103 @@ fn programs_are_exchanged_in_place_and_no_packet_is_lost_or_wrongly_passed() {
     assert_eq!(passed, 0, "forbidden packets");
     assert_eq!(packets.0, packets.1, "allowed packets sent and arrived");
     assert!(packets.0 > 100, "{packets:?}");
+}
+
+/// The object of version 1, where the history is at hand; else today's, whose maps have the same layouts as far as both have them.
+fn first_version() -> Vec<u8> {
+    let arguments = ["show", "208f0ab:enforcer-ebpf/loader/pci_segment.bpf.o"];
+    let shown = std::process::Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    shown.ok().filter(|shown| shown.status.success()).map_or_else(object, |shown| shown.stdout)
+}
+
+/// A host that version 1 filters.
+fn filtered_by_the_first_version(lab: &Lab) {
+    lab.serve(true, 8080);
+    lab.serve(true, 22);
+    let mut enforcer = Enforcer::open_with_object(&lab.root, &first_version()).unwrap();
+    lab.attach(&mut enforcer);
+    enforcer.set_failsafe(&[FailsafeEntry { id: 1, direction: Direction::In, proto: 6, port: 22, peer: cidr("10.7.0.2/32") }]).unwrap();
+    let open = [service(TCP, 8080, 1), service(UDP, 7070, 2)];
+    enforcer.install(&table(&[(Direction::In, "10.7.0.0/24", &open)]), [7; 32], 41).unwrap();
+    drop(enforcer);
+    std::fs::rename(lab.pins(), lab.root.join("abi1")).unwrap();
+}
+
+#[test]
+fn an_older_version_with_other_layouts_is_taken_over_with_its_rules_flows_and_failsafe() {
+    let Some(lab) = Lab::new("upgrading") else { return };
+    filtered_by_the_first_version(&lab);
+    let mut stream = lab.on_peer(|| connect(HOST4, 8080)).unwrap();
+    assert!(answers(&mut stream));
+    assert!(matches!(Enforcer::open_existing(&lab.root), Err(Error::NotTakenOver(path)) if path == lab.root.join("abi1")));
+
+    let mut enforcer = None;
+    let passed = under_fire(&lab, || enforcer = Some(lab.on_host(|| lab.open())));
+    assert_eq!(passed, 0, "forbidden packets");
+    let mut enforcer = enforcer.unwrap();
+    assert!(answers(&mut stream), "the flow goes on");
+    assert!(!lab.root.join("abi1").exists());
+    let seen = lab.on_host(|| enforcer.observe()).unwrap();
+    assert_eq!((seen.tampering, seen.epoch, seen.digest), (vec![], 41, [7; 32]));
+    assert!(seen.attachments.len() == 2 && seen.attachments.iter().all(|own| own.state == AttachmentState::Attached));
+    assert_eq!(enforcer.failsafe().unwrap().len(), 1);
+    assert!(lab.on_peer(|| tcp(HOST4, 8080) && tcp(HOST4, 22) && !tcp(HOST4, 9090)));
+
+    // The flow is the one that was copied: rules that would not let it begin anew but judge it as it began.
+    let flows = |enforcer: &Enforcer| enforcer.table_sizes().unwrap().into_iter().find(|own| own.name == "tcp4").unwrap().entries;
+    assert!(flows(&enforcer) > 0);
+    assert_eq!(lab.on_host(|| enforcer.attach("h0")).unwrap(), Attached::Already);
+}
+
+#[test]
+fn a_take_over_that_was_cut_off_is_finished_by_the_next_start() {
+    let Some(lab) = Lab::new("upgrading") else { return };
+    filtered_by_the_first_version(&lab);
+    let mut stream = lab.on_peer(|| connect(HOST4, 8080)).unwrap();
+    // As after the first of two links was turned: both trees are there, and the old one has one link.
+    lab.open();
+    let old = lab.root.join("abi1");
+    for below in ["", "maps", "progs", "links", "inner"] {
+        std::fs::create_dir_all(old.join(below)).unwrap();
+    }
+    (0..4).for_each(|slot| std::fs::create_dir_all(old.join(format!("inner/{slot}"))).unwrap());
+    let passed = under_fire(&lab, || {
+        let out = std::fs::read_dir(lab.pins().join("links")).unwrap().map(|entry| entry.unwrap().path());
+        let out = out.into_iter().find(|path| path.to_string_lossy().ends_with("-out")).unwrap();
+        std::fs::rename(&out, old.join("links").join(out.file_name().unwrap())).unwrap();
+        for below in ["maps", "inner/0", "inner/1", "inner/2", "inner/3"] {
+            for entry in std::fs::read_dir(lab.pins().join(below)).unwrap() {
+                let path = entry.unwrap().path();
+                aya::maps::MapData::from_pin(&path).unwrap().pin(old.join(below).join(path.file_name().unwrap())).unwrap();
+            }
+        }
+        lab.on_host(|| lab.open());
+    });
+    assert_eq!(passed, 0);
+    assert!(!old.exists());
+    let seen = lab.on_host(|| lab.open().observe()).unwrap();
+    assert_eq!((seen.tampering, seen.epoch, seen.attachments.len()), (vec![], 41, 2));
+    assert!(answers(&mut stream));
+}
+
+#[test]
+fn pins_of_a_version_that_is_not_known_are_refused_and_go_on_enforcing() {
+    let Some(lab) = Lab::new("upgrading") else { return };
+    filtered_by_the_first_version(&lab);
+    let refused = |what: &str| {
+        let error = lab.on_host(|| crate::lab::open(&lab.root)).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::OtherVersion { .. }), "{what}: {text}");
+        assert!(text.contains("goes on enforcing") && text.contains("start the version that made it"), "{what}: {text}");
+        assert!(!lab.pins().exists(), "{what}: nothing is made");
+        assert!(lab.on_peer(|| tcp(HOST4, 8080) && !tcp(HOST4, 9090)), "{what}");
+    };
+    let newer = lab.root.join(format!("abi{}", ABI_VERSION + 1));
+    std::fs::rename(lab.root.join("abi1"), &newer).unwrap();
+    refused("a newer version");
+    std::fs::rename(&newer, lab.root.join("abi1")).unwrap();
+    let path = lab.root.join("abi1/maps/tcp4");
+    std::fs::remove_file(&path).unwrap();
+    aya::maps::HashMap::<_, u32, u32>::create(4, 0).unwrap().pin(&path).unwrap();
+    refused("another layout");
 }
