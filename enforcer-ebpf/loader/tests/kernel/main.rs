@@ -9,6 +9,7 @@
 )]
 
 mod clsact;
+mod events;
 mod failsafe;
 mod hooks;
 mod import;
