@@ -10,13 +10,7 @@ use std::{
 use aya::maps::{MapData, MapInfo};
 use enforcer_abi::{HOSTS_MAX, INTERVALS_MAX, Interval, NETS_MAX, SLOTS};
 
-use crate::{
-    enforcer::Enforcer,
-    error::Error,
-    generation::OUTER,
-    object::map_error,
-    sys,
-};
+use crate::{enforcer::Enforcer, error::Error, generation::OUTER, object::map_error, sys};
 
 /// Tables of flows, of fragments and of the failsafe.
 const OTHERS: [&str; 9] = ["tcp4", "tcp6", "half4", "half6", "other4", "other6", "frags4", "frags6", "failsafe"];

@@ -50,13 +50,10 @@ pub(super) fn copy(old: &Layout, new: &Layout, which: Copy) -> Result<(), Error>
 
 fn entries<K: Plain, V: Plain>(from: BorrowedFd<'_>, to: BorrowedFd<'_>, which: Copy) -> std::io::Result<()> {
     for (key, value) in sys::entries::<K, V>(from)? {
-        let there: Option<V> = sys::lookup(to, &key)?;
-        let wanted = match which {
-            Copy::Newer => there != Some(value),
-            Copy::Missing => there.is_none(),
-        };
-        if wanted {
-            sys::update(to, &key, &value)?;
+        match which {
+            Copy::Newer if sys::lookup(to, &key)? == Some(value) => {}
+            Copy::Newer => sys::update(to, &key, &value)?,
+            Copy::Missing => drop(sys::insert(to, &key, &value)?),
         }
     }
     Ok(())

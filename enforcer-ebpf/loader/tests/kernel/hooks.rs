@@ -56,7 +56,8 @@ fn tables_tell_how_full_they_are_and_what_they_cost() {
     let mut enforcer = lab.open();
     lab.attach(&mut enforcer);
     let open = [service(TCP, 8080, 1)];
-    let allowed = [(Direction::In, "10.7.0.0/24", &open[..]), (Direction::In, "10.8.0.1/32", &open), (Direction::Out, "fd07::/64", &open)];
+    let allowed =
+        [(Direction::In, "10.7.0.0/24", &open[..]), (Direction::In, "10.8.0.1/32", &open), (Direction::Out, "fd07::/64", &open)];
     let bytes = |enforcer: &enforcer::Enforcer| enforcer.kernel_memory().unwrap();
     let empty = bytes(&enforcer);
     enforcer.install(&table(&allowed), [1; 32], 0).unwrap();
