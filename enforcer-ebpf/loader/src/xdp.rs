@@ -170,3 +170,93 @@ fn own(layout: &Layout) -> Option<u32> {
 fn running(ifindex: u32) -> Result<Option<u32>, Error> {
     sys::tc::xdp_program(ifindex).map_err(|error| Error::kernel("ask for the XDP program of an interface", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::fd::AsFd as _, path::PathBuf, process::Command, thread};
+
+    use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_XDP;
+
+    use super::{attach, detach, mend, running, state};
+    use crate::{
+        api::XdpState,
+        hook::filterable,
+        object::XDP_IN,
+        pin::Layout,
+        sys::{
+            self,
+            tc::{Small, attach_xdp, detach_link, load},
+        },
+    };
+
+    fn in_own_network(work: fn(&Layout)) {
+        let root = rustix::process::geteuid().is_root();
+        assert!(root || std::env::var("CI").as_deref() != Ok("true"), "this needs root, and CI must not leave it out");
+        if !root {
+            return;
+        }
+        let test = move || {
+            sys::own_network().unwrap();
+            let pins = PathBuf::from(format!("/run/pci-segment-test-{}-xdp", std::process::id()));
+            let layout = Layout::new(&pins);
+            layout.prepare().unwrap();
+            let made = Command::new("ip").args(["link", "add", "d0", "type", "veth", "peer", "name", "d1"]).status().unwrap();
+            assert!(made.success());
+            let done = thread::scope(|scope| {
+                let in_namespace = || std::panic::catch_unwind(|| work(&layout));
+                // Scoped threads share the namespace of the thread that spawns them.
+                scope.spawn(in_namespace).join().unwrap()
+            });
+            assert!(Command::new("umount").arg("-l").arg(&pins).status().unwrap().success());
+            std::fs::remove_dir(pins).unwrap();
+            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        };
+        thread::spawn(test).join().unwrap();
+    }
+
+    fn program() -> std::os::fd::OwnedFd {
+        load(BPF_PROG_TYPE_XDP as u32, Small::PassesXdp).unwrap()
+    }
+
+    #[test]
+    fn the_xdp_hook_is_taken_shared_with_nobody_given_back_and_what_is_done_to_it_is_found() {
+        in_own_network(|layout| {
+            let (d0, d1, lo) = (filterable("d0").unwrap().index, filterable("d1").unwrap().index, 1);
+            sys::pin(program().as_fd(), &layout.prog(XDP_IN)).unwrap();
+            assert_eq!(state(layout, d0, false).unwrap(), XdpState::Off);
+            for _ in 0..2 {
+                assert_eq!(attach(layout, d0).unwrap(), XdpState::Native);
+                assert_eq!(state(layout, d0, true).unwrap(), XdpState::Native);
+            }
+            assert_eq!(layout.xdp_hooks().unwrap(), [d0]);
+            assert_eq!(layout.hooks().unwrap(), []);
+
+            let other = attach_xdp(program().as_fd(), d1).unwrap();
+            let busy = XdpState::Busy { by: format!("program {}", running(d1).unwrap().unwrap()) };
+            assert_eq!(attach(layout, d1).unwrap(), busy);
+            assert_eq!(layout.xdp_hooks().unwrap(), [d0], "a hook that is busy is not ours");
+            assert!(matches!(attach(layout, lo).unwrap(), XdpState::Unsupported { why } if why.contains("no native XDP")));
+
+            detach_link(sys::open_pin(&layout.xdp(d0)).unwrap().as_fd()).unwrap();
+            assert_eq!(state(layout, d0, true).unwrap(), XdpState::Detached);
+            let thief = attach_xdp(program().as_fd(), d0).unwrap();
+            mend(layout, d0).unwrap();
+            assert!(matches!(state(layout, d0, true).unwrap(), XdpState::Busy { .. }), "nobody is thrown out");
+            detach_link(thief.as_fd()).unwrap();
+            mend(layout, d0).unwrap();
+            assert_eq!(state(layout, d0, true).unwrap(), XdpState::Native);
+
+            std::fs::remove_file(layout.prog(XDP_IN)).unwrap();
+            sys::pin(program().as_fd(), &layout.prog(XDP_IN)).unwrap();
+            let old = running(d0).unwrap().unwrap();
+            super::upgrade(layout, old).unwrap();
+            assert_ne!(running(d0).unwrap(), Some(old), "the newer program runs");
+            assert_eq!(state(layout, d0, true).unwrap(), XdpState::Native);
+
+            detach(layout, d0).unwrap();
+            assert_eq!((running(d0).unwrap(), layout.xdp_hooks().unwrap()), (None, vec![]));
+            detach(layout, d0).unwrap();
+            drop(other);
+        });
+    }
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use aya_obj::generated::{
-    XDP_FLAGS_DRV_MODE,
+    XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE,
     bpf_attach_type::{BPF_TCX_EGRESS, BPF_TCX_INGRESS, BPF_XDP},
     bpf_cmd,
 };
@@ -127,11 +127,20 @@ pub(crate) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 
 /// Attaches `program` to the XDP hook of an interface, in native mode.
 pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    link_xdp(program, ifindex, XDP_FLAGS_DRV_MODE)
+}
+
+/// Attaches `program` to the XDP hook of an interface, where any interface can run it, but late.
+pub(crate) fn attach_xdp_generic(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    link_xdp(program, ifindex, XDP_FLAGS_SKB_MODE)
+}
+
+fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, mode: u32) -> io::Result<OwnedFd> {
     let mut attr = attr();
     attr.link_create.__bindgen_anon_1.prog_fd = number(program);
     attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
     attr.link_create.attach_type = BPF_XDP as u32;
-    attr.link_create.flags = XDP_FLAGS_DRV_MODE;
+    attr.link_create.flags = mode;
     Ok(made(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?))
 }
 
@@ -146,4 +155,42 @@ pub(crate) fn xdp_program(ifindex: u32) -> io::Result<Option<u32>> {
         return Ok(attribute(&xdp, IFLA_XDP_PROG_ID).and_then(|bytes| u32_at(bytes, 0)).filter(|id| *id != 0));
     }
     Ok(None)
+}
+
+/// Programs of two or three instructions, to try out what the kernel takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Small {
+    /// Calls `bpf_ktime_get_coarse_ns`, and answers 0.
+    ReadsCoarseClock,
+    /// Answers `XDP_PASS`.
+    PassesXdp,
+}
+
+impl Small {
+    const fn instructions(self) -> &'static [[u8; 8]] {
+        const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
+        const ANSWER_0: [u8; 8] = [0xB7, 0, 0, 0, 0, 0, 0, 0];
+        const ANSWER_2: [u8; 8] = [0xB7, 0, 0, 0, 2, 0, 0, 0];
+        const CALL_160: [u8; 8] = [0x85, 0, 0, 0, 160, 0, 0, 0];
+        match self {
+            Self::ReadsCoarseClock => &[CALL_160, ANSWER_0, EXIT],
+            Self::PassesXdp => &[ANSWER_2, EXIT],
+        }
+    }
+}
+
+/// Loads a small program of that type.
+pub(crate) fn load(kind: u32, program: Small) -> io::Result<OwnedFd> {
+    let instructions = program.instructions();
+    let mut attr = attr();
+    // SAFETY: plain integers are written to the fields the command reads; what they point to lives for ever.
+    let wanted = unsafe { &mut attr.__bindgen_anon_3 };
+    wanted.prog_type = kind;
+    wanted.insns = instructions.as_ptr() as u64;
+    #[expect(clippy::cast_possible_truncation, reason = "there are two or three")]
+    {
+        wanted.insn_cnt = instructions.len() as u32;
+    }
+    wanted.license = c"MIT".as_ptr() as u64;
+    Ok(made(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?))
 }
