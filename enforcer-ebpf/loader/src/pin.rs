@@ -29,6 +29,7 @@ const BPF_FS_MAGIC: i64 = 0xCAFE_4A11;
 pub(crate) struct Layout {
     root: PathBuf,
     base: PathBuf,
+    version: u32,
 }
 
 impl Layout {
@@ -38,7 +39,7 @@ impl Layout {
 
     /// Where another version pins.
     pub(crate) fn of_version(root: &Path, version: u32) -> Self {
-        Self { root: root.to_owned(), base: root.join(format!("abi{version}")) }
+        Self { root: root.to_owned(), base: root.join(format!("abi{version}")), version }
     }
 
     /// Makes every directory, and mounts a BPF file system if there is none.
@@ -74,6 +75,11 @@ impl Layout {
             rustix::io::Errno::WOULDBLOCK => Error::EventsTaken,
             other => Error::PinDirectory { path: self.maps(), source: other.into() },
         })
+    }
+
+    /// Which layouts its maps have.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 
     pub(crate) fn base(&self) -> &Path {

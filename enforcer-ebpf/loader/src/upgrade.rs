@@ -60,18 +60,22 @@ pub(crate) fn older(root: &Path) -> Result<Option<Layout>, Error> {
         if version == ABI_VERSION || !layout.used()? {
             continue;
         }
-        let path = entry.path();
         if !KNOWN.contains(&version) || found.is_some() {
-            return Err(Error::OtherVersion { path, version, why: "its layout is not known to this one" });
+            return Err(other(&layout, "its layout is not known to this one"));
         }
-        check(&layout, version)?;
+        check(&layout)?;
         found = Some(layout);
     }
     Ok(found)
 }
 
+fn other(layout: &Layout, why: &'static str) -> Error {
+    Error::OtherVersion { path: layout.base().to_owned(), version: layout.version(), why }
+}
+
 /// Sees that what will be read has the sizes it is read with.
-fn check(old: &Layout, version: u32) -> Result<(), Error> {
+fn check(old: &Layout) -> Result<(), Error> {
+    let version = old.version();
     let sized = |path: PathBuf, key: u32, value: u32| match MapInfo::from_pin(&path) {
         Ok(info) if (info.key_size(), info.value_size()) == (key, value) => Ok(()),
         Ok(_) => Err(Error::OtherVersion { path, version, why: "this map has another layout than that version's" }),
@@ -101,7 +105,6 @@ struct Enforced {
 /// Has the programs pinned below `new` go on where those below `old` are.
 pub(crate) fn take_over(old: &Layout, new: &Layout, object: &[u8], generations: &Generations) -> Result<(), Error> {
     let _lock = old.lock()?;
-    let path = || old.base().to_owned();
     tracing::info!(from = %old.base().display(), to = %new.base().display(), "taking over from an older version");
     if let Some(enforced) = enforced(old)? {
         let seen = generations.record(generations.judging().0)?;
@@ -112,7 +115,7 @@ pub(crate) fn take_over(old: &Layout, new: &Layout, object: &[u8], generations: 
         generations.set_learning(enforced.word.learning())?;
     } else if generations.in_force()? && !old.hooks()?.is_empty() {
         let why = "nothing is in force there while this version enforces already";
-        return Err(Error::OtherVersion { path: path(), version: 0, why });
+        return Err(other(old, why));
     }
     failsafe::set(&object::map(new, "failsafe")?, &failsafe::read(&object::map(old, "failsafe")?)?)?;
     flows::copy(old, new, flows::Copy::Newer)?;
@@ -131,7 +134,7 @@ fn enforced(old: &Layout) -> Result<Option<Enforced>, Error> {
     let (slot, _) = word.in_force(trial::now());
     if word.armed() && slot == word.active() {
         let why = "a generation is on trial there; confirm it or roll it back with the version that put it there";
-        return Err(Error::OtherVersion { path: old.base().to_owned(), version: 0, why });
+        return Err(other(old, why));
     }
     let record: Generation = lookup(&object::map(old, "generations")?, slot)?.unwrap_or_default();
     if record.epoch == 0 {

@@ -31,7 +31,8 @@ pub(super) fn attach(layout: &Layout, ifname: &str, interface: Interface, direct
     let present = order::filter(interface.index, direction)?;
     match present {
         Some(ref there) if there.program == Some(own) && pinned(&mark) == Some(own) => return Ok(Attached::Already),
-        Some(_) if mark.exists() && replace(&mut program, ifname, direction) => {
+        // Whatever has our priority and handle was left by us, or is in our place.
+        Some(_) if replace(&mut program, ifname, direction) => {
             repin(&mut program, &mark)?;
             return Ok(Attached::Updated);
         }
