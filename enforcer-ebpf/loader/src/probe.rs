@@ -73,7 +73,7 @@ fn programs() -> Vec<Capability> {
     if let Err(error) = sys::own_network() {
         return vec![answer("network namespace to try attaching in", true, Err(error))];
     }
-    let mut loaded = match EbpfLoader::new().load(object::embedded()) {
+    let mut loaded = match EbpfLoader::new().load(&object::suited(object::embedded())) {
         Ok(loaded) => loaded,
         Err(error) => return vec![answer("maps of the program", false, Err(io::Error::other(error)))],
     };
