@@ -9,11 +9,13 @@
 )]
 
 mod bad_packets;
+mod clsact;
 mod events;
 mod failsafe;
 mod flood;
 mod fragments;
 mod frames;
+mod hooks;
 mod import;
 mod lab;
 mod loading;
@@ -26,3 +28,4 @@ mod tampering;
 mod timing;
 mod traffic;
 mod trial;
+mod upgrade;
