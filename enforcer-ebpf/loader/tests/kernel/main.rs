@@ -22,3 +22,4 @@ mod tampering;
 mod timing;
 mod traffic;
 mod trial;
+mod xdp;
