@@ -229,7 +229,7 @@ fn xdp_drops_a_stranger_and_nothing_that_tc_has_more_to_say_about() {
     let mut world = Rc::into_inner(Memory::new(&[(IN, HTTP)])).unwrap();
     world.failsafe.push((IN, 6, 22));
     let goes_on = |packet: &Bytes| goes_on(&world, packet);
-    let to = |port| between(IN, 6, &tcp(4000, port, SYN, 1, 0));
+    let to = |port| between(IN, 6, &tcp(4001, port, SYN, 1, 0));
     assert!(goes_on(&to(80)) && goes_on(&to(22)), "a rule, the failsafe");
     assert!(!goes_on(&to(23)));
     assert_eq!(world.last(), (Verdict::Drop, Reason::NoRule));
