@@ -267,6 +267,13 @@ mod tests {
     }
 
     #[test]
+    fn dhcp_passes_unless_it_is_said_not_to() {
+        assert!(parse("source: {url: file:///p}").unwrap().host.dhcp);
+        assert!(parse("source: {url: file:///p}\nhost: {name: a}").unwrap().host.dhcp);
+        assert!(!parse("source: {url: file:///p}\nhost: {dhcp: false}").unwrap().host.dhcp);
+    }
+
+    #[test]
     fn a_cloud_is_refused_with_what_to_do() {
         let error = parse("source: {url: file:///p}\nclouds: [{provider: aws, region: us-east-1}]").unwrap_err();
         assert!(error.contains("clouds:"), "{error}");

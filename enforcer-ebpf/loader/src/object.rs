@@ -223,7 +223,8 @@ pub(crate) fn map_error(doing: impl Into<String>, error: MapError) -> Error {
 /// The error for a missing capability, if that is what `error` is.
 pub(crate) fn not_permitted(doing: &'static str, error: &io::Error) -> Option<Error> {
     let capability = if doing.starts_with("attaching") { "CAP_NET_ADMIN" } else { "CAP_BPF and CAP_NET_ADMIN" };
-    (error.kind() == io::ErrorKind::PermissionDenied).then(|| Error::NotPermitted {
+    // EACCES is what the verifier says of a program it does not accept.
+    (error.raw_os_error() == Some(libc::EPERM)).then(|| Error::NotPermitted {
         doing,
         capability,
         source: io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EPERM)),

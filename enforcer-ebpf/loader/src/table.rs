@@ -136,6 +136,9 @@ pub struct Table {
     pub isolate_in: Option<Mode>,
     /// How the outbound direction is isolated; not at all if none.
     pub isolate_out: Option<Mode>,
+    /// DHCP needs rules like anything else. Otherwise a host's own requests and their answers always pass, because a lost lease
+    /// is a lock-out.
+    pub no_dhcp: bool,
     /// Services open to every peer: IPv4 in, IPv4 out, IPv6 in, IPv6 out.
     pub any: [Vec<Interval>; 4],
     /// Services open to a prefix. The longest prefix that holds a peer decides; shorter ones do not add to it.

@@ -1,19 +1,20 @@
 //! Traffic without which the link itself dies: neighbour discovery, listener discovery, the DHCP client.
 
-use enforcer_abi::{IN, OUT, Reason, V4, V6};
+use enforcer_abi::{Generation, IN, OUT, Reason, V4, V6};
 
 use crate::{
     addr::{link_local6, unspecified},
     parse::{Headers, Kind, Part, proto},
 };
 
-/// The reason to pass `headers` in direction `dir` whatever the rules, if there is one.
+/// The reason to pass `headers` in direction `dir` whatever the rules, if there is one; `flags` are those of the
+/// generation, which may leave DHCP to the rules.
 #[inline(always)]
 #[must_use]
-pub fn built_in(headers: &Headers, dir: u8) -> Option<Reason> {
+pub fn built_in(headers: &Headers, dir: u8, flags: u32) -> Option<Reason> {
     match (headers.family, headers.proto) {
         (V6, proto::ICMP6) if headers.kind == Kind::NOTICE => neighbour(headers, dir),
-        (_, proto::UDP) => dhcp(headers, dir),
+        (_, proto::UDP) if flags & Generation::NO_DHCP == 0 => dhcp(headers, dir),
         _ => None,
     }
 }

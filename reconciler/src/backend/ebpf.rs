@@ -19,7 +19,7 @@ use policy::lower::bpf::{Interval, Key, Rule, RuleIds, Table, lower};
 use policy::model::Mode;
 use policy::net::Service;
 
-use self::damage::{damage, failsafe_damage, unattached};
+use self::damage::{damage, dhcp_damage, failsafe_damage, unattached};
 use self::words::{from_kernel, to_kernel};
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
@@ -33,6 +33,7 @@ pub struct Ebpf {
     failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
     target: String,
     audit: bool,
+    dhcp: bool,
 }
 
 /// What the firewall is opened for.
@@ -48,6 +49,8 @@ pub struct Setup<'a> {
     pub failsafe: Vec<FailsafeEntry>,
     /// Count, do not drop.
     pub audit: bool,
+    /// A lease is renewed whatever the rules say.
+    pub dhcp: bool,
 }
 
 impl Ebpf {
@@ -77,6 +80,7 @@ impl Ebpf {
             interfaces: setup.interfaces,
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
+            dhcp: setup.dhcp,
         }
     }
 
@@ -202,11 +206,12 @@ impl Backend for Ebpf {
         let mut damage = damage(&seen);
         damage.extend(unattached(&seen, &self.interfaces));
         damage.extend(failsafe_damage(&failsafe, &wanted));
+        damage.extend(dhcp_damage(&seen, self.dhcp));
         Ok(Observed { rules, damage, audited: seen.audit })
     }
 
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
-        let table = to_kernel(desired);
+        let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
         let epoch = self
             .blocking("the rules cannot be put in force", move |enforcer| {
@@ -240,7 +245,7 @@ impl Backend for Ebpf {
     }
 
     async fn rehearse(&mut self, desired: &Table, digest: Digest) -> Result<Rehearsal, BackendError> {
-        let table = to_kernel(desired);
+        let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
         self.blocking("the first enforcement cannot be prepared", move |enforcer| {
             interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
@@ -253,11 +258,12 @@ impl Backend for Ebpf {
     }
 
     async fn mend(&mut self, desired: &Table, digest: Digest, blank: bool) -> Result<Option<u64>, BackendError> {
-        let table = blank.then(|| to_kernel(desired));
+        let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
         self.blocking("the hooks cannot be put back", move |enforcer| {
             enforcer.set_failsafe(&current(&failsafe))?;
-            let installed = table.map(|table| enforcer.install(&table, digest.0, 0)).transpose()?;
+            let other = enforcer.observe()?.table.is_some_and(|found| found.no_dhcp != table.no_dhcp);
+            let installed = if blank || other { Some(enforcer.install(&table, digest.0, 0)?) } else { None };
             attach_all(enforcer, &interfaces)?;
             Ok(installed.map(|installed| u64::from(installed.epoch)))
         })
@@ -267,7 +273,7 @@ impl Backend for Ebpf {
     fn setup_text(&self) -> String {
         let labels: Vec<String> = self.identity.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let machine = self.identity.machine_id_sha256.as_deref().unwrap_or_default();
-        format!("{} {machine} {} audit={}", self.identity.hostname, labels.join(","), self.audit)
+        format!("{} {machine} {} audit={} dhcp={}", self.identity.hostname, labels.join(","), self.audit, self.dhcp)
     }
 
     fn keep(rules: &Table) -> String {

@@ -172,6 +172,10 @@ pub struct HostConfig {
     /// What stays reachable whatever a commit says.
     #[serde(default)]
     pub failsafe: FailsafeConfig,
+    /// Whether this host's own DHCP requests, and what answers them, pass whatever the policies say. Without, they need rules,
+    /// and a lease that is not renewed takes the host off the network.
+    #[serde(default = "default_dhcp")]
+    pub dhcp: bool,
     /// Where programs and maps are pinned, on a bpf file system.
     #[serde(default = "default_pin_dir")]
     pub pin_dir: PathBuf,
@@ -186,9 +190,14 @@ impl Default for HostConfig {
             backend: HostBackend::Auto,
             mode: HostMode::Enforce,
             failsafe: FailsafeConfig::default(),
+            dhcp: default_dhcp(),
             pin_dir: default_pin_dir(),
         }
     }
+}
+
+fn default_dhcp() -> bool {
+    true
 }
 
 fn default_pin_dir() -> PathBuf {

@@ -131,6 +131,7 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
         interfaces: config.host.interfaces.clone(),
         failsafe,
         audit: config.host.mode == HostMode::Audit,
+        dhcp: config.host.dhcp,
     };
     let firewall = match purpose {
         Purpose::Plan => Ebpf::open_to_look(setup)?,

@@ -84,8 +84,12 @@ impl Encoded {
     /// The table it encodes, or what about it no encoding can have produced.
     pub(crate) fn table(&self) -> Result<Table, String> {
         let flags = self.record.flags;
-        let mut table =
-            Table { isolate_in: mode(flags, Direction::In), isolate_out: mode(flags, Direction::Out), ..Table::default() };
+        let mut table = Table {
+            isolate_in: mode(flags, Direction::In),
+            isolate_out: mode(flags, Direction::Out),
+            no_dhcp: flags & Generation::NO_DHCP != 0,
+            ..Table::default()
+        };
         for (list, slice) in table.any.iter_mut().zip(self.record.any) {
             *list = self.list(slice)?;
         }
@@ -167,7 +171,8 @@ impl Checksum {
 }
 
 fn flags(table: &Table) -> u32 {
-    Direction::ALL.into_iter().fold(0, |flags, direction| {
+    let dhcp = if table.no_dhcp { Generation::NO_DHCP } else { 0 };
+    Direction::ALL.into_iter().fold(dhcp, |flags, direction| {
         flags
             | match table.isolation(direction) {
                 Some(Mode::Enforce) => Generation::ENFORCE_IN << direction.number(),
@@ -203,6 +208,7 @@ mod tests {
         Table {
             isolate_in: Some(Mode::Enforce),
             isolate_out: Some(Mode::Audit),
+            no_dhcp: true,
             any: [services(1), vec![], services(40), services(1)],
             prefixes: vec![
                 (Direction::Out, cidr("10.0.0.0", 8), services(1)),
@@ -217,6 +223,8 @@ mod tests {
     fn a_table_survives_being_encoded() {
         let encoded = Encoded::of(&table(), 3, [5; 32]);
         assert_eq!(encoded.table().unwrap(), table().sorted());
+        let with_dhcp = Table { no_dhcp: false, ..table().sorted() };
+        assert_eq!(Encoded::of(&with_dhcp, 3, [5; 32]).table().unwrap(), with_dhcp);
     }
 
     #[test]

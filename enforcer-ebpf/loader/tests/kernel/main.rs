@@ -29,3 +29,4 @@ mod timing;
 mod traffic;
 mod trial;
 mod upgrade;
+mod xdp;

@@ -48,21 +48,21 @@ fn prefix() -> impl Strategy<Value = Cidr> {
     prop_oneof![v4, v6]
 }
 
-fn table() -> impl Strategy<Value = Table> {
+pub(crate) fn table() -> impl Strategy<Value = Table> {
     let direction = select(vec![Direction::In, Direction::Out]);
     let prefixes = prop::collection::vec(((direction, prefix()), intervals()), 0..10);
     let mode = || select(vec![None, Some(Mode::Enforce), Some(Mode::Enforce), Some(Mode::Audit)]);
-    (mode(), mode(), [intervals(), intervals(), intervals(), intervals()], prefixes).prop_map(
-        |(isolate_in, isolate_out, any, prefixes)| {
+    (mode(), mode(), any::<bool>(), [intervals(), intervals(), intervals(), intervals()], prefixes).prop_map(
+        |(isolate_in, isolate_out, no_dhcp, any, prefixes)| {
             let prefixes: BTreeMap<_, _> = prefixes.into_iter().collect();
             let prefixes = prefixes.into_iter().map(|((direction, cidr), list)| (direction, cidr, list)).collect();
-            Table { isolate_in, isolate_out, any, prefixes }.sorted()
+            Table { isolate_in, isolate_out, no_dhcp, any, prefixes }.sorted()
         },
     )
 }
 
 /// First and last address of every prefix, and the ones beside them, where packets can come from.
-fn peers(table: &Table) -> Vec<IpAddr> {
+pub(crate) fn peers(table: &Table) -> Vec<IpAddr> {
     let mut peers: Vec<IpAddr> = vec!["10.1.2.3".parse().unwrap(), "2001:db8::9".parse().unwrap()];
     for (_, cidr, _) in &table.prefixes {
         match cidr.addr() {
@@ -88,7 +88,7 @@ fn peers(table: &Table) -> Vec<IpAddr> {
 }
 
 /// Bounds of every interval, and the services beside them; no ICMP errors, which are judged by flows.
-fn services(table: &Table) -> Vec<u32> {
+pub(crate) fn services(table: &Table) -> Vec<u32> {
     let lists = table.any.iter().chain(table.prefixes.iter().map(|(_, _, list)| list));
     let mut services: Vec<u32> = vec![0x06_0016, 0x11_0035, 0x01_0800, 0x3A_8000];
     for own in lists.flatten() {

@@ -59,6 +59,18 @@ pub(super) fn unattached(seen: &enforcer::Observed, interfaces: &[String]) -> Ve
     wanted.filter(|hook| !known.contains(hook)).map(difference).collect()
 }
 
+/// Whether DHCP passes is configuration too, and part of each generation.
+pub(super) fn dhcp_damage(seen: &enforcer::Observed, wanted: bool) -> Option<Difference> {
+    let found = !seen.table.as_ref()?.no_dhcp;
+    let text = |passes| if passes { "passes" } else { "needs a rule" }.to_owned();
+    (found != wanted).then(|| Difference {
+        key: "dhcp".to_owned(),
+        kind: Deviation::Changed,
+        expected: text(wanted),
+        observed: text(found),
+    })
+}
+
 /// The failsafe list is configuration, but it opens traffic: what is not on the configured list was put there by somebody else.
 pub(super) fn failsafe_damage(found: &[FailsafeEntry], wanted: &[FailsafeEntry]) -> Vec<Difference> {
     let text =

@@ -7,8 +7,9 @@ use policy::lower::bpf::{Interval, Key, Rule, Table};
 use policy::model::Mode;
 use policy::net::{Cidr, Direction, Family};
 
-pub(super) fn to_kernel(table: &Table) -> enforcer::Table {
-    let mut out = enforcer::Table::default();
+/// `dhcp`: whether a lease is renewed whatever the rules say, which is the host's configuration and not policy.
+pub(super) fn to_kernel(table: &Table, dhcp: bool) -> enforcer::Table {
+    let mut out = enforcer::Table { no_dhcp: !dhcp, ..enforcer::Table::default() };
     for (key, rule) in table {
         match (key, rule) {
             (Key::Isolation { direction }, Rule::Isolation(mode)) => {
@@ -74,4 +75,22 @@ fn interval_to_kernel(i: &Interval) -> enforcer::Interval {
 
 fn interval_from_kernel(i: &enforcer::Interval) -> Interval {
     Interval { lo: i.lo, hi: i.hi, rule: i.rule, audit: i.audit }
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::lower::bpf::{Key, Rule, Table};
+    use policy::model::Mode;
+    use policy::net::Direction;
+
+    use super::{from_kernel, to_kernel};
+
+    #[test]
+    fn whether_dhcp_passes_is_told_to_the_kernel_beside_the_rules() {
+        let rules: Table = [(Key::Isolation { direction: Direction::Ingress }, Rule::Isolation(Mode::Enforce))].into();
+        for dhcp in [true, false] {
+            let table = to_kernel(&rules, dhcp);
+            assert_eq!((table.no_dhcp, from_kernel(&table)), (!dhcp, rules.clone()));
+        }
+    }
 }
