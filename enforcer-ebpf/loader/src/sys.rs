@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "bpf(2), mmap(2) and ioctl(2) take addresses; each call says why its addresses hold")]
 
 mod interface;
+mod many;
 
 use std::{
     ffi::CString,
@@ -21,6 +22,7 @@ use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
 use enforcer_abi::{Control, Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
+pub(crate) use many::{entries, insert, insert_singly};
 
 /// Types that are plain bytes: any bytes are a value, and no byte is padding.
 ///
@@ -93,35 +95,6 @@ pub(crate) fn delete<K: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
     element.map_fd = number(map);
     element.key = address(key);
     bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
-}
-
-/// Every key and value. What others change meanwhile may be missing or seen twice.
-pub(crate) fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
-    let mut found = Vec::new();
-    let mut previous: Option<K> = None;
-    while let Some(key) = next_key(map, previous.as_ref())? {
-        if let Some(value) = lookup(map, &key)? {
-            found.push((key, value));
-        }
-        previous = Some(key);
-    }
-    Ok(found)
-}
-
-fn next_key<K: Plain>(map: BorrowedFd<'_>, previous: Option<&K>) -> io::Result<Option<K>> {
-    let mut next = MaybeUninit::<K>::zeroed();
-    let mut attr = attr();
-    // SAFETY: as in `lookup`.
-    let element = unsafe { &mut attr.__bindgen_anon_2 };
-    element.map_fd = number(map);
-    element.key = previous.map_or(0, address);
-    element.__bindgen_anon_1.next_key = next.as_mut_ptr() as u64;
-    match bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) {
-        // SAFETY: any bytes are a value of a plain type.
-        Ok(_) => Ok(Some(unsafe { next.assume_init() })),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// What the kernel says about a TCX link.

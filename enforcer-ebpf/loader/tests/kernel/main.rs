@@ -8,14 +8,17 @@
     reason = "helpers of tests are tests, and say on standard output what they leave out"
 )]
 
+mod crash;
 mod failsafe;
 mod lab;
 mod loading;
 mod model;
 mod packet;
+mod patch;
 mod pins;
 mod rules;
 mod survival;
+mod swap;
 mod tampering;
 mod timing;
 mod traffic;
