@@ -13,9 +13,11 @@ mod counts;
 pub mod drill;
 mod enforcer;
 mod error;
+mod events;
 mod failsafe;
 mod generation;
 mod hook;
+mod import;
 mod object;
 mod observe;
 mod pin;
@@ -24,6 +26,7 @@ mod sys;
 mod table;
 mod test_run;
 mod trial;
+mod watch;
 mod world;
 
 pub use api::{
@@ -34,5 +37,8 @@ pub use counts::Counted;
 pub use enforcer::Enforcer;
 pub use enforcer_abi::ABI_VERSION;
 pub use error::Error;
+pub use events::{DropEvent, Events, Losses, Refused};
+pub use import::LiveFlow;
 pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};
 pub use test_run::Checker;
+pub use watch::LinkWatch;

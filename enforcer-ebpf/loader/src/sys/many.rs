@@ -22,7 +22,7 @@ pub(crate) fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec
     match entries_by_batch(map) {
         Ok(found) => Ok(found),
         // Not offered for this map, a bucket that is too full, or somebody who writes meanwhile.
-        Err(_) => entries_singly(map),
+        Err(_) => some_entries(map, usize::MAX),
     }
 }
 
@@ -63,10 +63,12 @@ fn entries_by_batch<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(
     }
 }
 
-fn entries_singly<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+/// [`entries`] one by one, but no more than `most`: a table that others delete from all the time may never come to its end.
+pub(crate) fn some_entries<K: Plain, V: Plain>(map: BorrowedFd<'_>, most: usize) -> io::Result<Vec<(K, V)>> {
     let mut found = Vec::new();
     let mut previous: Option<K> = None;
-    while let Some(key) = next_key(map, previous.as_ref())? {
+    for _ in 0..most {
+        let Some(key) = next_key(map, previous.as_ref())? else { break };
         if let Some(value) = lookup(map, &key)? {
             found.push((key, value));
         }

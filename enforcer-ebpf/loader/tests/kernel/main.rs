@@ -9,7 +9,9 @@
 )]
 
 mod crash;
+mod events;
 mod failsafe;
+mod import;
 mod lab;
 mod loading;
 mod model;
