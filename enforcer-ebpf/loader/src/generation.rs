@@ -11,8 +11,12 @@ pub(crate) mod inner;
 mod install;
 mod packet;
 mod patch;
+mod slots;
 
-use std::os::fd::AsFd as _;
+use std::{
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex},
+};
 
 use aya::maps::MapData;
 use enforcer_abi::{Generation, SLOTS};
@@ -25,6 +29,7 @@ use crate::{
     test_run::Checker,
     world,
 };
+use encode::Encoded;
 pub(crate) use install::Order;
 
 /// Largest epoch: flows store it in 31 bits.
@@ -46,6 +51,16 @@ pub(crate) struct Generations {
     outer: [MapData; 5],
     /// Held, so that losing their pins does not keep a running process from installing.
     checker: Option<Checker>,
+    memory: Mutex<Memory>,
+}
+
+/// What this process remembers of its last installations; the kernel is asked whether it still holds.
+#[derive(Debug, Default)]
+struct Memory {
+    /// What it left in each slot, with its checksum.
+    left: [Option<(Arc<Encoded>, u64)>; SLOTS as usize],
+    /// Slot and epoch of the generation since whose switch no program runs that began before it.
+    settled: Option<(u32, u32)>,
 }
 
 /// What a generation was when it was installed, kept beside it: how later changes by others are noticed. The epoch, a
@@ -81,7 +96,7 @@ impl Generations {
         let [hosts4, hosts6, nets4, nets6, intervals] = OUTER;
         let outer = [open(hosts4)?, open(hosts6)?, open(nets4)?, open(nets6)?, open(intervals)?];
         let checker = Checker::open(layout).ok();
-        Ok(Self { control, word, records: open("generations")?, seals, outer, checker })
+        Ok(Self { control, word, records: open("generations")?, seals, outer, checker, memory: Mutex::default() })
     }
 
     pub(crate) fn record(&self, slot: u32) -> Result<Generation, Error> {

@@ -5,6 +5,7 @@
 
 mod interface;
 mod many;
+mod mapped;
 pub(crate) mod netlink;
 
 use std::{
@@ -26,7 +27,8 @@ use enforcer_abi::{
 };
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
-pub(crate) use many::{entries, insert, insert_singly, some_entries};
+pub(crate) use many::{entries, fill, fill_singly, some_entries};
+pub(crate) use mapped::Mapped;
 
 /// Types that are plain bytes: any bytes are a value, and no byte is padding.
 ///

@@ -221,13 +221,22 @@ impl Table {
     }
 
     fn check_budget(&self) -> Result<(), TableError> {
-        let count = |host: bool, v6: bool| {
-            self.prefixes.iter().filter(|(_, cidr, _)| cidr.is_host() == host && cidr.addr.is_ipv6() == v6).count()
-        };
-        within("IPv4 addresses", count(true, false), HOSTS_MAX)?;
-        within("IPv6 addresses", count(true, true), HOSTS_MAX)?;
-        within("IPv4 prefixes", count(false, false), NETS_MAX)?;
-        within("IPv6 prefixes", count(false, true), NETS_MAX)?;
+        let mut counts = [0_usize; 4];
+        for (_, cidr, _) in &self.prefixes {
+            let [hosts4, hosts6, nets4, nets6] = &mut counts;
+            let count = match (cidr.addr, cidr.len) {
+                (IpAddr::V4(_), 32) => hosts4,
+                (IpAddr::V4(_), _) => nets4,
+                (IpAddr::V6(_), 128) => hosts6,
+                (IpAddr::V6(_), _) => nets6,
+            };
+            *count += 1;
+        }
+        let [hosts4, hosts6, nets4, nets6] = counts;
+        within("IPv4 addresses", hosts4, HOSTS_MAX)?;
+        within("IPv6 addresses", hosts6, HOSTS_MAX)?;
+        within("IPv4 prefixes", nets4, NETS_MAX)?;
+        within("IPv6 prefixes", nets6, NETS_MAX)?;
         if self.lists().map(<[Interval]>::len).sum::<usize>() <= INTERVALS_MAX as usize {
             return Ok(());
         }

@@ -1,11 +1,13 @@
 //! A table as the maps hold it, and back.
 
-use std::collections::HashMap;
-
 use enforcer_abi::{Generation, Interval as Raw, Slice, any_index};
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::{checksum, entries::Entries};
 use crate::table::{Cidr, Direction, Interval, Mode, Table};
+
+/// Lists to make room for at once; more make it grow.
+const LISTS_EXPECTED: usize = 16_384;
 
 /// Everything one generation holds. Keys are in order, so that equal generations compare equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +37,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// Lists of intervals at their place; equal lists are stored once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Placed<'a> {
     known: HashMap<&'a [Interval], Slice>,
     pub(crate) intervals: Vec<Raw>,
@@ -46,7 +48,7 @@ pub(crate) struct Placed<'a> {
 impl<'a> Placed<'a> {
     /// Places lists from the interval `from` on.
     pub(crate) fn from(from: usize) -> Self {
-        Self { from, ..Self::default() }
+        Self { known: HashMap::new(), intervals: Vec::new(), from }
     }
 
     /// The place of `list`, which is its old one if it has been placed.
@@ -74,7 +76,9 @@ impl Encoded {
     /// Encodes a checked table.
     pub(crate) fn of(table: &Table, epoch: u32, digest: [u8; 32]) -> Self {
         let Wanted { entries, any, flags } = Wanted::of(table);
-        let mut placed = Placed::default();
+        let mut placed = Placed::from(0);
+        let lists: usize = entries.counts().iter().sum();
+        placed.known.reserve(lists.min(LISTS_EXPECTED));
         let any = any.map(|list| placed.place(list));
         let entries = Entries {
             hosts4: entries.hosts4.into_iter().map(|(key, list)| (key, placed.place(list))).collect(),

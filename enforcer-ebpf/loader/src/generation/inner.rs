@@ -4,7 +4,7 @@ use std::{io, os::fd::AsFd as _};
 
 use aya::maps::{MapData, MapInfo};
 use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LPM_TRIE};
-use enforcer_abi::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
+use enforcer_abi::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
 
 use super::{
     OUTER,
@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     object::map_error,
     pin::Layout,
-    sys::{self, Plain},
+    sys::{self, Mapped, Plain},
 };
 
 /// Room every map has beyond an eighth, so that small tables can be changed in place too.
@@ -51,7 +51,7 @@ impl Inner {
             create::<HostKey6, Slice>("hosts6", hash, hosts6, 0)?,
             create::<NetKey4, Slice>("nets4", trie, nets4, BPF_F_NO_PREALLOC)?,
             create::<NetKey6, Slice>("nets6", trie, nets6, BPF_F_NO_PREALLOC)?,
-            create::<u32, Interval>("intervals", array, intervals, BPF_F_INNER_MAP)?,
+            create::<u32, Interval>("intervals", array, intervals, BPF_F_INNER_MAP | BPF_F_MMAPABLE)?,
         ];
         let own = Self { maps };
         own.fill(encoded)?;
@@ -64,28 +64,32 @@ impl Inner {
         fill("hosts6", hosts6, &encoded.entries.hosts6)?;
         fill("nets4", nets4, &encoded.entries.nets4)?;
         fill("nets6", nets6, &encoded.entries.nets6)?;
-        let indexes: Vec<u32> = (0_u32..).zip(&encoded.intervals).map(|(index, _)| index).collect();
-        sys::insert(intervals.fd().as_fd(), &indexes, &encoded.intervals).map_err(|error| refused("intervals", intervals, error))
+        mapped(intervals)?.write(0, &encoded.intervals).map_err(|error| refused("intervals", intervals, error))
     }
 
     pub(crate) fn maps(&self) -> [&MapData; 5] {
         self.maps.each_ref()
     }
 
-    /// Reads everything but the record. Intervals beyond the last one that is not all zero are the spare room.
+    /// Reads everything but the record.
     pub(crate) fn read(&self) -> Result<Encoded, Error> {
+        let mut encoded = self.read_unordered()?;
+        encoded.entries.sort();
+        Ok(encoded)
+    }
+
+    /// [`Inner::read`], in the order of the kernel. Intervals beyond the last one that is not all zero are the spare room.
+    pub(super) fn read_unordered(&self) -> Result<Encoded, Error> {
         let [hosts4, hosts6, nets4, nets6, intervals] = &self.maps;
-        let mut list: Vec<Interval> =
-            read::<u32, Interval>("intervals", intervals)?.into_iter().map(|(_, interval)| interval).collect();
+        let mut list = mapped(intervals)?.read();
         let used = list.iter().rposition(|interval| *interval != Interval::default()).map_or(0, |last| last + 1);
         list.truncate(used);
-        let mut entries = Entries {
+        let entries = Entries {
             hosts4: read("hosts4", hosts4)?,
             hosts6: read("hosts6", hosts6)?,
             nets4: read("nets4", nets4)?,
             nets6: read("nets6", nets6)?,
         };
-        entries.sort();
         Ok(Encoded { entries, intervals: list, ..Encoded::default() })
     }
 
@@ -117,11 +121,17 @@ fn create<K, V>(name: &str, kind: u32, entries: usize, flags: u32) -> Result<Map
     MapData::create(wanted, name, None).map_err(|error| map_error(format!("create a map for {name}"), error))
 }
 
+/// The intervals as memory.
+pub(super) fn mapped(intervals: &MapData) -> Result<Mapped<Interval>, Error> {
+    let count = intervals.info().map_err(|error| map_error("ask for a map's size", error))?.max_entries() as usize;
+    Mapped::of(intervals.fd().as_fd(), count).map_err(|error| Error::kernel("map the intervals", error))
+}
+
 pub(super) fn fill<K: Key>(name: &'static str, map: &MapData, entries: &[(K, Slice)]) -> Result<(), Error> {
     let (keys, slices): (Vec<K>, Vec<Slice>) = entries.iter().copied().unzip();
     let trie = name.starts_with("nets");
-    let insert = if trie { sys::insert_singly } else { sys::insert };
-    insert(map.fd().as_fd(), &keys, &slices).map_err(|error| refused(name, map, error))
+    let fill = if trie { sys::fill_singly } else { sys::fill };
+    fill(map.fd().as_fd(), &keys, &slices).map_err(|error| refused(name, map, error))
 }
 
 /// The error for an entry that `map` did not take; that it is full is said in so many words.

@@ -9,16 +9,15 @@
 //! A failure, or a crash, before the store leaves what was in force; after it the new generation is complete.
 
 use std::{
-    os::fd::AsFd as _,
+    sync::{Arc, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use aya::maps::MapData;
 use enforcer_abi::{Control, SLOTS};
 
 use super::{
-    Generations, OUTER, SealState,
+    Generations, Memory, SealState,
     encode::{Encoded, Wanted},
     golden::{self, Spot},
     inner::Inner,
@@ -27,9 +26,7 @@ use super::{
 use crate::{
     api::{Built, Installed, Took},
     error::Error,
-    object::map_error,
-    pin::{Layout, unpin},
-    sys,
+    pin::Layout,
     table::{Meaning, Table},
     test_run::Checker,
 };
@@ -50,7 +47,7 @@ pub(crate) struct Order<'a> {
 /// A generation that is ready to be turned to.
 struct Ready {
     slot: u32,
-    checksum: u64,
+    content: Encoded,
     how: Built,
     took: Took,
 }
@@ -71,7 +68,8 @@ impl Generations {
             Some(ready) => ready,
             None => self.whole(layout, order, epoch)?,
         };
-        let Ready { slot, checksum, how, mut took } = ready;
+        let Ready { slot, content, how, mut took } = ready;
+        let checksum = content.checksum();
         let flipping = Instant::now();
         let next = self.word_for(slot, order.within)?;
         let seal = |state: SealState| [u64::from(epoch), checksum, next.0, state as u64];
@@ -79,7 +77,11 @@ impl Generations {
         self.control.store(next);
         took.flip = flipping.elapsed();
         self.write_seal(slot, &seal(SealState::InForce))?;
-        if let Err(error) = self.release(layout, next) {
+        self.remember(|memory| {
+            memory.settled = None;
+            memory.left.get_mut(slot as usize).map(|left| left.replace((Arc::new(content), checksum)))
+        });
+        if let Err(error) = self.settle(layout, next, epoch) {
             tracing::warn!(%error, "memory of older generations was not given back");
         }
         Ok(Installed { epoch, slot, how, took })
@@ -94,22 +96,31 @@ impl Generations {
             return Ok(None);
         }
         let Some(inner) = self.pinned_inner(layout, slot)? else { return Ok(None) };
-        let (base, wanted, encode) = thread::scope(|scope| {
-            let waiting = scope.spawn(|| self.grace(layout));
-            let base = inner.read()?;
+        let room = inner.room()?;
+        let [_, sealed, ..] = self.seal(slot)?;
+        // What this process left there is compared with the kernel while the change to it is worked out.
+        let left = self.remember(|memory| memory.left.get(slot as usize).cloned().flatten());
+        let left = left.and_then(|(content, checksum)| (checksum == sealed).then_some(content));
+        let (quiet, intact, patch, encode) = thread::scope(|scope| {
+            let waiting = scope.spawn(|| self.quiet_since(layout, word));
+            let reading = scope.spawn(|| Ok(Encoded { record: self.record(slot)?, ..inner.read_unordered()? }));
             let encoding = Instant::now();
             let wanted = Wanted::of(order.table);
+            let plan = |base: &Encoded| Patch::plan(base, &wanted, room, epoch, order.digest);
+            let planned = left.as_deref().map(plan);
             let encode = encoding.elapsed();
-            waited(waiting.join())?;
-            Ok::<_, Error>((base, wanted, encode))
+            let mut read: Encoded = joined(reading.join())?;
+            let intact = read.checksum() == sealed;
+            let patch = planned.unwrap_or_else(|| {
+                read.entries.sort();
+                plan(&read)
+            });
+            Ok::<_, Error>((joined(waiting.join())?, intact, patch, encode))
         })?;
-        let base = Encoded { record: self.record(slot)?, ..base };
-        let [_, checksum, ..] = self.seal(slot)?;
-        if base.checksum() != checksum {
+        if !intact {
             tracing::warn!(slot, "the previous generation is not as it was left; building the whole generation");
-            return Ok(None);
         }
-        let Some(patch) = Patch::plan(&base, &wanted, inner.room()?, epoch, order.digest) else { return Ok(None) };
+        let Some(patch) = patch.filter(|_| intact && quiet) else { return Ok(None) };
         self.mark(slot, SealState::Changing)?;
         patch.write(&inner)?;
         self.write_record(slot, &patch.after.record)?;
@@ -119,7 +130,7 @@ impl Generations {
         let golden = self.try_out(layout, slot, order.table, &patch.spots())?;
         let took = Took { build, encode, verify: verifying.elapsed(), golden, flip: Duration::ZERO };
         let how = Built::Patched { changes: patch.changes() };
-        Ok(Some(Ready { slot, checksum: patch.after.checksum(), how, took }))
+        Ok(Some(Ready { slot, content: patch.after, how, took }))
     }
 
     /// Builds everything from nothing, in a slot that is neither in force nor the way back.
@@ -131,7 +142,7 @@ impl Generations {
         let inner = thread::scope(|scope| {
             let waiting = scope.spawn(|| self.grace(layout));
             let inner = Inner::build(&encoded)?;
-            waited(waiting.join())?;
+            joined(waiting.join())?;
             Ok::<_, Error>(inner)
         })?;
         let build = order.began.elapsed();
@@ -145,7 +156,7 @@ impl Generations {
         let place = placing.elapsed();
         let golden = self.try_out(layout, slot, order.table, &golden::spots(order.table))?;
         let took = Took { build: build + place, encode, verify: read + golden, golden, flip: Duration::ZERO };
-        Ok(Ready { slot, checksum: encoded.checksum(), how: Built::Whole, took })
+        Ok(Ready { slot, content: encoded, how: Built::Whole, took })
     }
 
     /// Golden packets; how long they took.
@@ -170,100 +181,18 @@ impl Generations {
     }
 
     /// Says of `slot` that it is not to be built upon or gone back to; its epoch is not forgotten.
-    fn mark(&self, slot: u32, state: SealState) -> Result<(), Error> {
+    pub(super) fn mark(&self, slot: u32, state: SealState) -> Result<(), Error> {
         let [epoch, ..] = self.seal(slot)?;
         self.write_seal(slot, &[epoch, 0, 0, state as u64])
     }
 
-    /// The pinned maps of `slot`, if they are the ones programs use.
-    fn pinned_inner(&self, layout: &Layout, slot: u32) -> Result<Option<Inner>, Error> {
-        let Some(inner) = Inner::pinned(layout, slot) else { return Ok(None) };
-        for (position, map) in inner.maps().into_iter().enumerate() {
-            if self.inner_id(position, slot)? != Some(number(map)?) {
-                return Ok(None);
-            }
-        }
-        Ok(Some(inner))
-    }
-
-    /// Returns once no program runs that began before: writing a slot of an outer map waits for that, so one is written again as it
-    /// is. Without a generation in force there is nothing to wait for.
-    fn grace(&self, layout: &Layout) -> Result<(), Error> {
-        let ([outer, ..], [name, ..]) = (&self.outer, OUTER);
-        for slot in [self.control.load().active(), self.control.load().fallback()] {
-            let Some(used) = self.inner_id(0, slot)? else { continue };
-            let Ok(map) = MapData::from_pin(layout.inner(slot, name)) else { continue };
-            if number(&map)? == used {
-                let put = sys::update(outer.fd().as_fd(), &slot, &sys::descriptor(map.fd().as_fd()));
-                return put.map_err(|error| Error::kernel("wait for running programs", error));
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts `inner` into the outer maps and pins it. Each update waits for running programs, so all wait together.
-    fn place(&self, layout: &Layout, slot: u32, inner: &Inner) -> Result<(), Error> {
-        let put = |outer: &MapData, map: &MapData| sys::update(outer.fd().as_fd(), &slot, &sys::descriptor(map.fd().as_fd()));
-        let pairs: Vec<_> = self.outer.iter().zip(inner.maps()).collect();
-        together(pairs, "place a map into", |(outer, map)| put(outer, map))?;
-        for (name, map) in OUTER.into_iter().zip(inner.maps()) {
-            let path = layout.inner(slot, name);
-            unpin(&path)?;
-            map.pin(&path).map_err(|error| Error::kernel(format!("pin {}", path.display()), std::io::Error::other(error)))?;
-        }
-        for (position, map) in inner.maps().into_iter().enumerate() {
-            if self.inner_id(position, slot)? != Some(number(map)?) {
-                return Err(Error::ReadBack(format!("outer map {position} holds another map in slot {slot}")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives back the maps of slots that are neither in force nor the way back.
-    fn release(&self, layout: &Layout, word: Control) -> Result<(), Error> {
-        let mut waited = false;
-        for slot in (0..SLOTS).filter(|slot| *slot != word.active() && *slot != word.fallback()) {
-            let mut held = Vec::new();
-            for (position, outer) in self.outer.iter().enumerate() {
-                if self.inner_id(position, slot)?.is_some() {
-                    held.push(outer);
-                }
-            }
-            if held.is_empty() {
-                continue;
-            }
-            // A packet may still be judged by what was in force a moment ago.
-            if !waited {
-                self.grace(layout)?;
-                waited = true;
-            }
-            self.mark(slot, SealState::Changing)?;
-            together(held, "take a map out of", |outer| sys::delete(outer.fd().as_fd(), &slot))?;
-            OUTER.into_iter().try_for_each(|name| unpin(&layout.inner(slot, name)))?;
-        }
-        Ok(())
+    pub(super) fn remember<T>(&self, what: impl FnOnce(&mut Memory) -> T) -> T {
+        what(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Does `work`, which waits for running programs each time, for all `parts` at once.
-fn together<T: Send>(parts: Vec<T>, doing: &str, work: impl Fn(T) -> std::io::Result<()> + Sync) -> Result<(), Error> {
-    let work = &work;
-    thread::scope(|scope| {
-        let waiting: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || work(part))).collect();
-        let mut done = OUTER.into_iter().zip(waiting).map(|(name, one)| {
-            let one = one.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that waited panicked")));
-            one.map_err(|error| Error::kernel(format!("{doing} {name}"), error))
-        });
-        done.by_ref().collect::<Result<(), Error>>()
-    })
-}
-
-fn waited(result: thread::Result<Result<(), Error>>) -> Result<(), Error> {
-    result.unwrap_or_else(|_| Err(Error::kernel("wait for running programs", std::io::Error::other("the thread panicked"))))
-}
-
-fn number(map: &MapData) -> Result<u32, Error> {
-    map.info().map(|info| info.id()).map_err(|error| map_error("ask for a map's number", error))
+fn joined<T>(result: thread::Result<Result<T, Error>>) -> Result<T, Error> {
+    result.unwrap_or_else(|_| Err(Error::kernel("prepare a generation", std::io::Error::other("a thread panicked"))))
 }
 
 /// A slot that is neither in force nor the way back.

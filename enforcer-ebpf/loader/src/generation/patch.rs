@@ -16,7 +16,7 @@ use super::{
     encode::{Encoded, Placed, Wanted, raw},
     entries::{Entries, Key},
     golden::Spot,
-    inner::{Inner, refused},
+    inner::{Inner, mapped, refused},
 };
 use crate::{
     error::Error,
@@ -101,9 +101,8 @@ impl<'a> Patch<'a> {
     /// Writes everything but the record: services first, so that no prefix ever points at what is not there.
     pub(crate) fn write(&self, inner: &Inner) -> Result<(), Error> {
         let [hosts4, hosts6, nets4, nets6, intervals] = &inner.maps;
-        let indexes: Vec<u32> = self.indexes().collect();
-        sys::insert_singly(intervals.fd().as_fd(), &indexes, &self.appended)
-            .map_err(|error| refused("intervals", intervals, error))?;
+        let written = mapped(intervals)?.write(self.first(), &self.appended);
+        written.map_err(|error| refused("intervals", intervals, error))?;
         write("hosts4", hosts4, &self.hosts4)?;
         write("hosts6", hosts6, &self.hosts6)?;
         write("nets4", nets4, &self.nets4)?;
@@ -113,19 +112,18 @@ impl<'a> Patch<'a> {
     /// Reads back every key that was touched.
     pub(crate) fn verify(&self, inner: &Inner) -> Result<(), Error> {
         let [hosts4, hosts6, nets4, nets6, intervals] = &inner.maps;
-        let indexes = self.indexes().zip(&self.appended);
-        verify("intervals", intervals, indexes.map(|(index, own)| (index, Some(*own))))?;
+        for (index, own) in (0_u32..).zip(&self.after.intervals).skip(self.first()) {
+            verify("intervals", intervals, [(index, Some(*own))].into_iter())?;
+        }
         verify("hosts4", hosts4, self.hosts4.wanted())?;
         verify("hosts6", hosts6, self.hosts6.wanted())?;
         verify("nets4", nets4, self.nets4.wanted())?;
         verify("nets6", nets6, self.nets6.wanted())
     }
 
-    /// Indexes of the intervals it appends.
-    fn indexes(&self) -> impl Iterator<Item = u32> {
-        let end = u32::try_from(self.after.intervals.len()).unwrap_or(u32::MAX);
-        let count = u32::try_from(self.appended.len()).unwrap_or(u32::MAX);
-        end.saturating_sub(count)..end
+    /// Where the intervals it appends begin.
+    fn first(&self) -> usize {
+        self.after.intervals.len() - self.appended.len()
     }
 }
 
@@ -194,7 +192,7 @@ fn write<K: Key>(name: &'static str, map: &MapData, changes: &Changes<K>) -> Res
     let removed = changes.removed.iter().try_for_each(|key| sys::delete(map.fd().as_fd(), key));
     removed.map_err(|error| Error::kernel(format!("remove from {name}"), error))?;
     let (keys, slices): (Vec<K>, Vec<Slice>) = changes.put.iter().copied().unzip();
-    sys::insert_singly(map.fd().as_fd(), &keys, &slices).map_err(|error| refused(name, map, error))
+    sys::fill_singly(map.fd().as_fd(), &keys, &slices).map_err(|error| refused(name, map, error))
 }
 
 fn verify<K: sys::Plain, V: sys::Plain>(

@@ -94,20 +94,20 @@ fn next_key<K: Plain>(map: BorrowedFd<'_>, previous: Option<&K>) -> io::Result<O
 }
 
 /// Sets every one of `keys` to its value: in batches, and singly from where a batch ends early.
-pub(crate) fn insert<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+pub(crate) fn fill<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
     let mut rest = (keys, values);
     while !rest.0.is_empty() {
         let part = BATCH.min(rest.0.len());
         let ((keys, more_keys), (values, more_values)) = (rest.0.split_at(part), rest.1.split_at(part.min(rest.1.len())));
-        if insert_batch(map, keys, values).is_err() {
-            insert_singly(map, keys, values)?;
+        if fill_batch(map, keys, values).is_err() {
+            fill_singly(map, keys, values)?;
         }
         rest = (more_keys, more_values);
     }
     Ok(())
 }
 
-fn insert_batch<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+fn fill_batch<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
     let mut attr = attr();
     attr.batch.map_fd = number(map);
     attr.batch.keys = keys.as_ptr() as u64;
@@ -120,7 +120,7 @@ fn insert_batch<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V
 }
 
 /// Sets every one of `keys` to its value, one call each; waits a little where the kernel has no memory at once.
-pub(crate) fn insert_singly<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+pub(crate) fn fill_singly<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
     keys.iter().zip(values).try_for_each(|(key, value)| patiently(|| update(map, key, value)))
 }
 

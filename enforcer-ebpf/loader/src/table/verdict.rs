@@ -40,17 +40,14 @@ impl<'a> Meaning<'a> {
     pub(crate) fn of(table: &'a Table) -> Self {
         let mut sorted: Vec<_> = table.prefixes.iter().collect();
         sorted.sort_by_key(|(direction, cidr, _)| (*direction, *cidr));
-        let lengths = [V4, V6].map(|family| {
-            let mut occurs = [false; 129];
-            for (_, cidr, _) in &sorted {
-                if family_of(cidr.addr()) == family
-                    && let Some(occurs) = occurs.get_mut(usize::from(cidr.prefix_len()))
-                {
-                    *occurs = true;
-                }
+        let mut occurs = [[false; 129]; 2];
+        for (_, cidr, _) in &sorted {
+            let of_family = occurs.get_mut(usize::from(family_of(cidr.addr())));
+            if let Some(occurs) = of_family.and_then(|own| own.get_mut(usize::from(cidr.prefix_len()))) {
+                *occurs = true;
             }
-            (0_u8..=128).zip(occurs).filter_map(|(len, occurs)| occurs.then_some(len)).rev().collect()
-        });
+        }
+        let lengths = occurs.map(|own| (0..=128).zip(own).filter_map(|(len, occurs)| occurs.then_some(len)).rev().collect());
         Self { table, sorted, lengths }
     }
 

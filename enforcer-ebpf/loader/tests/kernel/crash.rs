@@ -1,7 +1,7 @@
 //! A process that installs generations is killed: packets are judged by the old one or the new one, and the next process goes on.
 //!
 //! `PCI_SEGMENT_KILLS` says how often; 15 times if it is not set. The child is this program once more, with one test. Where strace(1)
-//! is installed the child is also killed as it enters its n-th bpf(2), for `PCI_SEGMENT_KILL_STEPS` values of n that are spread over
+//! is installed the child is also killed as a thread of it enters its n-th bpf(2), for `PCI_SEGMENT_KILL_STEPS` values of n that are spread over
 //! one installation; otherwise a line says that this was left out.
 
 use std::{
@@ -73,13 +73,21 @@ fn child(lab: &Lab, what: &str, tracer: Option<u32>) -> Command {
         None => Command::new(own),
         Some(step) => {
             let mut strace = Command::new("strace");
-            strace.args(["-qq", "-o", "/dev/null", "-e", "trace=bpf", "-e", &format!("inject=bpf:signal=SIGKILL:when={step}")]);
+            strace.args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=bpf",
+                "-e",
+                &format!("inject=bpf:signal=SIGKILL:when={step}"),
+            ]);
             strace.arg(own);
             strace
         }
     };
-    // On the main thread, whose calls strace counts.
-    command.args(["--exact", "crash::child_that_installs_until_it_is_killed", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", "crash::child_that_installs_until_it_is_killed", "--ignored", "--nocapture"]);
     command.env(ROOT, &lab.root).env(NAMESPACE, &lab.host).env(WHAT, what).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
-use enforcer::{Built, Direction, Enforcer, Error, Installed, Table};
+use enforcer::{Built, Direction, Enforcer, Error, Installed, Interval, Mode, Table};
 
 use crate::lab::{Lab, TCP, cidr, service, table};
 
@@ -159,4 +159,22 @@ fn a_generation_the_programs_misjudge_is_not_turned_to() {
     }
     assert_eq!(enforcer.roll_back().unwrap(), None, "what was half changed is no way back");
     assert!(install(&mut lab.open(), 4).epoch > second.epoch, "opening puts the program back");
+}
+
+#[test]
+fn golden_packets_of_every_protocol_and_every_kind_of_icmp_are_judged_as_the_table_says() {
+    let Some(lab) = Lab::new("golden packets") else { return };
+    let mut enforcer = lab.open();
+    let protocols = (0..=255_u32).map(|proto| (proto << 16, proto << 16 | 0xFFFF)).collect::<Vec<_>>();
+    let icmp = |proto: u32| (0..=255_u32).map(move |kind| (proto << 16 | kind << 8, proto << 16 | kind << 8 | 0xFF)).collect();
+    for classes in [protocols, icmp(1), icmp(58)] {
+        // Few enough for every edge to be tried; every other one is left out, and then the others.
+        for (chunk, skip) in classes.chunks(100).flat_map(|chunk| [(chunk, 0), (chunk, 1)]) {
+            let intervals = chunk.iter().skip(skip).step_by(2).map(|(lo, hi)| Interval { lo: *lo, hi: *hi, rule: 7, audit: false });
+            let list: Vec<_> = intervals.collect();
+            let (isolate_in, isolate_out) = (Some(Mode::Enforce), Some(Mode::Enforce));
+            let wanted = Table { isolate_in, isolate_out, any: std::array::from_fn(|_| list.clone()), prefixes: vec![] };
+            enforcer.install(&wanted, [7; 32], 0).unwrap();
+        }
+    }
 }

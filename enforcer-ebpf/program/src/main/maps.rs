@@ -28,7 +28,7 @@ type Hosts4 = HashMap<HostKey4, Slice, 1>;
 type Hosts6 = HashMap<HostKey6, Slice, 1>;
 type Nets4 = LpmTrie<HostKey4, Slice, 1, NO_PREALLOC>;
 type Nets6 = LpmTrie<HostKey6, Slice, 1, NO_PREALLOC>;
-type Intervals = Array<Interval, 1, { BPF_F_INNER_MAP as usize }>;
+type Intervals = Array<Interval, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
 #[btf_map(name = "control")]
 static CONTROL: Array<u64, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
