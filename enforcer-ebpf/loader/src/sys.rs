@@ -7,6 +7,7 @@ mod interface;
 mod many;
 mod mapped;
 pub(crate) mod netlink;
+pub(crate) mod tc;
 
 use std::{
     ffi::CString,
@@ -22,12 +23,12 @@ use std::{
 
 use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
 use enforcer_abi::{
-    Control, Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Refusal,
-    RefusalKey, Slice,
+    Control, Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, HostKey4, HostKey6, Interval,
+    NetKey4, NetKey6, Refusal, RefusalKey, Slice,
 };
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
-pub(crate) use many::{entries, fill, fill_singly, some_entries};
+pub(crate) use many::{count, entries, fill, fill_singly, some_entries};
 pub(crate) use mapped::Mapped;
 
 /// Types that are plain bytes: any bytes are a value, and no byte is padding.
@@ -44,8 +45,8 @@ macro_rules! plain {
 }
 
 plain!(
-    u32, u64, [u64; 4], Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4,
-    NetKey6, Refusal, RefusalKey, Slice
+    u32, u64, [u64; 4], Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, HostKey4, HostKey6,
+    Interval, NetKey4, NetKey6, Refusal, RefusalKey, Slice
 );
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
@@ -125,7 +126,7 @@ pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
     (bytes.len() >= size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// What the kernel says about a TCX link.
+/// What the kernel says about a TCX or XDP link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinkDetails {
     pub(crate) program: u32,
@@ -146,7 +147,7 @@ pub(crate) fn link_details(path: &Path) -> io::Result<LinkDetails> {
     }
     attr.info.info = std::ptr::from_mut(&mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: integers whatever the link's type; the loader pins TCX links only.
+    // SAFETY: integers whatever the link's type; the loader pins TCX and XDP links, where the interface is in the same place.
     let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
     Ok(LinkDetails { program: info.prog_id, ifindex })
 }
@@ -186,10 +187,27 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     // SAFETY: as in `lookup`; the string outlives the call.
     let object = unsafe { &mut attr.__bindgen_anon_4 };
     object.pathname = path.as_ptr() as u64;
-    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
+    Ok(made(bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?))
+}
+
+/// Pins an object.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = attr();
+    // SAFETY: as in `lookup`; the string outlives the call.
+    let pinned = unsafe { &mut attr.__bindgen_anon_4 };
+    pinned.pathname = path.as_ptr() as u64;
+    pinned.bpf_fd = number(object);
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// What the kernel answered to a command that makes a descriptor.
+fn made(answer: libc::c_long) -> OwnedFd {
     #[expect(clippy::cast_possible_truncation, reason = "the kernel returns a file descriptor")]
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    unsafe {
+        OwnedFd::from_raw_fd(answer as i32)
+    }
 }
 
 /// The control word, mapped. Loads and stores are single instructions, so no packet sees half a word.

@@ -77,6 +77,31 @@ pub(crate) fn some_entries<K: Plain, V: Plain>(map: BorrowedFd<'_>, most: usize)
     Ok(found)
 }
 
+/// More than any of our keys.
+const KEY_BYTES_MAX: usize = 64;
+
+/// How many entries a map has, at most `max`: one that changes meanwhile is not followed for ever.
+pub(crate) fn count(map: BorrowedFd<'_>, key_size: u32, max: u32) -> io::Result<u64> {
+    if key_size as usize > KEY_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let (mut key, mut next) = ([0_u8; KEY_BYTES_MAX], [0_u8; KEY_BYTES_MAX]);
+    for entries in 0..max {
+        let mut attr = attr();
+        // SAFETY: plain integers are written to the field the command reads; both buffers hold a key, as checked above.
+        let element = unsafe { &mut attr.__bindgen_anon_2 };
+        element.map_fd = number(map);
+        element.key = if entries == 0 { 0 } else { address(&key) };
+        element.__bindgen_anon_1.next_key = next.as_mut_ptr() as u64;
+        match bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) {
+            Ok(_) => key = next,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(u64::from(entries)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(u64::from(max))
+}
+
 fn next_key<K: Plain>(map: BorrowedFd<'_>, previous: Option<&K>) -> io::Result<Option<K>> {
     let mut next = MaybeUninit::<K>::zeroed();
     let mut attr = attr();

@@ -8,9 +8,11 @@
     reason = "helpers of tests are tests, and say on standard output what they leave out"
 )]
 
+mod clsact;
 mod crash;
 mod events;
 mod failsafe;
+mod hooks;
 mod import;
 mod lab;
 mod loading;
@@ -25,3 +27,4 @@ mod tampering;
 mod timing;
 mod traffic;
 mod trial;
+mod upgrade;
