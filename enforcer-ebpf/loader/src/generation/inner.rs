@@ -81,7 +81,7 @@ impl Inner {
     /// [`Inner::read`], in the order of the kernel. Intervals beyond the last one that is not all zero are the spare room.
     pub(super) fn read_unordered(&self) -> Result<Encoded, Error> {
         let [hosts4, hosts6, nets4, nets6, intervals] = &self.maps;
-        let mut list = mapped(intervals)?.read();
+        let mut list = list(intervals)?;
         let used = list.iter().rposition(|interval| *interval != Interval::default()).map_or(0, |last| last + 1);
         list.truncate(used);
         let entries = Entries {
@@ -119,6 +119,15 @@ fn create<K, V>(name: &str, kind: u32, entries: usize, flags: u32) -> Result<Map
     let [key, value] = [size_of::<K>(), size_of::<V>()].map(|size| u32::try_from(size).unwrap_or_default());
     let wanted = aya_obj::Map::new_from_params(kind, key, value, room, flags);
     MapData::create(wanted, name, None).map_err(|error| map_error(format!("create a map for {name}"), error))
+}
+
+/// All intervals; maps of an older version may not be memory.
+fn list(intervals: &MapData) -> Result<Vec<Interval>, Error> {
+    let flags = intervals.info().map_err(|error| map_error("ask for a map's flags", error))?.map_flags();
+    if flags & BPF_F_MMAPABLE != 0 {
+        return Ok(mapped(intervals)?.read());
+    }
+    Ok(read::<u32, Interval>("intervals", intervals)?.into_iter().map(|(_, interval)| interval).collect())
 }
 
 /// The intervals as memory.
