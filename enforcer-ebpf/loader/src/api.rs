@@ -37,6 +37,37 @@ pub struct Installed {
     pub epoch: u32,
     /// The slot it lives in.
     pub slot: u32,
+    /// How it came about.
+    pub how: Built,
+    /// How long that took.
+    pub took: Took,
+}
+
+/// How a generation came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Built {
+    /// By changing what a quiet slot held.
+    Patched {
+        /// Prefixes added, changed or removed.
+        changes: usize,
+    },
+    /// From nothing.
+    Whole,
+}
+
+/// How long the steps of an installation took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Encoding and writing.
+    pub build: Duration,
+    /// Encoding alone, a part of `build`.
+    pub encode: Duration,
+    /// Reading back and golden packets.
+    pub verify: Duration,
+    /// Golden packets alone, a part of `verify`.
+    pub golden: Duration,
+    /// Sealing, and the store that turns packets.
+    pub flip: Duration,
 }
 
 /// A generation in force until somebody confirms it, or its deadline passes: then the programs themselves use the way back.

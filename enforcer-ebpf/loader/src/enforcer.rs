@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::maps::MapData;
@@ -16,7 +16,7 @@ use crate::{
     counts::{self, Counted},
     error::Error,
     failsafe,
-    generation::{Generations, OUTER},
+    generation::{Generations, OUTER, Order},
     hook, object, observe,
     pin::{Layout, unpin},
     probe, sys,
@@ -191,11 +191,12 @@ impl Enforcer {
         failsafe::read(&self.failsafe)
     }
 
-    /// Builds `table` in a quiet slot, reads it back, and turns every packet to it at once. The epoch is at least
-    /// `epoch_hint`, and greater than every one before.
+    /// Builds `table` in a quiet slot, or changes what a quiet slot holds into it; reads it back, tries it out, and turns every packet
+    /// to it at once. The epoch is at least `epoch_hint`, and greater than every one before.
     ///
     /// # Errors
-    /// If the table is over the limits or the kernel refuses; then what was enforced stays enforced.
+    /// If the table is over the limits, the kernel refuses, or the programs do not judge as the table says; then what was enforced
+    /// stays enforced.
     pub fn install(&mut self, table: &Table, digest: [u8; 32], epoch_hint: u32) -> Result<Installed, Error> {
         self.put(table, digest, epoch_hint, None)
     }
@@ -216,12 +217,13 @@ impl Enforcer {
     }
 
     fn put(&mut self, table: &Table, digest: [u8; 32], epoch_hint: u32, within: Option<Duration>) -> Result<Installed, Error> {
-        table.check()?;
         let _lock = self.layout.lock()?;
+        let began = Instant::now();
+        table.check()?;
         let apart = world::ready(&self.layout, &self.object, &self.generations, &self.apart)?;
-        let (epoch, slot) = self.generations.install(&self.layout, table, digest, epoch_hint, within)?;
+        let installed = self.generations.install(&self.layout, Order { table, digest, epoch_hint, within, began })?;
         apart.iter().try_for_each(|own| hook::relink(&self.layout, &self.object, own))?;
-        Ok(Installed { epoch, slot })
+        Ok(installed)
     }
 
     /// Turns the audit of the whole host on or off: with it nothing is dropped, and what would be is counted.

@@ -132,6 +132,31 @@ pub enum Error {
     /// What was read back differs from what was written; nothing was switched.
     #[error("what was written does not read back: {0}")]
     ReadBack(String),
+    /// A map took no more entries; nothing was switched.
+    #[error("the map {map} is full: it holds {max} entries; nothing was switched")]
+    MapFull {
+        /// The map.
+        map: &'static str,
+        /// How many it holds.
+        max: u32,
+    },
+    /// A packet tried on a generation before the switch was not judged as its table says; nothing was switched.
+    #[error(
+        "the generation that was built says {found} about service {service:#08x} of {peer}, direction {direction}, where its table \
+         says {expected}; nothing was switched"
+    )]
+    Misjudged {
+        /// Direction of the packet.
+        direction: &'static str,
+        /// Its peer.
+        peer: std::net::IpAddr,
+        /// Its service.
+        service: u32,
+        /// What the table says.
+        expected: String,
+        /// What the loaded program says.
+        found: String,
+    },
     /// A confirmation that came after the deadline.
     #[error(
         "generation {epoch} was not confirmed in time, and generation {fallback} is in force again; apply it once more to try again"

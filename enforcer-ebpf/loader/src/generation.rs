@@ -1,26 +1,36 @@
-//! One generation: built beside the active one, read back, then turned to with one store.
+//! Generations: each is built or changed beside the one in force, read back, tried out, then turned to with one store.
 //!
-//! The slot written to is neither active nor named as the way back. Putting new inner maps into the outer ones waits
-//! for running programs, so no packet is still judged by what the slot held before. Maps of the active generation are
-//! never written.
+//! The slot written to is never the one in force, nor, while something is on trial, the way back; and no packet is still judged by
+//! what it held before. [`install`] says in which order, [`patch`] what a small change is, [`golden`] how it is tried out.
 
+mod checksum;
 pub(crate) mod encode;
+mod entries;
+mod golden;
 pub(crate) mod inner;
+mod install;
+mod packet;
+mod patch;
+mod slots;
+
+use std::{
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex},
+};
 
 use aya::maps::MapData;
-use enforcer_abi::{Control, Generation, SLOTS};
-use std::{os::fd::AsFd as _, time::Duration};
+use enforcer_abi::{Generation, SLOTS};
 
 use crate::{
     error::Error,
     object::{self, map_error},
-    pin::{Layout, unpin},
+    pin::Layout,
     sys::{self, ControlWord},
-    table::Table,
+    test_run::Checker,
     world,
 };
 use encode::Encoded;
-use inner::Inner;
+pub(crate) use install::Order;
 
 /// Largest epoch: flows store it in 31 bits.
 const EPOCH_MAX: u32 = u32::MAX >> 1;
@@ -39,11 +49,34 @@ pub(crate) struct Generations {
     records: MapData,
     seals: MapData,
     outer: [MapData; 5],
+    /// Held, so that losing their pins does not keep a running process from installing.
+    checker: Option<Checker>,
+    memory: Mutex<Memory>,
+}
+
+/// What this process remembers of its last installations; the kernel is asked whether it still holds.
+#[derive(Debug, Default)]
+struct Memory {
+    /// What it left in each slot, with its checksum.
+    left: [Option<(Arc<Encoded>, u64)>; SLOTS as usize],
+    /// Slot and epoch of the generation since whose switch no program runs that began before it.
+    settled: Option<(u32, u32)>,
 }
 
 /// What a generation was when it was installed, kept beside it: how later changes by others are noticed. The epoch, a
-/// checksum of the content, the control word that puts it in force, and 1 once it has been.
+/// checksum of the content, the control word that puts it in force, and a [`SealState`].
 pub(crate) type Seal = [u64; 4];
+
+/// How far a slot has come. What is being changed is neither built upon nor gone back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SealState {
+    /// Complete, but not known to have been in force.
+    Built = 0,
+    /// Complete, and has been in force.
+    InForce = 1,
+    /// Being changed, or given back; if nobody is at it, somebody died.
+    Changing = 2,
+}
 
 impl Generations {
     /// Opens the pinned maps; the seals, which no program uses, are made if they are gone.
@@ -62,7 +95,8 @@ impl Generations {
         let control = ControlWord::map(word.fd().as_fd()).map_err(|error| Error::kernel("map the control word", error))?;
         let [hosts4, hosts6, nets4, nets6, intervals] = OUTER;
         let outer = [open(hosts4)?, open(hosts6)?, open(nets4)?, open(nets6)?, open(intervals)?];
-        Ok(Self { control, word, records: open("generations")?, seals, outer })
+        let checker = Checker::open(layout).ok();
+        Ok(Self { control, word, records: open("generations")?, seals, outer, checker, memory: Mutex::default() })
     }
 
     pub(crate) fn record(&self, slot: u32) -> Result<Generation, Error> {
@@ -109,30 +143,6 @@ impl Generations {
         Ok(self.record(self.control.load().active())?.epoch != 0)
     }
 
-    /// Builds `table` in a quiet slot and turns to it; answers epoch and slot.
-    pub(crate) fn install(
-        &self,
-        layout: &Layout,
-        table: &Table,
-        digest: [u8; 32],
-        epoch_hint: u32,
-        within: Option<Duration>,
-    ) -> Result<(u32, u32), Error> {
-        let slot = quiet(self.control.load());
-        let epoch = self.next_epoch(epoch_hint)?;
-        let encoded = Encoded::of(table, epoch, digest);
-        let inner = Inner::build(&encoded)?;
-        inner.verify(&encoded)?;
-        self.place(layout, slot, &inner)?;
-        self.write_record(slot, &encoded.record)?;
-        let next = self.word_for(slot, within)?;
-        self.seal_with(slot, epoch, &encoded, next)?;
-        self.control.store(next);
-        let [epoch_sealed, content, word, _] = self.seal(slot)?;
-        self.write_seal(slot, &[epoch_sealed, content, word, 1])?;
-        Ok((epoch, slot))
-    }
-
     /// Sets the audit bit: nothing is dropped, what would be is counted.
     pub(crate) fn set_audit(&self, on: bool) -> Result<(), Error> {
         self.turn(self.control.load().with_audit(on))
@@ -156,32 +166,6 @@ impl Generations {
         Ok(hint.clamp(latest + 1, EPOCH_MAX))
     }
 
-    /// Puts `inner` into the outer maps and pins it. Each update waits for running programs, so all wait together.
-    fn place(&self, layout: &Layout, slot: u32, inner: &Inner) -> Result<(), Error> {
-        let put = |outer: &MapData, map: &MapData| sys::update(outer.fd().as_fd(), &slot, &sys::descriptor(map.fd().as_fd()));
-        std::thread::scope(|scope| {
-            let pairs = self.outer.iter().zip(inner.maps());
-            let waiting: Vec<_> = pairs.map(|(outer, map)| scope.spawn(move || put(outer, map))).collect();
-            let mut placed = OUTER.into_iter().zip(waiting).map(|(name, update)| {
-                let update = update.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that waited panicked")));
-                update.map_err(|error| Error::kernel(format!("place a map into {name}"), error))
-            });
-            placed.by_ref().collect::<Result<(), Error>>()
-        })?;
-        for (name, map) in OUTER.into_iter().zip(inner.maps()) {
-            let path = layout.inner(slot, name);
-            unpin(&path)?;
-            map.pin(&path).map_err(|error| Error::kernel(format!("pin {}", path.display()), std::io::Error::other(error)))?;
-        }
-        for (position, map) in inner.maps().into_iter().enumerate() {
-            let own = map.info().map_err(|error| map_error("ask for a map's number", error))?.id();
-            if self.inner_id(position, slot)? != Some(own) {
-                return Err(Error::ReadBack(format!("outer map {position} holds another map in slot {slot}")));
-            }
-        }
-        Ok(())
-    }
-
     fn write_record(&self, slot: u32, record: &Generation) -> Result<(), Error> {
         sys::update(self.records.fd().as_fd(), &slot, record)
             .map_err(|error| Error::kernel("write the record of a generation", error))?;
@@ -191,18 +175,9 @@ impl Generations {
         Ok(())
     }
 
-    fn seal_with(&self, slot: u32, epoch: u32, encoded: &Encoded, word: Control) -> Result<(), Error> {
-        self.write_seal(slot, &[u64::from(epoch), encoded.checksum(), word.0, 0])
-    }
-
     pub(crate) fn write_seal(&self, slot: u32, seal: &Seal) -> Result<(), Error> {
         sys::update(self.seals.fd().as_fd(), &slot, seal).map_err(|error| Error::kernel("write the seal of a generation", error))
     }
-}
-
-/// A slot that is neither in force nor the way back.
-fn quiet(word: Control) -> u32 {
-    (1..SLOTS).map(|step| (word.active() + step) % SLOTS).find(|slot| *slot != word.fallback()).unwrap_or_default()
 }
 
 /// The pinned array of seals, which the programs do not use; made if it is not there.
@@ -217,19 +192,4 @@ fn seals(layout: &Layout) -> Result<MapData, Error> {
     let map = MapData::create(wanted, SEALS, None).map_err(|error| map_error("create the map seals", error))?;
     map.pin(&path).map_err(|error| Error::kernel("pin the map seals", std::io::Error::other(error)))?;
     Ok(map)
-}
-
-#[cfg(test)]
-mod tests {
-    use enforcer_abi::Control;
-
-    #[test]
-    fn the_slot_written_to_is_neither_in_force_nor_the_way_back() {
-        for active in 0..4 {
-            for fallback in 0..4 {
-                let slot = super::quiet(Control::new(active, fallback));
-                assert!(slot < 4 && slot != active && slot != fallback);
-            }
-        }
-    }
 }

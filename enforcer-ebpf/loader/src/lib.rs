@@ -1,8 +1,8 @@
 //! Loads, pins, attaches, fills and observes the eBPF host firewall.
 //!
 //! [`Enforcer::open`] finds what is already pinned or loads the embedded object; [`Enforcer::attach`] puts the
-//! programs on an interface; [`Enforcer::install`] builds a whole generation beside the active one, reads it back and
-//! turns to it with one store. [`Enforcer::observe`] reads the kernel, not memory. Everything is pinned: enforcement
+//! programs on an interface; [`Enforcer::install`] builds a generation beside the one in force, reads it back, tries it
+//! out and turns to it with one store. [`Enforcer::observe`] reads the kernel, not memory. Everything is pinned: enforcement
 //! goes on unchanged when the process ends.
 //!
 //! Invariants: the maps of the active generation are never written; a packet is judged wholly by one generation; a
@@ -33,8 +33,8 @@ mod world;
 mod xdp;
 
 pub use api::{
-    Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind,
-    Timed, Trial, XdpHook, XdpState,
+    Attached, Attachment, AttachmentState, Built, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering,
+    TamperingKind, Timed, Took, Trial, XdpHook, XdpState,
 };
 pub use counts::Counted;
 pub use enforcer::Enforcer;

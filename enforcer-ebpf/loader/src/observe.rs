@@ -9,7 +9,7 @@ use crate::{
     api::{Observed, Tampering, TamperingKind},
     enforcer::Enforcer,
     error::Error,
-    generation::{OUTER, encode::Encoded, inner::Inner},
+    generation::{OUTER, SealState, encode::Encoded, inner::Inner},
     hook,
     object::{self, map_error},
     sys,
@@ -66,7 +66,7 @@ fn check_word(enforcer: &Enforcer, word: Control, tampering: &mut Vec<Tampering>
     for slot in 0..SLOTS {
         let other = enforcer.generations.seal(slot)?;
         // One that was built but never in force is what a crash leaves.
-        if other[0] > epoch && other[3] != 0 {
+        if other[0] > epoch && other[3] == SealState::InForce as u64 {
             let detail = format!("generation {epoch} is in force although {} was installed later", other[0]);
             found(tampering, TamperingKind::Control, detail);
         }

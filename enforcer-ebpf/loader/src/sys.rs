@@ -4,6 +4,8 @@
 #![expect(unsafe_code, reason = "bpf(2), mmap(2) and ioctl(2) take addresses; each call says why its addresses hold")]
 
 mod interface;
+mod many;
+mod mapped;
 pub(crate) mod netlink;
 pub(crate) mod tc;
 
@@ -26,6 +28,8 @@ use enforcer_abi::{
 };
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
+pub(crate) use many::{count, entries, fill, fill_singly, some_entries};
+pub(crate) use mapped::Mapped;
 
 /// Types that are plain bytes: any bytes are a value, and no byte is padding.
 ///
@@ -120,66 +124,6 @@ pub(crate) fn delete<K: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
 pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
     // SAFETY: as many bytes as a value has are there, at whatever alignment; any bytes are a value of a plain type.
     (bytes.len() >= size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
-}
-
-/// Every key and value. What others change meanwhile may be missing or seen twice.
-pub(crate) fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
-    some_entries(map, usize::MAX)
-}
-
-/// [`entries`], but no more than `most`: a table that others delete from all the time may never come to its end.
-pub(crate) fn some_entries<K: Plain, V: Plain>(map: BorrowedFd<'_>, most: usize) -> io::Result<Vec<(K, V)>> {
-    let mut found = Vec::new();
-    let mut previous: Option<K> = None;
-    for _ in 0..most {
-        let Some(key) = next_key(map, previous.as_ref())? else { break };
-        if let Some(value) = lookup(map, &key)? {
-            found.push((key, value));
-        }
-        previous = Some(key);
-    }
-    Ok(found)
-}
-
-/// More than any of our keys.
-const KEY_BYTES_MAX: usize = 64;
-
-/// How many entries a map has, at most `max`: one that changes meanwhile is not followed for ever.
-pub(crate) fn count(map: BorrowedFd<'_>, key_size: u32, max: u32) -> io::Result<u64> {
-    if key_size as usize > KEY_BYTES_MAX {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let (mut key, mut next) = ([0_u8; KEY_BYTES_MAX], [0_u8; KEY_BYTES_MAX]);
-    for entries in 0..max {
-        let mut attr = attr();
-        // SAFETY: as in `lookup`; both buffers hold a key, as checked above.
-        let element = unsafe { &mut attr.__bindgen_anon_2 };
-        element.map_fd = number(map);
-        element.key = if entries == 0 { 0 } else { address(&key) };
-        element.__bindgen_anon_1.next_key = next.as_mut_ptr() as u64;
-        match bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) {
-            Ok(_) => key = next,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(u64::from(entries)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(u64::from(max))
-}
-
-fn next_key<K: Plain>(map: BorrowedFd<'_>, previous: Option<&K>) -> io::Result<Option<K>> {
-    let mut next = MaybeUninit::<K>::zeroed();
-    let mut attr = attr();
-    // SAFETY: as in `lookup`.
-    let element = unsafe { &mut attr.__bindgen_anon_2 };
-    element.map_fd = number(map);
-    element.key = previous.map_or(0, address);
-    element.__bindgen_anon_1.next_key = next.as_mut_ptr() as u64;
-    match bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) {
-        // SAFETY: any bytes are a value of a plain type.
-        Ok(_) => Ok(Some(unsafe { next.assume_init() })),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// What the kernel says about a TCX or XDP link.

@@ -3,9 +3,13 @@
 //! A table maps (direction, prefix) to the services open to that prefix, and (direction, family) to those open to
 //! every peer. It is plain data: building, comparing and checking one needs no kernel.
 
+mod verdict;
+
 use std::net::IpAddr;
 
 use enforcer_abi::{HOSTS_MAX, INTERVALS_MAX, NETS_MAX, RULE_ID_MAX, SERVICE_MAX, SLICE_INTERVALS_MAX};
+
+pub(crate) use verdict::{Meaning, Meant};
 
 /// Direction of a flow's first packet, seen from this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,24 +205,44 @@ impl Table {
         for list in &self.any {
             check_intervals(list, || "every peer".to_owned())?;
         }
-        let mut seen = std::collections::HashSet::with_capacity(self.prefixes.len());
-        for (direction, cidr, list) in &self.prefixes {
+        for (_, cidr, list) in &self.prefixes {
             check_intervals(list, || cidr.to_string())?;
-            if !seen.insert((*direction, *cidr)) {
-                return Err(TableError::Repeated { prefix: *cidr, direction: direction.label() });
-            }
         }
+        self.check_repeated()?;
         self.check_budget()
     }
 
+    /// Sorted tables, the usual ones, need no set of what was seen.
+    fn check_repeated(&self) -> Result<(), TableError> {
+        if self.prefixes.is_sorted_by(|(direction, cidr, _), (other, next, _)| (direction, cidr) < (other, next)) {
+            return Ok(());
+        }
+        let mut seen = std::collections::HashSet::with_capacity(self.prefixes.len());
+        let repeated = self.prefixes.iter().find(|(direction, cidr, _)| !seen.insert((*direction, *cidr)));
+        repeated
+            .map_or(Ok(()), |(direction, prefix, _)| Err(TableError::Repeated { prefix: *prefix, direction: direction.label() }))
+    }
+
     fn check_budget(&self) -> Result<(), TableError> {
-        let count = |host: bool, v6: bool| {
-            self.prefixes.iter().filter(|(_, cidr, _)| cidr.is_host() == host && cidr.addr.is_ipv6() == v6).count()
-        };
-        within("IPv4 addresses", count(true, false), HOSTS_MAX)?;
-        within("IPv6 addresses", count(true, true), HOSTS_MAX)?;
-        within("IPv4 prefixes", count(false, false), NETS_MAX)?;
-        within("IPv6 prefixes", count(false, true), NETS_MAX)?;
+        let mut counts = [0_usize; 4];
+        for (_, cidr, _) in &self.prefixes {
+            let [hosts4, hosts6, nets4, nets6] = &mut counts;
+            let count = match (cidr.addr, cidr.len) {
+                (IpAddr::V4(_), 32) => hosts4,
+                (IpAddr::V4(_), _) => nets4,
+                (IpAddr::V6(_), 128) => hosts6,
+                (IpAddr::V6(_), _) => nets6,
+            };
+            *count += 1;
+        }
+        let [hosts4, hosts6, nets4, nets6] = counts;
+        within("IPv4 addresses", hosts4, HOSTS_MAX)?;
+        within("IPv6 addresses", hosts6, HOSTS_MAX)?;
+        within("IPv4 prefixes", nets4, NETS_MAX)?;
+        within("IPv6 prefixes", nets6, NETS_MAX)?;
+        if self.lists().map(<[Interval]>::len).sum::<usize>() <= INTERVALS_MAX as usize {
+            return Ok(());
+        }
         let distinct: std::collections::HashSet<&[Interval]> = self.lists().collect();
         within("intervals", distinct.into_iter().map(<[Interval]>::len).sum(), INTERVALS_MAX)
     }
@@ -252,7 +276,9 @@ fn check_intervals(list: &[Interval], of: impl Fn() -> String) -> Result<(), Tab
 
 #[cfg(test)]
 mod tests {
-    use super::{Cidr, Direction, Interval, Table, TableError};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use super::{Cidr, Direction, HOSTS_MAX, INTERVALS_MAX, Interval, NETS_MAX, SLICE_INTERVALS_MAX, Table, TableError};
 
     fn service(lo: u32, hi: u32) -> Interval {
         Interval { lo, hi, rule: 1, audit: false }
@@ -290,12 +316,56 @@ mod tests {
         let entry = (Direction::In, cidr, vec![service(1, 5)]);
         let table = Table { prefixes: vec![entry.clone(), entry], ..Table::default() };
         assert!(matches!(table.check(), Err(TableError::Repeated { .. })));
+        let mut apart = table.clone();
+        apart.prefixes.insert(1, (Direction::Out, cidr, vec![]));
+        assert!(matches!(apart.check(), Err(TableError::Repeated { .. })), "in a table that is not sorted too");
+    }
+
+    /// `count` prefixes of `len` bits, from the first on.
+    fn prefixes(count: u32, v6: bool, len: u8) -> Table {
+        let prefix = |n: u32| {
+            let addr: IpAddr =
+                if v6 { Ipv6Addr::from(u128::from(n) << (128 - len)).into() } else { Ipv4Addr::from(n << (32 - len)).into() };
+            (Direction::In, Cidr::new(addr, len).unwrap(), vec![])
+        };
+        Table { prefixes: (0..count).map(prefix).collect(), ..Table::default() }
     }
 
     #[test]
-    fn a_table_over_the_limits_is_refused_with_its_count() {
-        let list = (0..=super::SLICE_INTERVALS_MAX).map(|n| service(n * 2, n * 2)).collect();
-        let table = Table { any: [list, vec![], vec![], vec![]], ..Table::default() };
-        assert!(matches!(table.check(), Err(TableError::OverBudget { count: 131_072, .. })));
+    fn h02_as_many_prefixes_as_a_map_holds_are_taken_and_one_more_is_refused_with_both_numbers() {
+        for (what, max, v6, len) in [
+            ("IPv4 addresses", HOSTS_MAX, false, 32),
+            ("IPv6 addresses", HOSTS_MAX, true, 128),
+            ("IPv4 prefixes", NETS_MAX, false, 31),
+            ("IPv6 prefixes", NETS_MAX, true, 64),
+        ] {
+            assert_eq!(prefixes(max, v6, len).check(), Ok(()), "{what}");
+            let count = u64::from(max) + 1;
+            assert_eq!(prefixes(max + 1, v6, len).check(), Err(TableError::OverBudget { what, count, max }));
+        }
+    }
+
+    fn services(count: u32, rule: u32) -> Vec<Interval> {
+        (0..count).map(|n| Interval { lo: n * 2, hi: n * 2, rule, audit: false }).collect()
+    }
+
+    #[test]
+    fn h02_a_prefix_has_as_many_intervals_as_the_search_reaches_and_not_one_more() {
+        let table = |count| Table { any: [services(count, 1), vec![], vec![], vec![]], ..Table::default() };
+        assert_eq!(table(SLICE_INTERVALS_MAX).check(), Ok(()));
+        assert!(matches!(table(SLICE_INTERVALS_MAX + 1).check(), Err(TableError::OverBudget { count: 131_072, .. })));
+    }
+
+    #[test]
+    fn h02_intervals_are_counted_once_however_many_prefixes_share_them() {
+        let size = INTERVALS_MAX / 16;
+        let mut table = prefixes(20, false, 24);
+        for ((_, _, list), rule) in table.prefixes.iter_mut().zip((1..=16).cycle()) {
+            *list = services(size, rule);
+        }
+        assert_eq!(table.check(), Ok(()));
+        table.any[0] = services(1, 17);
+        let over = TableError::OverBudget { what: "intervals", count: u64::from(INTERVALS_MAX) + 1, max: INTERVALS_MAX };
+        assert_eq!(table.check(), Err(over));
     }
 }

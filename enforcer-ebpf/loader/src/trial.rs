@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use enforcer_abi::{Control, TICK_SHIFT};
 
-use crate::{api::Trial, error::Error, generation::Generations, sys};
+use crate::{
+    api::Trial,
+    error::Error,
+    generation::{Generations, SealState},
+    sys,
+};
 
 /// The tick of now, on the clock the programs read.
 pub(crate) fn now() -> u32 {
@@ -80,14 +85,15 @@ impl Generations {
         let word = self.control.load();
         let (back, audit) = (word.fallback(), word.fallback_audit());
         let epoch = self.record(back)?.epoch;
-        let [sealed, _, _, was_in_force] = self.seal(back)?;
+        let [sealed, _, _, state] = self.seal(back)?;
         let nowhere = back == word.active() && audit == word.audit() && !word.armed();
-        if epoch == 0 || u64::from(epoch) != sealed || was_in_force == 0 || nowhere {
+        // What never was in force is no way back, and neither is what somebody began to change.
+        if epoch == 0 || u64::from(epoch) != sealed || state != SealState::InForce as u64 || nowhere {
             return Ok(None);
         }
         if back != word.active() {
             let [epoch, content, sealed, _] = self.seal(word.active())?;
-            self.write_seal(word.active(), &[epoch, content, sealed, 0])?;
+            self.write_seal(word.active(), &[epoch, content, sealed, SealState::Built as u64])?;
         }
         self.turn(Control::new(back, back).with_audit(audit).with_fallback_audit(audit))?;
         Ok(Some(epoch))

@@ -16,6 +16,7 @@ use std::{
     fs, io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use aya::maps::{MapData, MapInfo};
@@ -24,7 +25,7 @@ use enforcer_abi::{ABI_VERSION, Control, Generation, SLOTS};
 use crate::{
     error::Error,
     failsafe,
-    generation::{Generations, OUTER, encode::Encoded, inner::Inner},
+    generation::{Generations, OUTER, Order, encode::Encoded, inner::Inner},
     hook,
     object::{self, map_error},
     pin::Layout,
@@ -109,7 +110,9 @@ pub(crate) fn take_over(old: &Layout, new: &Layout, object: &[u8], generations: 
     if let Some(enforced) = enforced(old)? {
         let seen = generations.record(generations.judging().0)?;
         if (seen.digest, seen.epoch == 0) != (enforced.record.digest, false) {
-            generations.install(new, &enforced.table, enforced.record.digest, enforced.record.epoch, None)?;
+            let Enforced { table, record, .. } = &enforced;
+            let (digest, epoch_hint) = (record.digest, record.epoch);
+            generations.install(new, Order { table, digest, epoch_hint, within: None, began: Instant::now() })?;
         }
         generations.set_audit(enforced.word.audit())?;
         generations.set_learning(enforced.word.learning())?;

@@ -1,84 +1,92 @@
 //! A table as the maps hold it, and back.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use enforcer_abi::{Generation, Interval as Raw, Slice, any_index};
+use foldhash::{HashMap, HashMapExt as _};
 
-use enforcer_abi::{Generation, HostKey4, HostKey6, IN, Interval as Raw, NetKey4, NetKey6, Slice, any_index};
-
+use super::{checksum, entries::Entries};
 use crate::table::{Cidr, Direction, Interval, Mode, Table};
+
+/// Lists to make room for at once; more make it grow.
+const LISTS_EXPECTED: usize = 16_384;
 
 /// Everything one generation holds. Keys are in order, so that equal generations compare equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    pub(crate) hosts4: Vec<(HostKey4, Slice)>,
-    pub(crate) hosts6: Vec<(HostKey6, Slice)>,
-    pub(crate) nets4: Vec<(NetKey4, Slice)>,
-    pub(crate) nets6: Vec<(NetKey6, Slice)>,
+    pub(crate) entries: Entries<Slice>,
     pub(crate) intervals: Vec<Raw>,
     pub(crate) record: Generation,
 }
 
-impl Encoded {
-    /// Encodes a checked table. Equal lists of intervals are stored once.
-    pub(crate) fn of(table: &Table, epoch: u32, digest: [u8; 32]) -> Self {
-        let mut encoded = Self::default();
-        let mut known: HashMap<&[Interval], Slice> = HashMap::new();
-        for list in table.lists() {
-            known.entry(list).or_insert_with(|| encoded.append(list));
-        }
-        let slice = |list: &Vec<Interval>| known.get(list.as_slice()).copied().unwrap_or_default();
-        let [a, b, c, d] = &table.any;
-        encoded.record = Generation { epoch, flags: flags(table), any: [slice(a), slice(b), slice(c), slice(d)], digest };
+/// A checked table in the order of the maps, its lists not yet placed.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) entries: Entries<&'a [Interval]>,
+    pub(crate) any: [&'a [Interval]; 4],
+    pub(crate) flags: u32,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn of(table: &'a Table) -> Self {
+        let mut entries = Entries::default();
         for (direction, cidr, list) in &table.prefixes {
-            encoded.add(*direction, *cidr, slice(list));
+            entries.add(*direction, *cidr, list.as_slice());
         }
-        encoded.sort();
-        encoded
+        entries.sort();
+        Self { entries, any: table.any.each_ref().map(Vec::as_slice), flags: flags(table) }
+    }
+}
+
+/// Lists of intervals at their place; equal lists are stored once.
+#[derive(Debug)]
+pub(crate) struct Placed<'a> {
+    known: HashMap<&'a [Interval], Slice>,
+    pub(crate) intervals: Vec<Raw>,
+    /// Where the first of `intervals` will be.
+    from: usize,
+}
+
+impl<'a> Placed<'a> {
+    /// Places lists from the interval `from` on.
+    pub(crate) fn from(from: usize) -> Self {
+        Self { known: HashMap::new(), intervals: Vec::new(), from }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a checked table has at most INTERVALS_MAX intervals")]
-    fn append(&mut self, list: &[Interval]) -> Slice {
+    /// The place of `list`, which is its old one if it has been placed.
+    pub(crate) fn place(&mut self, list: &'a [Interval]) -> Slice {
         if list.is_empty() {
             return Slice::default();
         }
-        let first = self.intervals.len() as u32;
-        let mode = |audit| if audit { Raw::AUDIT } else { Raw::ENFORCE };
-        let raw = list.iter().map(|own| Raw { lo: own.lo, hi: own.hi, rule: own.rule, mode: mode(own.audit) });
-        self.intervals.extend(raw);
-        Slice { first, len: list.len() as u32 }
+        let (intervals, from) = (&mut self.intervals, self.from);
+        *self.known.entry(list).or_insert_with(|| {
+            let first = from + intervals.len();
+            intervals.extend(list.iter().map(raw));
+            #[expect(clippy::cast_possible_truncation, reason = "a checked table has at most INTERVALS_MAX intervals")]
+            let slice = Slice { first: first as u32, len: list.len() as u32 };
+            slice
+        })
     }
+}
 
-    fn add(&mut self, direction: Direction, cidr: Cidr, slice: Slice) {
-        let dir = direction.number();
-        let prefix_len = 32 + u32::from(cidr.prefix_len());
-        match cidr.addr() {
-            IpAddr::V4(addr) => {
-                let host = HostKey4 { dir, zero: [0; 3], addr: addr.octets() };
-                if cidr.is_host() {
-                    self.hosts4.push((host, slice));
-                } else {
-                    self.nets4.push((NetKey4 { prefix_len, host }, slice));
-                }
-            }
-            IpAddr::V6(addr) => {
-                let host = HostKey6 { dir, zero: [0; 3], addr: addr.octets() };
-                if cidr.is_host() {
-                    self.hosts6.push((host, slice));
-                } else {
-                    self.nets6.push((NetKey6 { prefix_len, host }, slice));
-                }
-            }
-        }
-    }
+/// An interval as the kernel holds it.
+pub(crate) fn raw(own: &Interval) -> Raw {
+    Raw { lo: own.lo, hi: own.hi, rule: own.rule, mode: if own.audit { Raw::AUDIT } else { Raw::ENFORCE } }
+}
 
-    /// Puts keys in order.
-    pub(crate) fn sort(&mut self) {
-        self.hosts4.sort_unstable_by_key(|(key, _)| (key.dir, key.addr));
-        self.hosts6.sort_unstable_by_key(|(key, _)| (key.dir, key.addr));
-        self.nets4.sort_unstable_by_key(|(key, _)| (key.host.dir, key.host.addr, key.prefix_len));
-        self.nets6.sort_unstable_by_key(|(key, _)| (key.host.dir, key.host.addr, key.prefix_len));
+impl Encoded {
+    /// Encodes a checked table.
+    pub(crate) fn of(table: &Table, epoch: u32, digest: [u8; 32]) -> Self {
+        let Wanted { entries, any, flags } = Wanted::of(table);
+        let mut placed = Placed::from(0);
+        let lists: usize = entries.counts().iter().sum();
+        placed.known.reserve(lists.min(LISTS_EXPECTED));
+        let any = any.map(|list| placed.place(list));
+        let entries = Entries {
+            hosts4: entries.hosts4.into_iter().map(|(key, list)| (key, placed.place(list))).collect(),
+            hosts6: entries.hosts6.into_iter().map(|(key, list)| (key, placed.place(list))).collect(),
+            nets4: entries.nets4.into_iter().map(|(key, list)| (key, placed.place(list))).collect(),
+            nets6: entries.nets6.into_iter().map(|(key, list)| (key, placed.place(list))).collect(),
+        };
+        Self { entries, intervals: placed.intervals, record: Generation { epoch, flags, any, digest } }
     }
 
     /// The table it encodes, or what about it no encoding can have produced.
@@ -93,80 +101,37 @@ impl Encoded {
         for (list, slice) in table.any.iter_mut().zip(self.record.any) {
             *list = self.list(slice)?;
         }
-        for (key, slice) in &self.hosts4 {
-            table.prefixes.push(self.prefix(key.dir, Ipv4Addr::from(key.addr).into(), 32, *slice)?);
-        }
-        for (key, slice) in &self.nets4 {
-            let (host, len) = (key.host, key.prefix_len.wrapping_sub(32));
-            table.prefixes.push(self.prefix(host.dir, Ipv4Addr::from(host.addr).into(), len, *slice)?);
-        }
-        for (key, slice) in &self.hosts6 {
-            table.prefixes.push(self.prefix(key.dir, Ipv6Addr::from(key.addr).into(), 128, *slice)?);
-        }
-        for (key, slice) in &self.nets6 {
-            let (host, len) = (key.host, key.prefix_len.wrapping_sub(32));
-            table.prefixes.push(self.prefix(host.dir, Ipv6Addr::from(host.addr).into(), len, *slice)?);
+        table.prefixes.reserve(self.entries.counts().iter().sum());
+        for (dir, addr, len, slice) in self.entries.prefixes() {
+            let direction = if dir == Direction::In.number() { Direction::In } else { Direction::Out };
+            let cidr = u8::try_from(len).ok().and_then(|len| Cidr::new(addr, len));
+            let cidr = cidr.ok_or_else(|| format!("{addr}/{len} is no prefix"))?;
+            table.prefixes.push((direction, cidr, self.list(*slice)?));
         }
         Ok(table.sorted())
     }
 
-    fn prefix(&self, dir: u8, addr: IpAddr, len: u32, slice: Slice) -> Result<(Direction, Cidr, Vec<Interval>), String> {
-        let direction = if dir == IN { Direction::In } else { Direction::Out };
-        let cidr = u8::try_from(len).ok().and_then(|len| Cidr::new(addr, len));
-        let cidr = cidr.ok_or_else(|| format!("{addr}/{len} is no prefix"))?;
-        Ok((direction, cidr, self.list(slice)?))
+    /// The intervals of `slice`, none if it lies beyond them.
+    pub(crate) fn at(&self, slice: Slice) -> Option<&[Raw]> {
+        let (first, len) = (slice.first as usize, slice.len as usize);
+        self.intervals.get(first..first.saturating_add(len))
     }
 
-    fn list(&self, slice: Slice) -> Result<Vec<Interval>, String> {
-        let (first, len) = (slice.first as usize, slice.len as usize);
-        let raw = self.intervals.get(first..first.saturating_add(len));
-        let raw = raw.ok_or_else(|| format!("{slice:?} is beyond the {} intervals", self.intervals.len()))?;
+    /// The services of `slice`, in the words of a table.
+    pub(crate) fn list(&self, slice: Slice) -> Result<Vec<Interval>, String> {
+        let raw = self.at(slice).ok_or_else(|| format!("{slice:?} is beyond the {} intervals", self.intervals.len()))?;
         Ok(raw.iter().map(|own| Interval { lo: own.lo, hi: own.hi, rule: own.rule, audit: own.mode == Raw::AUDIT }).collect())
     }
 
-    /// FNV-1a over everything but the unused tail of the intervals: finds accidents and meddling, not forgery.
+    /// How many of each kind it holds, in the order of [`OUTER`](super::OUTER).
+    pub(crate) fn counts(&self) -> [usize; 5] {
+        let [hosts4, hosts6, nets4, nets6] = self.entries.counts();
+        [hosts4, hosts6, nets4, nets6, self.intervals.len()]
+    }
+
+    /// Tells this content from any other that came about by accident.
     pub(crate) fn checksum(&self) -> u64 {
-        let mut sum = Checksum(0xCBF2_9CE4_8422_2325);
-        sum.words([self.record.epoch, self.record.flags]);
-        sum.bytes(&self.record.digest);
-        self.record.any.iter().for_each(|slice| sum.words([slice.first, slice.len]));
-        for (key, slice) in &self.hosts4 {
-            sum.entry(32, key.dir, &key.addr, *slice);
-        }
-        for (key, slice) in &self.hosts6 {
-            sum.entry(128, key.dir, &key.addr, *slice);
-        }
-        for (key, slice) in &self.nets4 {
-            sum.entry(key.prefix_len, key.host.dir, &key.host.addr, *slice);
-        }
-        for (key, slice) in &self.nets6 {
-            sum.entry(key.prefix_len, key.host.dir, &key.host.addr, *slice);
-        }
-        for own in &self.intervals {
-            sum.words([own.lo, own.hi, own.rule, own.mode]);
-        }
-        sum.0
-    }
-}
-
-struct Checksum(u64);
-
-impl Checksum {
-    fn bytes(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
-        }
-    }
-
-    fn words<const N: usize>(&mut self, words: [u32; N]) {
-        for word in words {
-            self.bytes(&word.to_le_bytes());
-        }
-    }
-
-    fn entry(&mut self, len: u32, dir: u8, addr: &[u8], slice: Slice) {
-        self.words([len, u32::from(dir), slice.first, slice.len]);
-        self.bytes(addr);
+        checksum::checksum(self)
     }
 }
 
@@ -239,5 +204,24 @@ mod tests {
         other.intervals[2].hi += 1;
         assert_ne!(encoded.checksum(), other.checksum());
         assert_ne!(encoded.checksum(), Encoded::of(&table(), 4, [5; 32]).checksum());
+        assert_ne!(encoded.checksum(), Encoded::of(&table(), 3, [6; 32]).checksum());
+        let mut other = encoded.clone();
+        other.intervals.swap(0, 1);
+        assert_ne!(encoded.checksum(), other.checksum(), "the order of intervals matters");
+        let mut other = encoded.clone();
+        other.entries.nets4.clear();
+        assert_ne!(encoded.checksum(), other.checksum());
+    }
+
+    #[test]
+    fn the_checksum_does_not_depend_on_the_order_the_kernel_tells() {
+        let encoded = Encoded::of(&table(), 3, [5; 32]);
+        let mut other = encoded.clone();
+        let more = (encoded.entries.hosts4[0].0, enforcer_abi::Slice { first: 1, len: 1 });
+        other.entries.hosts4.push(more);
+        let sum = other.checksum();
+        other.entries.hosts4.reverse();
+        assert_eq!(other.checksum(), sum);
+        assert_ne!(encoded.checksum(), sum);
     }
 }

@@ -10,6 +10,7 @@
 
 mod bad_packets;
 mod clsact;
+mod crash;
 mod events;
 mod failsafe;
 mod flood;
@@ -21,9 +22,11 @@ mod lab;
 mod loading;
 mod model;
 mod packet;
+mod patch;
 mod pins;
 mod rules;
 mod survival;
+mod swap;
 mod tampering;
 mod timing;
 mod traffic;

@@ -132,8 +132,10 @@ fn each_lost_program_is_replaced_without_a_gap_by_a_service_that_may_not_open_it
 fn each_lost_inner_map_pin_is_put_back_without_a_gap() {
     let Some(lab) = filtered("lost pins") else { return };
     for privileged in [true, false] {
-        let slots: Vec<_> = (0..4).filter(|slot| !pins(&lab, &format!("inner/{slot}")).is_empty()).collect();
         for name in ["hosts4", "hosts6", "nets4", "nets6", "intervals"] {
+            // Which slots hold maps changes: those nothing needs give them back.
+            let held = |slot: &i32| lab.pins().join(format!("inner/{slot}/{name}")).exists();
+            let slots: Vec<_> = (0..4).filter(held).collect();
             let passed = under_fire(&lab, || {
                 for slot in &slots {
                     std::fs::remove_file(lab.pins().join(format!("inner/{slot}/{name}"))).unwrap();

@@ -29,7 +29,7 @@ type Hosts4 = HashMap<keys::Host4, Slice, 1>;
 type Hosts6 = HashMap<keys::Host6, Slice, 1>;
 type Nets4 = LpmTrie<keys::Host4, Slice, 1, NO_PREALLOC>;
 type Nets6 = LpmTrie<keys::Host6, Slice, 1, NO_PREALLOC>;
-type Intervals = Array<Interval, 1, { BPF_F_INNER_MAP as usize }>;
+type Intervals = Array<Interval, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
 #[btf_map(name = "control")]
 static CONTROL: Array<u64, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
