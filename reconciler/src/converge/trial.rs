@@ -269,7 +269,7 @@ impl<S: Source> World<'_, S> {
         for part in &trial.targets {
             let kept = serde_json::to_string(&part.kept).ok();
             notes.push(Note { name: kept_name(&part.target), value: kept });
-            let Some(desired) = policy::digest::Digest::parse(&part.desired_hash) else { continue };
+            let Some(desired) = policy::digest::Digest::parse(&format!("sha256:{}", part.desired_hash)) else { continue };
             let (backend, target) = (part.backend.clone(), part.target.clone());
             enforced.push(EnforcedNow { backend, target, desired_hash: desired.0, generation: part.generation });
         }
