@@ -13,6 +13,7 @@ mod counts;
 pub mod drill;
 mod enforcer;
 mod error;
+mod events;
 mod failsafe;
 mod generation;
 mod hook;
@@ -21,22 +22,27 @@ mod object;
 mod observe;
 mod pin;
 mod probe;
+mod sizes;
 mod sys;
 mod table;
 mod test_run;
 mod trial;
+mod upgrade;
 mod watch;
 mod world;
+mod xdp;
 
 pub use api::{
     Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind,
-    Timed, Trial,
+    Timed, Trial, XdpHook, XdpState,
 };
 pub use counts::Counted;
 pub use enforcer::Enforcer;
 pub use enforcer_abi::ABI_VERSION;
 pub use error::Error;
+pub use events::{DropEvent, Events, Losses, Refused};
 pub use import::LiveFlow;
+pub use sizes::TableSize;
 pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};
 pub use test_run::Checker;
 pub use watch::LinkWatch;
