@@ -122,7 +122,10 @@ fn a_restart_keeps_a_trial_running_and_knows_what_it_is() {
     let after = scene.observe();
     assert_eq!((after.epoch, after.digest), (before.epoch, before.digest), "nothing was installed");
     assert!(after.trial.is_some());
-    assert_eq!(controller.rows("drift").len(), 0, "what is on trial is no drift, and is not healed away");
+    // A hook may be seen while the second process that looks at the kernel opens it; rules may not.
+    let rules = |row: &&Value| row["key"].as_str().is_some_and(|key| !key.starts_with("hook "));
+    let drift = controller.rows("drift");
+    assert_eq!(drift.iter().find(rules), None, "what is on trial is no drift, and is not healed away");
     let (_, status, _) = controller.ask(&["status", "--format", "json"]);
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["on_trial"]["commit"], tried.as_str());

@@ -174,7 +174,7 @@ fn show(firewall: &Enforcer, pins: &Path, format: Format, out: Output) -> anyhow
         )),
     }
     for hook in &seen.attachments {
-        let good = matches!(hook.state, AttachmentState::Attached | AttachmentState::Unverified);
+        let good = hook.state == AttachmentState::Attached;
         let state = format!("{:?}", hook.state).to_lowercase();
         let state = out.paint(if good { Tone::Good } else { Tone::Bad }, &state);
         out.line(format!("hook          {} {} {state}", hook.ifname, hook.direction.label()));
