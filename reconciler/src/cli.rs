@@ -3,6 +3,7 @@
 //! Parsing is clap's; each command has one module that returns an [`Exit`] and writes through [`output`], the only place that
 //! prints. Data goes to standard output, everything else to standard error.
 
+pub mod boot;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
@@ -14,6 +15,7 @@ pub mod operate;
 pub mod output;
 pub mod plan;
 pub mod records;
+pub mod rescue;
 pub mod rules;
 pub mod run;
 pub mod validate;
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::FailsafePeer;
+use crate::config::{FailsafePeer, Interval};
 
 pub use diff::DiffArgs;
 pub use explain::{ExplainArgs, FlowDirection};
@@ -85,8 +87,14 @@ pub enum Command {
     Drift(DriftArgs),
     /// Makes a running controller look now, or accept a head it refused
     Reconcile(ReconcileArgs),
-    /// Releases a plan that was held because it changes too much
+    /// Keeps the rules that are on trial, or releases a plan that was held
     Confirm(ConfirmArgs),
+    /// Puts the last confirmed rules in force before the network comes up; for a start of the host
+    #[command(long_about = BOOT_HELP)]
+    Boot(BootArgs),
+    /// Looks at the firewall itself or takes it in hand, from a bare shell
+    #[command(subcommand, long_about = RESCUE_HELP)]
+    Rescue(RescueCommand),
     /// The tamper-evident log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -186,6 +194,12 @@ pub struct EnforceArgs {
     /// Counts what would be dropped, drops nothing
     #[arg(long)]
     pub audit: bool,
+    /// Takes the rules back unless they are confirmed in this time, with Enter or pci-segment rescue confirm
+    #[arg(long, value_name = "TIME")]
+    pub confirm_within: Option<Interval>,
+    /// Drops at once on a host that was never enforced, without learning open connections for 30 s
+    #[arg(long)]
+    pub no_learning: bool,
     /// Always allowed inbound, for example tcp/22@10.0.0.0/8; repeat for more
     #[arg(long, value_name = "PROTO/PORT@CIDR")]
     pub failsafe: Vec<FailsafePeer>,
@@ -253,14 +267,100 @@ pub struct ReconcileArgs {
 /// `confirm`
 #[derive(Debug, Args)]
 pub struct ConfirmArgs {
-    /// The held plan's hash, as `status` shows it
-    pub hash: String,
+    /// The hash that `status` shows, of what is on trial or of a held plan; without it, what is on trial
+    pub hash: Option<String>,
     /// Where the controller is.
     #[command(flatten)]
     pub records: RecordArgs,
-    /// Why; kept in the audit log
+    /// Why; kept in the audit log. A held plan needs one
     #[arg(long)]
-    pub reason: String,
+    pub reason: Option<String>,
+}
+
+const BOOT_HELP: &str = "Puts the last confirmed rules in force, from the database alone: no Git, no network, nothing is written. \
+    What was on trial does not come back. A host that was never enforced is left alone (exit 0). Rules that were in force and cannot be \
+    read any more: everything is denied but the failsafe list (exit 1). Interfaces that do not exist yet are waited for, then left to \
+    `run`. Meant for a one-shot unit before network-pre.target.";
+
+const RESCUE_HELP: &str = "Looks at the firewall itself or takes it in hand. Needs only the BPF file system: no configuration, no \
+    database, no controller. Each change is put in the audit log if the configuration's database can be opened; else it says that it is \
+    not. A controller that runs sees the change: rules taken back are not tried again, audit is left to whoever turned it on.";
+
+/// `boot`
+#[derive(Debug, Args)]
+pub struct BootArgs {
+    /// The controller's configuration
+    #[arg(short, long, value_name = "FILE", env = "PCI_SEGMENT_CONFIG", default_value = "/etc/pci-segment/pci-segment.yaml")]
+    pub config: PathBuf,
+    /// How long to wait for interfaces that do not exist yet
+    #[arg(long, value_name = "TIME", default_value = "3s")]
+    pub wait: Interval,
+}
+
+/// `rescue …`
+#[derive(Debug, Subcommand)]
+pub enum RescueCommand {
+    /// What judges packets, what is on trial, where it is attached
+    Status {
+        /// Which firewall.
+        #[command(flatten)]
+        args: RescueArgs,
+        /// How to show it
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Keeps the rules that are on trial
+    Confirm(RescueArgs),
+    /// Puts the rules before back in force
+    Rollback(RescueArgs),
+    /// Drops nothing any more, and counts what would be; asks first
+    Audit(RescueArgs),
+    /// Ends audit: what no rule allows is dropped
+    Enforce(RescueArgs),
+    /// Removes every hook and every rule; asks first
+    Detach(RescueArgs),
+}
+
+impl RescueCommand {
+    /// Which firewall.
+    #[must_use]
+    pub fn args(&self) -> &RescueArgs {
+        match self {
+            Self::Status { args, .. }
+            | Self::Confirm(args)
+            | Self::Rollback(args)
+            | Self::Audit(args)
+            | Self::Enforce(args)
+            | Self::Detach(args) => args,
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Status { .. } => "status",
+            Self::Confirm(_) => "confirm",
+            Self::Rollback(_) => "rollback",
+            Self::Audit(_) => "audit",
+            Self::Enforce(_) => "enforce",
+            Self::Detach(_) => "detach",
+        }
+    }
+}
+
+/// Which firewall.
+#[derive(Debug, Args)]
+pub struct RescueArgs {
+    /// Where programs and maps are pinned (default: as the configuration says, else /sys/fs/bpf/pci-segment)
+    #[arg(long, value_name = "DIR")]
+    pub pins: Option<PathBuf>,
+    /// The controller's configuration; only for the record
+    #[arg(short, long, value_name = "FILE", env = "PCI_SEGMENT_CONFIG", default_value = "/etc/pci-segment/pci-segment.yaml")]
+    pub config: PathBuf,
+    /// Does not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `audit …`

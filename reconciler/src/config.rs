@@ -14,8 +14,8 @@ use rustix::fs::OFlags;
 use serde::Deserialize;
 
 pub use self::sections::{
-    CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, ForgeName, HostBackend, HostConfig,
-    HostMode, LimitsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig, WebhooksConfig,
+    CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, ForgeName, HostBackend,
+    HostConfig, HostMode, LimitsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig, WebhooksConfig,
 };
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
 

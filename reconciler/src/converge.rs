@@ -6,42 +6,55 @@
 
 mod calendar;
 mod drift;
+mod ended;
+mod first;
 mod judge;
 mod lineage;
 mod managed;
 mod pass;
+mod probe;
 mod restore;
 mod seams;
 mod target;
+mod trial;
 mod words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use policy::compile::compile;
 use policy::date::Date;
+use policy::host::HostIdentity;
 use policy::model::inventory::Enforcer;
 use policy::model::{PolicySet, Profile};
 use policy::plan::{EmptyState, Limits};
 use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
+pub use self::first::FirstEnforcement;
 pub use self::managed::Managed;
+pub use self::pass::kept_name;
+pub use self::probe::{Errand, Prober, Tried};
 pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
 pub use self::target::{
-    Backend, BackendError, Boxed, Deviation, Difference, Kept, Lowered, NotLowered, Observed, Rehearsal, Step, Target, TargetPlan,
-    Trial,
+    Backend, BackendError, Boxed, Deviation, Difference, Holding, Kept, Lowered, NotLowered, Observed, Rehearsal, Step, Target,
+    TargetPlan, Trial,
 };
+pub use self::trial::{CONFIRMED_TRIAL, ON_TRIAL, OnTrial, SELF_CONFIRM};
 
 use self::judge::Judged;
 use self::lineage::Lineage;
-use self::pass::{Decisions, NotAimed};
+use self::pass::{Decisions, Deed, NotAimed};
 use crate::store::{self, Came, Store};
 
 /// The switch that accepts one head although it does not descend from the commit in force.
 pub const ACCEPTED_HEAD: &str = "accepted_head";
 /// The switch that releases one held plan by its hash.
 pub const CONFIRMED_PLAN: &str = "confirmed_plan";
+
+/// A trial that could not be settled is looked at again after this.
+const TRIAL_RETRY: Duration = Duration::from_secs(2);
 
 /// What time it is; a function, so that tests choose.
 pub type Clock = fn() -> Timestamp;
@@ -67,6 +80,14 @@ pub struct Settings {
     pub judged_by: String,
     /// What being in force means here.
     pub posture: Posture,
+    /// How long a person has to confirm what is on trial; without, the controller vouches by itself.
+    pub confirm_within: Option<Duration>,
+    /// What happens on a host that was never enforced.
+    pub first: FirstEnforcement,
+    /// Which start of the host this is: what is on trial does not outlive one.
+    pub boot_id: String,
+    /// Who this host is, to know which declared flows begin here.
+    pub identity: Option<HostIdentity>,
 }
 
 /// What being in force means here: nobody shall think that packets are dropped where they are not.
@@ -90,6 +111,8 @@ pub struct World<'a, S> {
     pub targets: &'a mut [Box<dyn Target>],
     /// What does not change.
     pub settings: &'a Settings,
+    /// What tries connections.
+    pub prober: &'a dyn Prober,
     /// What time it is.
     pub clock: Clock,
     /// What earlier trips of this process found.
@@ -103,6 +126,16 @@ pub struct Memory {
     pub settled: Option<(CommitId, Outcome)>,
     /// Whether what was last in force is known again since the start.
     pub restored: bool,
+    /// After this time the loop has to look again: a trial or the time of learning ends then.
+    pub look_in: Option<Duration>,
+    /// What is left of the time of learning.
+    pub learning: Option<Duration>,
+    /// What is on trial.
+    pub(crate) trial: Option<OnTrial>,
+    /// Whether an earlier process was asked for its trial.
+    pub(crate) trial_known: bool,
+    /// Since when a first enforcement is rehearsed.
+    pub(crate) learning_since: Option<Timestamp>,
     /// The day on which what is in force was last looked at: rules end, reviews come due.
     pub(crate) looked_on: Option<Date>,
     /// The set in force, read once.
@@ -184,6 +217,13 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         tracing::error!("what was last in force is not back: {}", crate::chain::chain(&trouble));
     }
     let started = (world.clock)();
+    if let Err(trouble) = world.settle_trial(started).await {
+        if matches!(trouble, Trouble::Store(_)) {
+            return Err(trouble);
+        }
+        world.memory.look_in = Some(TRIAL_RETRY);
+        tracing::error!("what is on trial is left to its deadline: {}", crate::chain::chain(&trouble));
+    }
     if let Err(trouble) = world.on_a_new_day(started).await {
         if matches!(trouble, Trouble::Store(_)) {
             return Err(trouble);
@@ -197,10 +237,16 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
             return world.hold(None, &format!("{} is gone, or never was", world.settings.git_ref), started).await;
         }
     };
+    if let Some(outcome) = world.head_on_trial(head) {
+        return Ok(outcome);
+    }
     if let Some((_, outcome)) = world.memory.settled.as_ref().filter(|(settled, _)| *settled == head) {
         return Ok(outcome.clone());
     }
     let base = world.store.last_in_force().await?.map(|last| last.commit);
+    if base == Some(head) {
+        world.drop_trial().await?;
+    }
     if base == Some(head) && world.memory.restored && world.is_known().await? {
         return world.still_in_force(head, started).await;
     }
@@ -216,7 +262,11 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         }
         Judged::Rejected(rejection) => return world.rejected(head, rejection, started).await,
     };
-    match world.aim(&compile(&admitted)) {
+    if let Some(reason) = world.quarantined(head).await? {
+        return world.hold_quarantined(head, &reason, started).await;
+    }
+    let ruleset = compile(&admitted);
+    match world.aim(&ruleset) {
         Ok(()) => {}
         Err(NotAimed::Unsupported(unsupported)) => return world.inexpressible(head, &unsupported, started).await,
         Err(NotAimed::Failed(trouble)) => return Err(world.failed_to_aim(head, trouble, started).await),
@@ -225,7 +275,16 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
     if let Some(reason) = world.too_large(head, &plans).await? {
         return world.hold_plan(head, &reason, &plans, started).await;
     }
-    let outcome = world.carry_out(head, base, &plans, Decisions::Used, started).await?;
+    let first = world.is_first(&plans).await?;
+    if let Some(outcome) = world.rehearse(first, head, &plans, started).await? {
+        return Ok(outcome);
+    }
+    let reached = Some(world.reached(admitted.set(), &ruleset, first).await);
+    let deed = Deed { head, base, decisions: Decisions::Used, started, reached };
+    let outcome = world.carry_out(deed, &plans).await?;
+    if !matches!(outcome, Outcome::InForce { .. }) {
+        return Ok(outcome);
+    }
     world.memory.looked_on = Some(admitted.today());
     world.memory.enforced = Some((head, Arc::new(admitted.into_set())));
     Ok(outcome)

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
 use pci_segment::cli::{
-    AuditCommand, Cli, Command, Exit, demo, diff, doctor, enforce, explain, init, operate, plan, records, rules, run, validate,
+    AuditCommand, Cli, Command, Exit, boot, demo, diff, doctor, enforce, explain, init, operate, plan, records, rescue, rules, run,
+    validate,
 };
 
 fn main() -> ExitCode {
@@ -37,6 +38,8 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::Audit(AuditCommand::Verify(args)) => records::verify(&args, out),
         Command::Reconcile(args) => operate::reconcile(&args, out),
         Command::Confirm(args) => operate::confirm(&args, out),
+        Command::Boot(args) => boot::boot(&args, out),
+        Command::Rescue(command) => rescue::rescue(&command, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Completion { shell } => {
             // Into memory first: the generator panics when its pipe is closed.

@@ -2,10 +2,12 @@
 //!
 //! Stopping changes nothing in the kernel: enforcement goes on, and the next start finds it.
 
+mod boot;
 pub mod control;
 mod door;
 mod follow;
 mod patience;
+mod probe;
 mod reach;
 mod sender;
 mod vital;
@@ -24,7 +26,9 @@ use crate::converge::{Memory, Outcome, Settings, Target, World};
 use crate::source::git::GitSource;
 use crate::store::Store;
 
-use self::patience::Patient;
+pub use self::boot::{Booted, boot};
+use self::patience::{Patient, Urgent};
+use self::probe::Connections;
 pub use self::reach::{Keeping, entries as failsafe_entries};
 pub use self::vital::EndedEarly;
 pub use self::wiring::{Purpose, git_config, identity, settings, targets};
@@ -37,6 +41,9 @@ pub struct Controller {
     config: Config,
     source: Patient<GitSource>,
     store: Store,
+    prober: Connections,
+    /// Orders that do not wait for a remote.
+    urgent: Urgent,
     targets: Vec<Box<dyn Target>>,
     settings: Settings,
     memory: Memory,
@@ -56,10 +63,12 @@ impl Controller {
         let source = GitSource::new(git_config(&config)?)?;
         let settings = settings(&config);
         let store = Store::open(config.database.as_path(), &format!("host:{}", config.host_name()), Timestamp::now()).await?;
-        let stop = CancellationToken::new();
+        let (stop, urgent) = (CancellationToken::new(), Urgent::default());
         let controller = Self {
             targets: Vec::new(),
-            source: Patient::new(source, stop.clone()),
+            prober: Connections::new(&config),
+            source: Patient::new(source, stop.clone(), urgent.clone()),
+            urgent,
             store,
             settings,
             memory: Memory::default(),
@@ -88,9 +97,8 @@ impl Controller {
 
     /// What is on record before anything else happens: the start, and passes that a crash left open.
     async fn booted(&self) -> anyhow::Result<()> {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let payload =
-            serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "boot_id": boot_id.trim(), "pid": std::process::id() });
+        let boot_id = &self.settings.boot_id;
+        let payload = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "boot_id": boot_id, "pid": std::process::id() });
         self.note(kind::BOOT, payload).await?;
         let interrupted = self.store.close_interrupted_passes(Timestamp::now()).await?;
         if !interrupted.is_empty() {
@@ -130,6 +138,7 @@ impl Controller {
             store: &self.store,
             targets: &mut self.targets,
             settings: &self.settings,
+            prober: &self.prober,
             clock: Timestamp::now,
             memory: &mut self.memory,
         }

@@ -31,8 +31,8 @@ pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use outbox::{OutboxDepth, OutboxItem};
 pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
-pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary};
-pub use switches::Switch;
+pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
+pub use switches::{Note, Switch};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -42,6 +42,8 @@ pub fn run(folder: &Path, arguments: &[&str]) -> Output {
 pub struct Options {
     /// Keys below `source` beside `url`, `path` and `poll_interval`.
     pub source: String,
+    /// Further keys below `host`, each ended by a comma; `learning: 0s,` unless said otherwise.
+    pub host: Option<String>,
     /// `[eth0]` unless said otherwise.
     pub interfaces: Option<String>,
     /// Top-level keys.
@@ -68,13 +70,14 @@ impl<'a> Controller<'a> {
         let config = format!(
             "source: {{ url: \"{}\", path: policies, poll_interval: 600s{} }}\n\
              database: sqlite://{}/state/state.db\nlisten: 127.0.0.1:{}\n\
-             host: {{ name: db-01, labels: {{ pci-env: cde, tier: database }}, interfaces: {interfaces}, pin_dir: {pins}, \
+             host: {{ name: db-01, labels: {{ pci-env: cde, tier: database }}, interfaces: {interfaces}, pin_dir: {pins}, {} \
              failsafe: {{ inbound: [{{ protocol: TCP, port: 22, from: [10.0.9.16/30] }}] }} }}\n\
              drift: {}\n{}\n",
             repository.url(),
             options.source,
             folder.display(),
             options.port,
+            options.host.as_deref().unwrap_or("learning: 0s,"),
             options.drift.as_deref().unwrap_or("{ schedule: \"0 0 0 1 1 *\" }"),
             options.extra,
         );

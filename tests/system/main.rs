@@ -13,4 +13,5 @@ mod lineage;
 mod push;
 mod restore;
 mod template;
+mod trial;
 mod verdict;

@@ -3,6 +3,8 @@
 //! A host cannot label itself into or out of the cardholder data environment: with an Inventory its configuration says nothing of
 //! labels. A host that the Inventory does not know changes nothing.
 
+mod declared;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,6 +14,8 @@ use crate::compile::{Endpoint, Ruleset};
 use crate::model::Labels;
 use crate::model::inventory::Member;
 use crate::read::nearest;
+
+pub use self::declared::{DECLARED_MAX, Declared};
 
 /// How a host knows itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

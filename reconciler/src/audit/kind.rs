@@ -40,6 +40,8 @@ pub const SWITCH_CLEARED: &str = "switch.cleared";
 pub const STATUS_SENT: &str = "status.sent";
 /// The forge will never take a status.
 pub const STATUS_DEAD: &str = "status.dead";
+/// Somebody used `rescue` on the firewall itself.
+pub const RESCUED: &str = "rescue.done";
 /// A copy of the database was made and checked.
 pub const BACKUP_DONE: &str = "backup.done";
 /// Evidence was written for an auditor.

@@ -252,7 +252,7 @@ impl Backend for Ebpf {
             enforcer.set_failsafe(&current(&failsafe))?;
             trial::rehearse(enforcer, &table, digest.0)?;
             attach_all(enforcer, &interfaces)?;
-            Ok(Rehearsal::default())
+            Ok(Rehearsal { cut: trial::cut(&enforcer.import()?) })
         })
         .await
     }

@@ -3,6 +3,8 @@
 //! Without `--keep` nothing is left filtered, however the command ends; the one exception are rules that were in force there before
 //! and that this command could not replace: a host that was guarded is not opened by a failure.
 
+mod first;
+
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -12,11 +14,11 @@ use policy::compile::{Ruleset, compile};
 use policy::finding::Severity;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::first::{Put, Work};
 use super::output::{Output, Tone, escape};
 use super::{EnforceArgs, Exit, explain, files, run, validate};
-use crate::backend::ebpf::{Ebpf, Setup};
+use crate::backend::ebpf::Setup;
 use crate::chain::chain;
-use crate::converge::{Managed, NotLowered, Target as _};
 
 /// Enforces until Ctrl-C; `--keep` leaves the rules in force.
 ///
@@ -41,7 +43,11 @@ pub fn enforce(args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
     identity.endpoint(&ruleset).context("nothing is enforced; name this host with --host-name, or add it to the Inventory")?;
     let failsafe = crate::run::failsafe_entries(&args.failsafe)?;
     let setup = Setup { pins: &args.pin_dir, identity, interfaces: args.interfaces.clone(), failsafe, audit: args.audit, dhcp: true };
-    run::runtime()?.block_on(hold(setup, &ruleset, args, out))
+    let runtime = run::runtime()?;
+    let ended = runtime.block_on(hold(setup, &ruleset, args, out));
+    // A key that nobody presses must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The set, none if it has errors. A set without any policy is an error of its own: it was not what somebody meant.
@@ -64,15 +70,26 @@ fn refusal(judgement: &Judgement) -> String {
 async fn hold(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
     let mut ends = Ends::new()?;
     let guarded = guarded(&args.pin_dir);
-    let rules = match put_in_force(setup, ruleset, args).await {
-        Ok(rules) => rules,
+    let mut work = Work { guarded, args, out, ends: &mut ends };
+    let (mut target, ended) = match work.put_in_force(setup, ruleset).await {
+        Ok(done) => done,
         Err(error) if guarded => return Err(error.context("nothing was removed, because rules were in force here before")),
         Err(error) => return Err(undone(error, &args.pin_dir)),
     };
-    let mode = if args.audit { "auditing" } else { "enforcing" };
-    out.line(format!("{} {rules} rules on {}", out.paint(Tone::Good, mode), args.interfaces.join(", ")));
+    if let Some(rules) = ended.in_force() {
+        let mode = if args.audit { "auditing" } else { "enforcing" };
+        out.line(format!("{} {rules} rules on {}", out.paint(Tone::Good, mode), args.interfaces.join(", ")));
+    }
+    if let Put::OnTrial { within, .. } = ended
+        && !work.confirmed(&mut target, within).await?
+    {
+        return taken_back(guarded, args, out);
+    }
+    if let Put::Stopped = ended {
+        return taken_back(guarded, args, out);
+    }
     if args.keep {
-        out.note(format!("the rules stay in force; undo with: rm -r {}", args.pin_dir.display()));
+        out.note(format!("the rules stay in force; undo with: pci-segment rescue detach --pins {}", args.pin_dir.display()));
         return Ok(Exit::Done);
     }
     out.note("Ctrl-C stops enforcing");
@@ -82,6 +99,17 @@ async fn hold(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs, out: Outp
     Ok(Exit::Done)
 }
 
+/// What was not confirmed does not stay. Where rules were in force before, they are again.
+fn taken_back(guarded: bool, args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
+    if guarded {
+        out.line("not confirmed: the rules that were in force here before are again");
+    } else {
+        remove(&args.pin_dir)?;
+        out.line("not confirmed: nothing is filtered by this command any more");
+    }
+    Ok(Exit::Violations)
+}
+
 /// Whether rules are in force there already; what cannot be read is taken to be.
 fn guarded(pins: &Path) -> bool {
     match Enforcer::open_existing(pins) {
@@ -89,24 +117,6 @@ fn guarded(pins: &Path) -> bool {
         Ok(Some(enforcer)) => enforcer.observe().map_or(true, |seen| !seen.attachments.is_empty()),
         Err(_) => pins.exists(),
     }
-}
-
-/// How many rules; every interface is checked before anything changes.
-async fn put_in_force(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs) -> anyhow::Result<usize> {
-    let target = Ebpf::open(setup)?;
-    let checking = Enforcer::open(&args.pin_dir)?;
-    args.interfaces.iter().try_for_each(|interface| checking.check_interface(interface))?;
-    let mut target = Managed::new(target);
-    match target.aim(ruleset) {
-        Ok(()) => {}
-        Err(NotLowered::Unsupported(problems)) => {
-            bail!("this host cannot enforce it exactly: {}", problems.first().map_or("", |p| p.message.as_str()));
-        }
-        Err(NotLowered::Failed(error)) => return Err(error.into()),
-    }
-    let plan = target.plan().await?;
-    target.apply(None).await?;
-    Ok(plan.map_or(0, |plan| plan.create.len() + plan.unchanged))
 }
 
 fn remove(pins: &Path) -> anyhow::Result<()> {

@@ -20,7 +20,7 @@ pub fn reconcile(args: &ReconcileArgs, out: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Releases a held plan.
+/// Keeps what is on trial, or releases a held plan.
 ///
 /// # Errors
 /// No controller answers, or it refuses.

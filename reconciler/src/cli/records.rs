@@ -7,7 +7,7 @@ use super::output::{Output, Tone};
 use super::{DriftArgs, Exit, Format, HistoryArgs, RecordArgs, VerifyArgs, run};
 use crate::audit::verify::{Options, Report};
 use crate::config::{Config, HostMode};
-use crate::store::{DriftEntry, DriftKind, HistoryEntry, Outcome, StatusSummary, Store};
+use crate::store::{DriftEntry, DriftKind, HistoryEntry, Outcome, StatusSummary, Store, TrialSummary};
 
 fn open(args: &RecordArgs) -> anyhow::Result<(tokio::runtime::Runtime, Store)> {
     let file = database(args)?;
@@ -30,6 +30,9 @@ pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
     let open = runtime.block_on(store.drift(true))?;
     let config = if args.database.is_none() { Some(Config::load(&args.config)?) } else { None };
     show_enforced(&summary, &open, config.as_ref(), out);
+    if let Some(trial) = &summary.on_trial {
+        show_trial(trial, out);
+    }
     show_rest(&summary, out);
     Ok(Exit::Done)
 }
@@ -58,6 +61,23 @@ fn show_enforced(summary: &StatusSummary, open: &[DriftEntry], config: Option<&C
             when(row.verified_at)
         ));
     }
+}
+
+/// What judges packets now without anybody having vouched for it.
+fn show_trial(trial: &TrialSummary, out: Output) {
+    let commit = short(&trial.commit);
+    let line = match trial.until {
+        Some(until) if until > Timestamp::now() => {
+            let word = out.paint(Tone::Warning, "on trial    ");
+            format!("{word} {commit} until {}; keep it with pci-segment confirm {}", when(until), trial.hash)
+        }
+        Some(_) => format!(
+            "{} {commit} was not confirmed in time; what was in force before is again",
+            out.paint(Tone::Bad, "trial over  ")
+        ),
+        None => format!("{} {commit} is being put in force", out.paint(Tone::Warning, "on trial    ")),
+    };
+    out.line(line);
 }
 
 fn show_rest(summary: &StatusSummary, out: Output) {

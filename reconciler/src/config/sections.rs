@@ -151,6 +151,17 @@ pub enum HostMode {
     Audit,
 }
 
+/// `host.first_enforcement:`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstEnforcement {
+    /// A person decides.
+    #[default]
+    Hold,
+    /// They are cut.
+    Cut,
+}
+
 /// `host:`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,6 +180,15 @@ pub struct HostConfig {
     /// Whether it drops.
     #[serde(default)]
     pub mode: HostMode,
+    /// Until when a person has to confirm what was put in force; at zero the controller vouches by itself.
+    #[serde(default = "no_time")]
+    pub confirm_within: Interval,
+    /// How long open connections are learnt before the first enforcement; at zero not at all.
+    #[serde(default = "default_learning")]
+    pub learning: Interval,
+    /// What happens to open connections that the first enforcement would cut.
+    #[serde(default)]
+    pub first_enforcement: FirstEnforcement,
     /// What stays reachable whatever a commit says.
     #[serde(default)]
     pub failsafe: FailsafeConfig,
@@ -189,6 +209,9 @@ impl Default for HostConfig {
             interfaces: Vec::new(),
             backend: HostBackend::Auto,
             mode: HostMode::Enforce,
+            confirm_within: no_time(),
+            learning: default_learning(),
+            first_enforcement: FirstEnforcement::Hold,
             failsafe: FailsafeConfig::default(),
             dhcp: default_dhcp(),
             pin_dir: default_pin_dir(),
@@ -198,6 +221,14 @@ impl Default for HostConfig {
 
 fn default_dhcp() -> bool {
     true
+}
+
+fn no_time() -> Interval {
+    Interval::from_secs(0)
+}
+
+fn default_learning() -> Interval {
+    Interval::from_secs(30)
 }
 
 fn default_pin_dir() -> PathBuf {

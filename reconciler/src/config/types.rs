@@ -27,6 +27,14 @@ impl Interval {
     }
 }
 
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.to_owned().try_into()
+    }
+}
+
 impl TryFrom<String> for Interval {
     type Error = String;
 

@@ -12,7 +12,7 @@ use policy::date::Date;
 use policy::model::PolicySet;
 use policy::snapshot::CommitId;
 
-use super::pass::Decisions;
+use super::pass::{Decisions, Deed};
 use super::{Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
 use crate::reading::read;
@@ -43,7 +43,8 @@ impl<S: Source> World<'_, S> {
     /// Once a day, before anything is asked of the head, so that rules end also while the head is rejected or out of reach.
     pub(super) async fn on_a_new_day(&mut self, started: Timestamp) -> Result<(), Trouble> {
         let today = self.today()?;
-        if self.memory.looked_on == Some(today) {
+        // What is on trial is settled first: the calendar speaks of what is in force.
+        if self.memory.looked_on == Some(today) || self.memory.trial.is_some() {
             return Ok(());
         }
         let base = self.store.last_in_force().await?.map(|last| last.commit);
@@ -83,7 +84,9 @@ impl<S: Source> World<'_, S> {
         }
         tracing::info!(commit = %base, "rules have ended today");
         // No limit holds this back: that these rules end today was decided when they were approved.
-        self.carry_out(base, Some(base), &plans, Decisions::Kept, started).await?;
+        // Nor is it on trial: the way back would be rules that have ended.
+        let deed = Deed { head: base, base: Some(base), decisions: Decisions::Kept, started, reached: None };
+        self.carry_out(deed, &plans).await?;
         Ok(true)
     }
 

@@ -4,6 +4,9 @@ use super::{Deviation, Difference, Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
 use crate::store::{DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolution, Why};
 
+/// What is said of a target on which audit was turned on by hand.
+pub(super) const AUDITED: &str = "nothing is dropped: audit was turned on by hand; end it with pci-segment rescue enforce";
+
 /// Compares every target with what should be in force and writes down what differs; in mode heal, puts it back. Returns how many
 /// differences are left.
 ///
@@ -27,7 +30,7 @@ impl<S: Source> World<'_, S> {
         let name = target.name().to_owned();
         let plan = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
         let Some(plan) = plan else { return Ok(0) };
-        let seen: Vec<DriftSeen> = plan.differences.iter().map(row).collect();
+        let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(plan.audited.then(audited)).collect();
         let count = seen.len();
         if count > 0 || self.has_open_drift().await? {
             let noted = self.store.note_drift(name.clone(), seen, None, (self.clock)()).await?;
@@ -38,7 +41,9 @@ impl<S: Source> World<'_, S> {
         let damaged = plan.damage.len();
         let mended = if damaged > 0 && self.rehook(index, &plan).await { damaged } else { 0 };
         let changed = plan.changes;
-        let healed = if changed > 0 && self.settings.heal && self.heal(index, plan).await? { changed } else { 0 };
+        // What is on trial is a question for whoever vouches for it, and audit by hand for whoever turned it on.
+        let may_heal = self.settings.heal && self.memory.trial.is_none() && !plan.audited;
+        let healed = if changed > 0 && may_heal && self.heal(index, plan).await? { changed } else { 0 };
         Ok(count - mended - healed)
     }
 
@@ -56,7 +61,8 @@ impl<S: Source> World<'_, S> {
             return false;
         }
         tracing::warn!(target = %name, mended = plan.damage.len(), "put back what enforcement hangs on");
-        let left: Vec<DriftSeen> = plan.differences.iter().filter(|d| !plan.damage.contains(d)).map(row).collect();
+        let left =
+            plan.differences.iter().filter(|d| !plan.damage.contains(d)).map(row).chain(plan.audited.then(audited)).collect();
         if let Err(error) = self.store.note_drift(name, left, Some(Resolution::Healed), (self.clock)()).await {
             tracing::error!("cannot record: {}", chain(&error));
         }
@@ -73,18 +79,28 @@ impl<S: Source> World<'_, S> {
         }
         let changes = plan.differences.len() as u64;
         let plans = [plan];
-        let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)()).await?;
+        let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)(), None).await?;
         let Some(target) = self.targets.get_mut(index) else { return Ok(false) };
         // One target at a time: `apply_all` works on a slice that begins with it.
         let mut one = World { targets: std::slice::from_mut(target), memory: self.memory, ..*self };
         let enforced = one
-            .apply_all(base, pass, &plans)
+            .apply_all(base, pass, &plans, None)
             .await
             .inspect_err(|trouble| tracing::error!("drift is not healed: {}", chain(trouble)))?;
         let end = PassEnd { enforced, changes, ..PassEnd::of(Recorded::InForce, "drift healed", (self.clock)()) };
         self.store.close_pass(pass, end).await?;
         self.store.note_drift(name, Vec::new(), Some(Resolution::Healed), (self.clock)()).await?;
         Ok(true)
+    }
+}
+
+/// Somebody has turned audit on for the whole target: rules are as they should be, and nothing is dropped.
+fn audited() -> DriftSeen {
+    DriftSeen {
+        key: "audit".to_owned(),
+        kind: DriftKind::Changed,
+        expected: Some("what no rule allows is dropped".to_owned()),
+        observed: Some(AUDITED.to_owned()),
     }
 }
 

@@ -43,7 +43,7 @@ impl<S: Source> World<'_, S> {
     }
 
     /// Whether an operator has accepted exactly this head. It holds until the head is in force.
-    async fn is_accepted(&self, head: CommitId) -> Result<bool, Trouble> {
+    pub(super) async fn is_accepted(&self, head: CommitId) -> Result<bool, Trouble> {
         let accepted = self.store.switch_get(ACCEPTED_HEAD, (self.clock)()).await?;
         Ok(accepted.is_some_and(|switch| switch.value.len() >= 12 && head.to_string().starts_with(&switch.value)))
     }

@@ -9,7 +9,7 @@ use policy::digest::Digest;
 use policy::plan::{Excess, Limits, Plan};
 
 use super::target::{
-    Backend, BackendError, Boxed, Deviation, Difference, Kept, NotLowered, Rehearsal, Step, Target, TargetPlan, Trial,
+    Backend, BackendError, Boxed, Deviation, Difference, Holding, Kept, NotLowered, Rehearsal, Step, Target, TargetPlan, Trial,
 };
 
 /// A backend, what should be in force, the candidate, and the plan made last.
@@ -21,17 +21,31 @@ pub struct Managed<B: Backend> {
     plan: Option<Plan<B::Key, B::Rule>>,
     memory: B::Memory,
     candidate_memory: Option<B::Memory>,
+    on_trial: Option<(BTreeMap<B::Key, B::Rule>, B::Memory)>,
 }
 
 impl<B: Backend> Managed<B> {
     /// A target of which nothing is known yet.
     #[must_use]
     pub fn new(backend: B) -> Self {
-        Self { backend, in_force: None, candidate: None, plan: None, memory: B::Memory::default(), candidate_memory: None }
+        Self {
+            backend,
+            in_force: None,
+            candidate: None,
+            plan: None,
+            memory: B::Memory::default(),
+            candidate_memory: None,
+            on_trial: None,
+        }
     }
 
     async fn look(&mut self) -> Result<Option<TargetPlan>, BackendError> {
-        let Some(desired) = self.candidate.as_ref().or(self.in_force.as_ref()) else { return Ok(None) };
+        // While a trial runs, what is on it is what judges packets; once its time is over, what was in force before does again.
+        let tried = match &self.on_trial {
+            Some((rules, _)) if self.backend.trial().await?.is_some_and(|trial| !trial.is_over()) => Some(rules),
+            _ => None,
+        };
+        let Some(desired) = self.candidate.as_ref().or(tried).or(self.in_force.as_ref()) else { return Ok(None) };
         let observed = self.backend.observe().await?;
         let blank = observed.rules.is_none();
         let plan = Plan::new(&observed.rules.unwrap_or_default(), desired);
@@ -130,6 +144,40 @@ impl<B: Backend> Target for Managed<B> {
         Box::pin(async {
             let desired = self.candidate.as_ref().ok_or_else(unknown)?;
             self.backend.rehearse(desired, Digest::of_table(desired)).await
+        })
+    }
+
+    fn begin_trial(&mut self) {
+        if let Some(rules) = self.candidate.take() {
+            self.on_trial = Some((rules, self.candidate_memory.take().unwrap_or_default()));
+        }
+    }
+
+    fn adopt_trial(&mut self) {
+        if let Some((rules, memory)) = self.on_trial.take() {
+            self.in_force = Some(rules);
+            self.memory = memory;
+        }
+    }
+
+    fn end_trial(&mut self) {
+        self.on_trial = None;
+    }
+
+    fn recall_trial(&mut self, kept: &Kept, desired_hash: &str) -> bool {
+        let rules = B::recall(&kept.rules).filter(|rules| Digest::of_table(rules).to_string() == desired_hash);
+        self.on_trial = rules.map(|rules| (rules, serde_json::from_str(&kept.memory).unwrap_or_default()));
+        self.on_trial.is_some()
+    }
+
+    fn holds<'a>(&'a mut self, desired_hash: &'a str) -> Boxed<'a, Result<Holding, BackendError>> {
+        Box::pin(async move {
+            let seen = self.backend.observe().await?;
+            Ok(match seen.rules {
+                None => Holding::Nothing,
+                Some(rules) if !seen.audited && Digest::of_table(&rules).to_string() == desired_hash => Holding::These,
+                Some(_) => Holding::Others,
+            })
         })
     }
 

@@ -1,17 +1,32 @@
 //! From an admitted head to rules in force: aim, plan, limits, intent, apply, verify, record.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use policy::compile::Ruleset;
 use policy::lower::Unsupported;
 use policy::snapshot::CommitId;
 
-use jiff::Timestamp;
-
-use super::judge::Rejection;
-use super::{ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, NotLowered, Outcome, Source, StatusState, TargetPlan, Trouble, World};
+use super::trial::{CONFIRMED_TRIAL, OnTrial, no_trial};
+use super::{
+    ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, Errand, NotLowered, Outcome, Source, StatusState, Target, TargetPlan, Trouble,
+    World,
+};
 use crate::chain::chain;
 use crate::store::{
-    EndedPass, EnforcedNow, Ensure, NewStep, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, StepEnd, StepState, Verdict, Why,
+    EndedPass, EnforcedNow, Ensure, NewStep, Note, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, StepEnd, StepState, Why,
 };
+
+/// What a pass is about.
+pub(super) struct Deed {
+    pub head: CommitId,
+    /// What is in force.
+    pub base: Option<CommitId>,
+    pub decisions: Decisions,
+    pub started: Timestamp,
+    /// What connects now and must go on connecting; `None` where nothing is put on trial.
+    pub reached: Option<Vec<Errand>>,
+}
 
 /// Whether a pass is what people decided about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,11 +77,10 @@ impl<S: Source> World<'_, S> {
 
     /// Why a plan waits for a person, unless one has confirmed it.
     pub(super) async fn too_large(&self, head: CommitId, plans: &[TargetPlan]) -> Result<Option<String>, Trouble> {
-        let confirmed = self.store.switch_get(CONFIRMED_PLAN, (self.clock)()).await?;
         for (target, plan) in self.targets.iter().zip(plans) {
             let Some(excess) = target.excess(&self.settings.limits) else { continue };
             let hash = plan.hash.short();
-            if confirmed.as_ref().is_some_and(|switch| switch.value == hash) {
+            if self.is_plan_confirmed(&hash).await? {
                 continue;
             }
             let short = head.short();
@@ -79,39 +93,57 @@ impl<S: Source> World<'_, S> {
     }
 
     /// Does what the plans say, or records that there is nothing to do.
-    pub(super) async fn carry_out(
-        &mut self,
-        head: CommitId,
-        base: Option<CommitId>,
-        plans: &[TargetPlan],
-        decisions: Decisions,
-        started: Timestamp,
-    ) -> Result<Outcome, Trouble> {
-        let changes = plans.iter().map(|plan| plan.changes).sum();
-        let status = self.settings.status(head, StatusState::Success, &self.settings.posture.sentence(changes));
-        let why = if base == Some(head) { Why::Drift } else { Why::Commit };
+    pub(super) async fn carry_out(&mut self, deed: Deed, plans: &[TargetPlan]) -> Result<Outcome, Trouble> {
+        let Deed { head, base, decisions, started, .. } = deed;
         if plans.iter().all(TargetPlan::is_empty) {
+            if let Some(trial) = self.memory.trial.clone() {
+                return self.join_trial(head, trial, started).await;
+            }
             let enforced = self.enforced_now(plans).await?;
-            let end = PassEnd { enforced, status: Some(status), ..PassEnd::of(Recorded::InForce, "", (self.clock)()) };
+            let end = PassEnd { enforced, ..self.in_force(head, plans) };
             let git_ref = self.settings.git_ref.clone();
             let plan = Some(evidence(plans));
             self.store.record_pass(EndedPass { head: Some(head), git_ref, enforced_before: base, plan, started, end }).await?;
         } else {
-            let pass = self.open(head, base, plans, why, started).await?;
-            let enforced = self.apply_all(head, pass, plans).await?;
-            let end = PassEnd {
-                enforced,
-                changes: changes as u64,
-                status: Some(status),
-                ..PassEnd::of(Recorded::InForce, "", (self.clock)())
-            };
+            let trial = deed.reached.map(|reached| self.trial_of(head, plans, reached));
+            let why = if base == Some(head) { Why::Drift } else { Why::Commit };
+            let pass = self.open(head, base, plans, why, started, trial.as_ref()).await?;
+            let within = trial.as_ref().map(|_| self.settings.trial_time());
+            let enforced = self.apply_all(head, pass, plans, within).await?;
+            if let Some(trial) = trial {
+                if trial.by_hand {
+                    return self.wait_for_confirmation(pass, trial, &enforced, head).await;
+                }
+                if let Some(lost) = self.first_unreached(&trial.reached).await {
+                    return self.take_back(trial, &lost, Some(pass), started).await;
+                }
+                if let Err(trouble) = self.confirm_all().await {
+                    return Err(self.fail(head, pass, enforced, trouble).await);
+                }
+            }
+            let end = PassEnd { enforced, ..self.in_force(head, plans) };
             self.store.close_pass(pass, end).await?;
         }
-        self.adopt().await?;
+        self.adopt_all();
+        self.memory.trial = None;
+        self.memory.learning_since = None;
         if decisions == Decisions::Used {
             self.forget_decisions().await?;
         }
+        let changes = plans.iter().map(TargetPlan::changes_made).sum();
         Ok(self.settle(head, Outcome::InForce { commit: head, changes }))
+    }
+
+    /// The end of a pass that put the head in force, with all that later starts need, but for what is in force.
+    fn in_force(&self, head: CommitId, plans: &[TargetPlan]) -> PassEnd {
+        let changes = plans.iter().map(TargetPlan::changes_made).sum();
+        let status = Some(self.settings.status(head, StatusState::Success, &self.settings.posture.sentence(changes)));
+        let kept = |target: &Box<dyn Target>| Note {
+            name: kept_name(target.name()),
+            value: serde_json::to_string(&target.remember()).ok(),
+        };
+        let notes = self.targets.iter().map(kept).chain([no_trial()]).collect();
+        PassEnd { changes: changes as u64, status, notes, ..PassEnd::of(Recorded::InForce, "", (self.clock)()) }
     }
 
     pub(super) fn adopt_all(&mut self) {
@@ -128,10 +160,12 @@ impl<S: Source> World<'_, S> {
         plans: &[TargetPlan],
         why: Why,
         at: Timestamp,
+        trial: Option<&OnTrial>,
     ) -> Result<PassId, Trouble> {
         let steps = plans.iter().flat_map(|plan| steps(plan, why)).collect();
-        let git_ref = self.settings.git_ref.clone();
-        Ok(self.store.open_pass(OpenPass { head, git_ref, enforced_before: base, plan: evidence(plans), steps, at }).await?)
+        let (git_ref, plan, notes) =
+            (self.settings.git_ref.clone(), evidence(plans), trial.map(OnTrial::note).into_iter().collect());
+        Ok(self.store.open_pass(OpenPass { head, git_ref, enforced_before: base, plan, steps, notes, at }).await?)
     }
 
     /// Applies target by target and looks again; a failure ends the pass as failed, with what was done on record.
@@ -140,12 +174,13 @@ impl<S: Source> World<'_, S> {
         head: CommitId,
         pass: PassId,
         plans: &[TargetPlan],
+        within: Option<Duration>,
     ) -> Result<Vec<EnforcedNow>, Trouble> {
         let mut enforced = Vec::with_capacity(plans.len());
         let mut first = 0;
         for (i, plan) in plans.iter().enumerate() {
             let count = u32::try_from(steps(plan, Why::Commit).len()).unwrap_or(u32::MAX);
-            let result = self.apply_one(i, plan).await;
+            let result = self.apply_one(i, plan, within).await;
             let (state, code) = match &result {
                 Ok(_) => (StepState::Done, None),
                 Err(trouble) => (StepState::Failed, Some(chain(trouble))),
@@ -155,27 +190,37 @@ impl<S: Source> World<'_, S> {
             first += count;
             match result {
                 Ok(now) => enforced.push(now),
-                Err(trouble) => {
-                    self.discard();
-                    let reason = chain(&trouble);
-                    let status =
-                        Some(self.settings.status(head, StatusState::Error, &format!("compliant, but not in force: {reason}")));
-                    let end = PassEnd { enforced, status, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
-                    self.store.close_pass(pass, end).await?;
-                    return Err(trouble);
-                }
+                Err(trouble) => return Err(self.fail(head, pass, enforced, trouble).await),
             }
         }
         Ok(enforced)
     }
 
-    async fn apply_one(&mut self, index: usize, plan: &TargetPlan) -> Result<EnforcedNow, Trouble> {
+    /// Ends a pass as failed, with what was done on record. What it had put on trial is taken back; that the commit is at fault is not
+    /// known.
+    async fn fail(&mut self, head: CommitId, pass: PassId, enforced: Vec<EnforcedNow>, trouble: Trouble) -> Trouble {
+        self.discard();
+        if let Err(more) = self.roll_back_all().await {
+            tracing::error!("what is on trial is left to its deadline: {}", chain(&more));
+        }
+        self.memory.trial = None;
+        let reason = chain(&trouble);
+        let status = Some(self.settings.status(head, StatusState::Error, &format!("compliant, but not in force: {reason}")));
+        let notes = vec![no_trial()];
+        let end = PassEnd { enforced, status, notes, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
+        match self.store.close_pass(pass, end).await {
+            Ok(()) => trouble,
+            Err(unrecorded) => unrecorded.into(),
+        }
+    }
+
+    async fn apply_one(&mut self, index: usize, plan: &TargetPlan, within: Option<Duration>) -> Result<EnforcedNow, Trouble> {
         let Some(target) = self.targets.get_mut(index) else {
             let cause = BackendError { doing: "the target is gone".to_owned(), cause: None };
             return Err(Trouble::Backend { target: plan.target.clone(), cause });
         };
         let name = plan.target.clone();
-        let generation = target.apply(None).await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
+        let generation = target.apply(within).await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
         let after = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
         if let Some(left) = after.filter(|after| !after.is_empty()) {
             let detail = left.differences.first().map_or_else(|| "nothing is there".to_owned(), |d| d.key.clone());
@@ -214,18 +259,9 @@ impl<S: Source> World<'_, S> {
         Ok(rows)
     }
 
-    async fn adopt(&mut self) -> Result<(), Trouble> {
-        for target in self.targets.iter() {
-            let kept = serde_json::to_string(&target.remember()).unwrap_or_default();
-            self.store.meta_set(kept_name(target.name()), kept, (self.clock)()).await?;
-        }
-        self.adopt_all();
-        Ok(())
-    }
-
     /// A decision is for one head and one plan; it is used up now.
-    async fn forget_decisions(&self) -> Result<(), Trouble> {
-        for name in [ACCEPTED_HEAD, CONFIRMED_PLAN] {
+    pub(super) async fn forget_decisions(&self) -> Result<(), Trouble> {
+        for name in [ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL] {
             self.store.switch_clear(name.to_owned(), "system".to_owned(), "used".to_owned(), (self.clock)()).await?;
         }
         Ok(())
@@ -241,101 +277,11 @@ impl<S: Source> World<'_, S> {
         self.memory.settled = Some((head, outcome.clone()));
         outcome
     }
-
-    /// The head waits for a person before anything was planned.
-    pub(super) async fn hold(&mut self, head: Option<CommitId>, reason: &str, started: Timestamp) -> Result<Outcome, Trouble> {
-        let status = head.map(|head| self.settings.status(head, StatusState::Failure, reason));
-        self.end(head, None, PassEnd { status, ..PassEnd::of(Recorded::Held, reason, (self.clock)()) }, started).await?;
-        self.memory.settled = None;
-        Ok(Outcome::Held { reason: reason.to_owned() })
-    }
-
-    /// The head's plan waits for a person.
-    pub(super) async fn hold_plan(
-        &mut self,
-        head: CommitId,
-        reason: &str,
-        plans: &[TargetPlan],
-        started: Timestamp,
-    ) -> Result<Outcome, Trouble> {
-        self.discard();
-        let status = Some(self.settings.status(head, StatusState::Pending, reason));
-        self.end(
-            Some(head),
-            Some(evidence(plans)),
-            PassEnd { status, ..PassEnd::of(Recorded::Held, reason, (self.clock)()) },
-            started,
-        )
-        .await?;
-        Ok(Outcome::Held { reason: reason.to_owned() })
-    }
-
-    /// The head is what is in force. The records say so too, also after a look that failed or was held.
-    pub(super) async fn still_in_force(&mut self, head: CommitId, started: Timestamp) -> Result<Outcome, Trouble> {
-        let newest = self.store.history(1).await?.pop();
-        let said =
-            newest.is_some_and(|row| row.outcome == Some(Recorded::InForce) && row.commit.as_deref() == Some(&head.to_string()));
-        if !said {
-            let status = Some(self.settings.status(head, StatusState::Success, &self.settings.posture.sentence(0)));
-            self.end(Some(head), None, PassEnd { status, ..PassEnd::of(Recorded::InForce, "", (self.clock)()) }, started).await?;
-        }
-        Ok(self.settle(head, Outcome::InForce { commit: head, changes: 0 }))
-    }
-
-    pub(super) async fn rejected(&mut self, head: CommitId, rejection: Rejection, started: Timestamp) -> Result<Outcome, Trouble> {
-        let Rejection { reason, findings, rule_ids, .. } = rejection;
-        self.end(
-            Some(head),
-            None,
-            PassEnd { findings, rule_ids, ..PassEnd::of(Recorded::Rejected, &reason, (self.clock)()) },
-            started,
-        )
-        .await?;
-        Ok(self.settle(head, Outcome::Rejected { commit: head, reason }))
-    }
-
-    /// The head cannot be aimed at; tried again later.
-    pub(super) async fn failed_to_aim(&mut self, head: CommitId, trouble: Trouble, started: Timestamp) -> Trouble {
-        let reason = chain(&trouble);
-        let status = Some(self.settings.status(head, StatusState::Error, &format!("compliant, but not in force: {reason}")));
-        let end = PassEnd { status, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
-        match self.end(Some(head), None, end, started).await {
-            Ok(()) => trouble,
-            Err(unrecorded) => unrecorded,
-        }
-    }
-
-    pub(super) async fn inexpressible(
-        &mut self,
-        head: CommitId,
-        problems: &[Unsupported],
-        started: Timestamp,
-    ) -> Result<Outcome, Trouble> {
-        let reason = problems.first().map_or_else(String::new, |p| format!("{}: {}", p.backend, p.message));
-        let findings: Vec<_> = problems.iter().map(policy::rules::from_unsupported).collect();
-        let rule = findings.first().map_or_else(String::new, |finding| finding.rule_id.to_owned());
-        let findings = serde_json::to_value(findings).unwrap_or_default();
-        let status = self.settings.status(head, StatusState::Failure, &reason);
-        self.record(head, Verdict::Inexpressible, findings, vec![rule.clone()], Some(status)).await?;
-        let end = PassEnd {
-            findings: problems.len() as u64,
-            rule_ids: vec![rule],
-            ..PassEnd::of(Recorded::Inexpressible, &reason, (self.clock)())
-        };
-        self.end(Some(head), None, end, started).await?;
-        Ok(self.settle(head, Outcome::Inexpressible { commit: head, reason }))
-    }
-
-    async fn end(&self, head: Option<CommitId>, plan: Option<Plan>, end: PassEnd, started: Timestamp) -> Result<(), Trouble> {
-        let enforced_before = self.store.last_in_force().await?.map(|last| last.commit);
-        let git_ref = self.settings.git_ref.clone();
-        self.store.record_pass(EndedPass { head, git_ref, enforced_before, plan, started, end }).await?;
-        Ok(())
-    }
 }
 
 /// Under which name a target's rules are kept.
-pub(super) fn kept_name(target: &str) -> String {
+#[must_use]
+pub fn kept_name(target: &str) -> String {
     format!("kept:{target}")
 }
 
@@ -349,10 +295,12 @@ fn steps(plan: &TargetPlan, why: Why) -> Vec<NewStep> {
     };
     let present = plan.create.iter().map(|s| step(&s.key, Ensure::Present));
     let absent = plan.delete.iter().map(|s| step(&s.key, Ensure::Absent));
-    present.chain(absent).chain(plan.damage.iter().map(|d| step(&d.key, Ensure::Present))).collect()
+    let damage = plan.damage.iter().map(|d| step(&d.key, Ensure::Present));
+    let rehearsed = plan.audited.then(|| step("enforcement", Ensure::Present));
+    present.chain(absent).chain(damage).chain(rehearsed).collect()
 }
 
-fn evidence(plans: &[TargetPlan]) -> Plan {
+pub(super) fn evidence(plans: &[TargetPlan]) -> Plan {
     let digest = |pick: fn(&TargetPlan) -> [u8; 32]| {
         let all: Vec<u8> = plans.iter().flat_map(pick).collect();
         // One target's hash stands for itself, so that it can be compared with what `enforced` says.

@@ -54,7 +54,7 @@ impl<S: Source> World<'_, S> {
         }
         tracing::warn!(target = %name, commit = %base, "puts the last good rules back in force");
         let plans = [plan];
-        let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)()).await?;
+        let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)(), None).await?;
         let [plan] = plans;
         let mut end = PassEnd::of(Recorded::InForce, "put back at start", (self.clock)());
         match self.mend(index, plan.blank).await {

@@ -222,8 +222,25 @@ impl TargetPlan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes == 0 && self.damage.is_empty() && !self.blank
+        self.changes == 0 && self.damage.is_empty() && !self.blank && !self.audited
     }
+
+    /// How many rules this puts in force or removes; after a rehearsal all of them begin to be enforced.
+    #[must_use]
+    pub fn changes_made(&self) -> usize {
+        if self.audited { self.changes + self.unchanged } else { self.changes }
+    }
+}
+
+/// What enforces, beside rules it is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// Exactly these, and they are not only audited.
+    These,
+    /// Others, or these only audited.
+    Others,
+    /// None at all.
+    Nothing,
 }
 
 /// A target of any backend. Two states are kept apart: what is **in force** (drift is measured against it) and the **candidate** of
@@ -254,6 +271,16 @@ pub trait Target: Send {
     fn roll_back(&mut self) -> Boxed<'_, Result<Option<u64>, BackendError>>;
     /// Puts the candidate in place without dropping anything.
     fn rehearse(&mut self) -> Boxed<'_, Result<Rehearsal, BackendError>>;
+    /// The candidate is on trial from now on: drift is measured against it while the trial runs.
+    fn begin_trial(&mut self);
+    /// What is on trial is in force from now on.
+    fn adopt_trial(&mut self);
+    /// Nothing is on trial any more.
+    fn end_trial(&mut self);
+    /// Takes up what an earlier process had on trial, if it hashes to `desired_hash`.
+    fn recall_trial(&mut self, kept: &Kept, desired_hash: &str) -> bool;
+    /// Whether what enforces holds the rules with this hash.
+    fn holds<'a>(&'a mut self, desired_hash: &'a str) -> Boxed<'a, Result<Holding, BackendError>>;
     /// Puts hooks back, and everything if `blank`.
     fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>>;
     /// The candidate is in force from now on.

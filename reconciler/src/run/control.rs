@@ -3,23 +3,21 @@
 //! One JSON line in, one JSON line out, connection closed. The actor of an audit row is the user id that the kernel reports for the
 //! other end, never what the caller says.
 
+mod orders;
+
 use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN};
-use crate::store::{Store, Switch};
+pub(super) use self::orders::Orders;
 
 /// A longer line is not an order.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
@@ -45,12 +43,21 @@ pub enum Order {
         /// Why.
         reason: String,
     },
-    /// Release the held plan with this hash.
+    /// Keep what is on trial, or release the held plan with this hash.
     Confirm {
-        /// Its first twelve digits.
-        hash: String,
-        /// Why.
-        reason: String,
+        /// The first twelve digits of either; without, what is on trial.
+        #[serde(default)]
+        hash: Option<String>,
+        /// Why; a held plan needs one.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Put on record what somebody did to the firewall itself.
+    Rescued {
+        /// What was done.
+        what: String,
+        /// What came of it.
+        outcome: String,
     },
 }
 
@@ -70,20 +77,20 @@ pub fn socket(folder: &Path) -> PathBuf {
 }
 
 /// Serves orders until told to stop.
-pub(super) fn serve(folder: &Path, store: Store, wake: Arc<Notify>, stop: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
+pub(super) fn serve(folder: &Path, orders: Orders, stop: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
     let path = socket(folder);
     // The database lock is ours, so a socket that is already there has no owner any more.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).with_context(|| format!("cannot open the operators' socket {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(tokio::spawn(async move {
-        take_orders(&listener, &store, &wake, &stop).await;
+        take_orders(&listener, &orders, &stop).await;
         let _ = std::fs::remove_file(&path);
     }))
 }
 
 /// Each operator in a task of its own, so that a slow one keeps nobody waiting.
-async fn take_orders(listener: &UnixListener, store: &Store, wake: &Arc<Notify>, stop: &CancellationToken) {
+async fn take_orders(listener: &UnixListener, orders: &Orders, stop: &CancellationToken) {
     let mut operators = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -93,9 +100,9 @@ async fn take_orders(listener: &UnixListener, store: &Store, wake: &Arc<Notify>,
         };
         match accepted {
             Ok((stream, _)) => {
-                let (store, wake) = (store.clone(), Arc::clone(wake));
+                let orders = orders.clone();
                 operators.spawn(async move {
-                    if tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &store, &wake)).await.is_err() {
+                    if tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &orders)).await.is_err() {
                         tracing::warn!("an operator's connection said nothing and was closed");
                     }
                 });
@@ -112,42 +119,18 @@ async fn take_orders(listener: &UnixListener, store: &Store, wake: &Arc<Notify>,
     let _ = tokio::time::timeout(ENDING, async { while operators.join_next().await.is_some() {} }).await;
 }
 
-async fn answer(mut stream: UnixStream, store: &Store, wake: &Notify) {
+async fn answer(mut stream: UnixStream, orders: &Orders) {
     let actor = stream.peer_cred().map_or_else(|_| "uid:unknown".to_owned(), |who| format!("uid:{}", who.uid()));
     let mut line = String::new();
     let (reading, mut writing) = stream.split();
     let read = BufReader::new(reading.take(LINE_BYTES_MAX)).read_line(&mut line).await;
     let reply = match read.ok().and_then(|_| serde_json::from_str::<Order>(&line).ok()) {
         None => Reply { ok: false, message: "that is not an order".to_owned() },
-        Some(order) => carry_out(order, actor, store, wake).await,
+        Some(order) => orders.carry_out(order, actor).await,
     };
     if let Ok(text) = serde_json::to_string(&reply) {
         let _ = writing.write_all(text.as_bytes()).await;
         let _ = writing.write_all(b"\n").await;
-    }
-}
-
-async fn carry_out(order: Order, who: String, store: &Store, wake: &Notify) -> Reply {
-    let (name, value, why) = match order {
-        Order::Reconcile => {
-            wake.notify_one();
-            return Reply { ok: true, message: "looking now".to_owned() };
-        }
-        Order::AcceptHead { commit, reason } => (ACCEPTED_HEAD, commit, reason),
-        Order::Confirm { hash, reason } => (CONFIRMED_PLAN, hash, reason),
-    };
-    let hexadecimal = (12..=64).contains(&value.len()) && value.chars().all(|c| c.is_ascii_hexdigit());
-    if !hexadecimal || why.trim().is_empty() {
-        return Reply { ok: false, message: "a reason and at least 12 hexadecimal digits are needed".to_owned() };
-    }
-    let switch =
-        Switch { name: name.to_owned(), value: value.to_ascii_lowercase(), who, why, set_at: Timestamp::now(), until: None };
-    match store.switch_set(switch).await {
-        Ok(()) => {
-            wake.notify_one();
-            Reply { ok: true, message: format!("{name} is {value}; looking now") }
-        }
-        Err(error) => Reply { ok: false, message: crate::chain::chain(&error) },
     }
 }
 
@@ -172,14 +155,22 @@ pub fn order(folder: &Path, order: &Order) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use tokio::sync::Notify;
+
     use super::*;
+    use crate::run::patience::Urgent;
+    use crate::store::Store;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_silent_operator_keeps_nobody_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db"), "host:test", Timestamp::now()).await.unwrap();
         let stop = CancellationToken::new();
-        let served = serve(folder.path(), store.clone(), Arc::new(Notify::new()), stop.clone()).unwrap();
+        let orders = Orders { store: store.clone(), wake: Arc::new(Notify::new()), urgent: Urgent::default() };
+        let served = serve(folder.path(), orders, stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();
         let began = std::time::Instant::now();
         let path = folder.path().to_owned();

@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use webhook::{Delivery, Inbox, InboxError, Keeping, Kept, Meaning, Secrets};
 
 use self::serve::{Bounds, serve};
-use super::{Controller, control};
+use super::Controller;
+use super::control::{self, Orders};
 use crate::store::{self, Store};
 
 /// Opens every door; the tasks, each with its name, end when the controller stops and not before.
@@ -28,8 +29,7 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
     let http = tokio::spawn(serve(listener, router(controller)?, Bounds::default(), controller.stop.clone()));
     let operators = control::serve(
         controller.config.database.folder(),
-        controller.store.clone(),
-        controller.wake.clone(),
+        Orders { store: controller.store.clone(), wake: controller.wake.clone(), urgent: controller.urgent.clone() },
         controller.stop.clone(),
     )?;
     Ok(vec![("the HTTP door", http), ("the operators' door", operators)])

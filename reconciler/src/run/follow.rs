@@ -47,7 +47,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                     Err(error) if fatal(&error) => return Err(error.into()),
                     Err(_) => failures + 1,
                 };
-                look_at = tokio::time::Instant::now() + pause(controller, failures);
+                look_at = tokio::time::Instant::now() + pause(controller, failures).min(controller.memory.look_in.unwrap_or(NEVER));
             }
             Woken::Drift => {
                 drift(controller).await;
@@ -72,8 +72,15 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
 }
 
 /// One trip and one look for drift; a failure is on record before this returns.
+///
+/// The time of learning belongs to the trip: nobody is there to look again.
 pub(super) async fn trip(controller: &mut Controller) -> Result<(Outcome, usize), Trouble> {
-    let outcome = look(controller, Came::Poll).await?;
+    let mut outcome = look(controller, Came::Poll).await?;
+    while let Some(learning) = controller.memory.learning {
+        tracing::info!(seconds = learning.as_secs_f32(), "learning open connections before the first enforcement");
+        tokio::time::sleep(learning).await;
+        outcome = look(controller, Came::Poll).await?;
+    }
     let drift = check_drift(&mut controller.world()).await?;
     Ok((outcome, drift))
 }
@@ -81,7 +88,10 @@ pub(super) async fn trip(controller: &mut Controller) -> Result<(Outcome, usize)
 async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Trouble> {
     let waiting = controller.store.deliveries_waiting().await?;
     let came = if waiting.is_empty() { came } else { Came::Push };
-    let looked = converge(&mut controller.world(), came).await;
+    let mut looked = converge(&mut controller.world(), came).await;
+    if matches!(looked, Err(Trouble::Source(_))) && controller.urgent.take() {
+        looked = converge(&mut controller.world(), came).await;
+    }
     match &looked {
         Ok(_) if waiting.is_empty() => {}
         Ok(_) => controller.store.close_deliveries(waiting.iter().map(|one| one.id).collect(), None).await?,

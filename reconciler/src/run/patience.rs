@@ -1,24 +1,51 @@
-//! A source that gives up when the controller is told to stop, so that a silent remote does not hold up the end.
+//! A source that gives up when the controller is told to stop, so that a silent remote does not hold up the end, and when an operator
+//! gives an order that cannot wait: a confirmation has a deadline, and the rules on trial may be what keeps the remote silent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use policy::snapshot::{CommitId, Snapshot};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::converge::{Ancestry, CommitInfo, Head, Source, SourceError};
+
+/// An order that does not wait for a remote.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Urgent {
+    given: Arc<AtomicBool>,
+    waiting: Arc<Notify>,
+}
+
+impl Urgent {
+    /// Whoever waits for the source stops waiting.
+    pub(super) fn give(&self) {
+        self.given.store(true, Ordering::Release);
+        self.waiting.notify_waiters();
+    }
+
+    /// Whether one was given since this was asked last.
+    pub(super) fn take(&self) -> bool {
+        self.given.swap(false, Ordering::AcqRel)
+    }
+}
 
 /// A source, and when to stop waiting for it.
 pub(super) struct Patient<S> {
     source: S,
     stop: CancellationToken,
+    urgent: Urgent,
 }
 
 impl<S: Source> Patient<S> {
-    pub(super) fn new(source: S, stop: CancellationToken) -> Self {
-        Self { source, stop }
+    pub(super) fn new(source: S, stop: CancellationToken, urgent: Urgent) -> Self {
+        Self { source, stop, urgent }
     }
 
     async fn until_stopped<T>(&self, asked: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
         tokio::select! {
             () = self.stop.cancelled() => Err(SourceError { doing: "told to stop".to_owned(), cause: None }),
+            () = self.urgent.waiting.notified() => Err(SourceError { doing: "an order came first".to_owned(), cause: None }),
             answer = asked => answer,
         }
     }

@@ -150,6 +150,19 @@ pub(super) async fn failsafe(config: &Config, store: Option<&Store>, now: Timest
     Ok(reach.entries(&known))
 }
 
+/// Everything that always passes, without asking for any name: before the network is up there is nobody to ask.
+///
+/// # Errors
+/// A configured block with host bits.
+pub(super) async fn remembered(config: &Config, store: Option<&Store>) -> anyhow::Result<Vec<FailsafeEntry>> {
+    let reach = Reach::new(config)?;
+    let known = match store {
+        Some(store) => reach.recall(store).await,
+        None => Known::default(),
+    };
+    Ok(reach.entries(&known))
+}
+
 /// Keeps the list current until told to stop: looks every [`REFRESH`], every [`RETRY`] while a name has no address, and after a
 /// fetch that did not go through.
 pub(super) async fn keep(reach: Reach, keeping: Keeping, list: FailsafeList) {
@@ -218,7 +231,7 @@ fn nameservers(text: &str) -> Vec<IpAddr> {
 }
 
 /// Host and port of the Git remote and of the forge.
-fn remotes(config: &Config) -> Vec<(String, u16)> {
+pub(super) fn remotes(config: &Config) -> Vec<(String, u16)> {
     let mut list: Vec<(String, u16)> = host_of(&config.source.url).into_iter().collect();
     if config.status.forge != ForgeName::None {
         list.extend(host_of(&config.status.api_url));

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use enforcer::FailsafeEntry;
 use policy::host::HostIdentity;
+use policy::lower::bpf::Table;
 use policy::model::inventory::Enforcer;
 use policy::plan::{EmptyState, Limits};
 
@@ -11,7 +13,7 @@ use super::reach::{self, Keeping, Reach};
 use super::sender::AnyForge;
 use crate::backend::ebpf::{Ebpf, Setup};
 use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostMode, ProfileName};
-use crate::converge::{Managed, Posture, Settings, Target};
+use crate::converge::{Backend, FirstEnforcement, Managed, Posture, Settings, Target};
 use crate::forge::github::{GitHub, GitHubConfig};
 use crate::forge::silent::Silent;
 use crate::source::git::{Credentials, GitConfig, PACK_BYTES_MAX};
@@ -45,7 +47,19 @@ pub fn settings(config: &Config) -> Settings {
         judged_by: judged_by(config),
         backends: if config.host.interfaces.is_empty() { Vec::new() } else { vec![Enforcer::Ebpf] },
         posture: posture(config),
+        confirm_within: Some(config.host.confirm_within.get()).filter(|time| !time.is_zero()),
+        first: FirstEnforcement {
+            learning: config.host.learning.get(),
+            cut: config.host.first_enforcement == config::FirstEnforcement::Cut,
+        },
+        boot_id: boot_id(),
+        identity: (!config.host.interfaces.is_empty()).then(|| identity(config.host_name(), config.host.labels.clone())),
     }
+}
+
+/// Which start of the host this is.
+pub(super) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
 fn posture(config: &Config) -> Posture {
@@ -142,6 +156,26 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
         tokio::spawn(reach::keep(Reach::new(config)?, keeping.clone(), firewall.failsafe_list()));
     }
     Ok(vec![Box::new(Managed::new(firewall))])
+}
+
+/// The firewall with some interfaces and a list of what always passes.
+///
+/// # Errors
+/// The kernel or the process's rights do not allow it.
+pub(super) fn firewall(config: &Config, interfaces: Vec<String>, failsafe: Vec<FailsafeEntry>) -> anyhow::Result<Ebpf> {
+    let identity = identity(config.host_name(), config.host.labels.clone());
+    let audit = config.host.mode == HostMode::Audit;
+    Ok(Ebpf::open(Setup { pins: &config.host.pin_dir, identity, interfaces, failsafe, audit })?)
+}
+
+/// Under which name records of this host are kept.
+pub(super) fn target_name(config: &Config) -> String {
+    format!("host/{}", config.host.interfaces.join(","))
+}
+
+/// Rules that were kept as text.
+pub(super) fn recall(text: &str) -> Option<Table> {
+    <Ebpf as Backend>::recall(text)
 }
 
 /// Where verdicts are reported.

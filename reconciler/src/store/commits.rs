@@ -199,6 +199,24 @@ impl Store {
         .await
     }
 
+    /// Lets a quarantined commit be tried again; who decided that is in the switch that led here.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn lift_quarantine(&self, commit: CommitId) -> Result<(), Error> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                sqlx::query("UPDATE commits SET quarantine = NULL WHERE oid = ?")
+                    .bind(commit.as_bytes())
+                    .execute(tx.connection())
+                    .await
+                    .map(drop)
+                    .map_err(|e| Error::sqlite("cannot lift a quarantine", e))
+            })
+        })
+        .await
+    }
+
     /// Commits whose judging began and never ended, oldest first: what a crash leaves behind.
     ///
     /// # Errors

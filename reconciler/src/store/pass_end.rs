@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::outbox::queue_status;
 use super::passes::{PassId, PassRow, Plan, insert_pass};
+use super::switches::{Note, write_notes};
 use super::tx::Tx;
 use super::{Error, Store, to_ns, words};
 use crate::audit::event::{fresh_id, tidy};
@@ -58,6 +59,8 @@ pub struct PassEnd {
     pub rule_ids: Vec<String>,
     /// What the forge is to show.
     pub status: Option<CommitStatus>,
+    /// Facts that hold from now on, in the same transaction.
+    pub notes: Vec<Note>,
     /// When.
     pub at: Timestamp,
 }
@@ -74,6 +77,7 @@ impl PassEnd {
             findings: 0,
             rule_ids: Vec::new(),
             status: None,
+            notes: Vec::new(),
             at,
         }
     }
@@ -150,6 +154,7 @@ async fn touch(tx: &mut Tx, pass: PassId, end: &PassEnd) -> Result<(), Error> {
             set_enforced(tx, pass, &head, target, end.at).await?;
         }
     }
+    write_notes(tx, &end.notes, end.at).await?;
     match &end.status {
         Some(status) => queue_status(tx, status, end.at).await,
         None => Ok(()),
@@ -181,6 +186,7 @@ pub(super) async fn end_pass(tx: &mut Tx, id: PassId, end: &PassEnd) -> Result<(
             set_enforced(tx, id, head, target, end.at).await?;
         }
     }
+    write_notes(tx, &end.notes, end.at).await?;
     log_end(tx, end, head.as_deref(), plan, &git_ref).await?;
     match &end.status {
         Some(status) => queue_status(tx, status, end.at).await,

@@ -6,6 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::pass_end::{Outcome, PassEnd, end_pass};
+use super::switches::{Note, write_notes};
 use super::tx::Tx;
 use super::{Error, Store, from_ns, to_ns, words};
 use crate::audit::event::{fresh_id, tidy};
@@ -100,6 +101,8 @@ pub struct OpenPass {
     pub plan: Plan,
     /// Each change on its own, in order.
     pub steps: Vec<NewStep>,
+    /// Facts that hold from now on, in the same transaction.
+    pub notes: Vec<Note>,
     /// When.
     pub at: Timestamp,
 }
@@ -149,6 +152,7 @@ impl Store {
                 for (n, step) in (0_i64..).zip(&pass.steps) {
                     insert_step(tx, id, n, step, pass.at).await?;
                 }
+                write_notes(tx, &pass.notes, pass.at).await?;
                 log_opened(tx, &pass).await?;
                 Ok(id)
             })

@@ -55,6 +55,19 @@ pub struct AuditHead {
     pub root: String,
 }
 
+/// What is on trial, as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TrialSummary {
+    /// The commit, in hexadecimal.
+    pub commit: String,
+    /// What a person confirms.
+    pub hash: String,
+    /// Whether a person has to.
+    pub by_hand: bool,
+    /// When the way back is taken; null until the rules judge packets.
+    pub until: Option<Timestamp>,
+}
+
 /// What `status` shows.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct StatusSummary {
@@ -68,6 +81,8 @@ pub struct StatusSummary {
     pub outbox: OutboxDepth,
     /// How many differences are open.
     pub open_drift: u64,
+    /// What is on trial; null for nothing.
+    pub on_trial: Option<TrialSummary>,
     /// Where the log stands.
     pub audit: AuditHead,
 }
@@ -135,6 +150,7 @@ impl Store {
             last_delivery: delivery.map(from_ns),
             outbox: self.outbox_depth().await?,
             open_drift: u64::try_from(drift).unwrap_or(0),
+            on_trial: self.meta_get(crate::converge::ON_TRIAL).await?.and_then(|text| serde_json::from_str(&text).ok()),
             audit: self.audit_head().await?,
         })
     }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::tx::Tx;
 use super::{Error, Store, from_ns, to_ns};
 use crate::audit::event::tidy;
 use crate::audit::{Draft, Ended, kind};
@@ -22,6 +23,31 @@ pub struct Switch {
     pub set_at: Timestamp,
     /// Until when it holds; for ever without.
     pub until: Option<Timestamp>,
+}
+
+/// A fact about the installation, written with something else: its name and what it is from then on, `None` for no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Which.
+    pub name: String,
+    /// What it is.
+    pub value: Option<String>,
+}
+
+/// Facts within a transaction.
+pub(super) async fn write_notes(tx: &mut Tx, notes: &[Note], now: Timestamp) -> Result<(), Error> {
+    let failed = |e| Error::sqlite("cannot store a fact of the installation", e);
+    for Note { name, value } in notes {
+        let query = match value {
+            Some(value) => sqlx::query("INSERT OR REPLACE INTO meta (name, value, set_at) VALUES (?, ?, ?)")
+                .bind(name)
+                .bind(value)
+                .bind(to_ns(now)),
+            None => sqlx::query("DELETE FROM meta WHERE name = ?").bind(name),
+        };
+        query.execute(tx.connection()).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 impl Store {
@@ -112,18 +138,14 @@ impl Store {
     /// # Errors
     /// The database cannot be written.
     pub async fn meta_set(&self, name: String, value: String, now: Timestamp) -> Result<(), Error> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                sqlx::query("INSERT OR REPLACE INTO meta (name, value, set_at) VALUES (?, ?, ?)")
-                    .bind(name)
-                    .bind(value)
-                    .bind(to_ns(now))
-                    .execute(tx.connection())
-                    .await
-                    .map(drop)
-                    .map_err(|e| Error::sqlite("cannot store a fact of the installation", e))
-            })
-        })
-        .await
+        self.note(Note { name, value: Some(value) }, now).await
+    }
+
+    /// The same for a fact that may be no more.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn note(&self, note: Note, now: Timestamp) -> Result<(), Error> {
+        self.write(move |tx| Box::pin(async move { write_notes(tx, &[note], now).await })).await
     }
 }

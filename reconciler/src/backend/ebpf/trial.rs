@@ -3,9 +3,10 @@
 //! A rehearsal has the rules in the kernel and every hook attached, with audit and learning on: nothing is dropped, connections that
 //! are open become known. It ends with one store that also begins the trial.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use enforcer::{Enforcer, Error, Table};
+use enforcer::{Direction, Enforcer, Error, LiveFlow, Table};
 
 /// Puts `table` in force, on trial if a time is given; ends a rehearsal of the same table with one store.
 pub(super) fn put(enforcer: &mut Enforcer, table: &Table, digest: [u8; 32], within: Option<Duration>) -> Result<u32, Error> {
@@ -34,4 +35,40 @@ fn hold(enforcer: &mut Enforcer, table: &Table, digest: [u8; 32]) -> Result<(), 
         enforcer.install(table, digest, 0)?;
     }
     Ok(())
+}
+
+/// What the rules would cut, in words: who holds it, who the peer is, which service. The port that the opener drew by lot is left out.
+pub(super) fn cut(flows: &[LiveFlow]) -> Vec<String> {
+    let lines: BTreeSet<String> = flows.iter().filter(|flow| !flow.allowed).map(words).collect();
+    lines.into_iter().collect()
+}
+
+fn words(flow: &LiveFlow) -> String {
+    let protocol = policy::net::Service::new(flow.proto, 0).protocol_name();
+    let process = flow.process.as_ref().map_or_else(String::new, |process| format!("{process} "));
+    match flow.origin {
+        Direction::In => format!("{process}from {} to {protocol} port {}", flow.remote.ip(), flow.local.port()),
+        Direction::Out => format!("{process}to {} {protocol} port {}", flow.remote.ip(), flow.remote.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(origin: Direction, allowed: bool, own: u16, peer: u16) -> LiveFlow {
+        let (local, remote) = (([10, 0, 30, 11], own).into(), ([10, 0, 9, 11], peer).into());
+        LiveFlow { local, remote, proto: 6, origin, allowed, process: Some("postgres (17)".to_owned()) }
+    }
+
+    #[test]
+    fn what_would_be_cut_is_named_once_by_its_service_and_never_by_a_port_drawn_by_lot() {
+        let flows = [
+            flow(Direction::In, false, 8080, 40_001),
+            flow(Direction::In, false, 8080, 40_002),
+            flow(Direction::Out, false, 40_003, 443),
+            flow(Direction::In, true, 5432, 40_004),
+        ];
+        assert_eq!(cut(&flows), ["postgres (17) from 10.0.9.11 to TCP port 8080", "postgres (17) to 10.0.9.11 TCP port 443"]);
+    }
 }

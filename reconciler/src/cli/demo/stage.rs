@@ -65,7 +65,7 @@ impl Stage {
             "source: {{ url: \"{url}\", path: policies, poll_interval: 10s }}\n\
              database: sqlite://{folder}/state/state.db\n\
              listen: 127.0.0.1:0\n\
-             host:\n  name: db-01\n  labels: {{ pci-env: cde, tier: database }}\n  interfaces: {interfaces}\n  pin_dir: {pins}\n\
+             host:\n  name: db-01\n  labels: {{ pci-env: cde, tier: database }}\n  interfaces: {interfaces}\n  pin_dir: {pins}\n  learning: 0s\n\
              \x20 failsafe: {{ inbound: [{{ protocol: TCP, port: 22, from: [10.0.9.16/30] }}] }}\n\
              drift: {{ schedule: \"* * * * * *\", mode: heal }}\n",
             url = self.repository.url(),

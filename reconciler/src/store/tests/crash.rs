@@ -18,7 +18,15 @@ async fn a_store_dropped_without_closing_has_everything_it_acknowledged() {
     let head = oid(1);
     let step =
         NewStep { backend: "ebpf".into(), target: "host/eth0".into(), key: "a".into(), ensure: Ensure::Present, why: Why::Commit };
-    let open = OpenPass { head, git_ref: "refs/heads/main".into(), enforced_before: None, plan, steps: vec![step], at: at(2) };
+    let open = OpenPass {
+        head,
+        git_ref: "refs/heads/main".into(),
+        enforced_before: None,
+        plan,
+        steps: vec![step],
+        notes: Vec::new(),
+        at: at(2),
+    };
     let pass = store.open_pass(open).await.unwrap();
     drop(store);
     // The task ends when the last handle is gone and lets go of the lock; the connection goes with it, unclosed.

@@ -20,6 +20,7 @@ fn open_pass(n: u8) -> OpenPass {
         enforced_before: None,
         plan: plan(),
         steps: vec![step("a"), step("b")],
+        notes: Vec::new(),
         at: at(i64::from(n)),
     }
 }

@@ -1,0 +1,139 @@
+//! What becomes of an order: a decision in the store, and a loop that is woken to see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::{Order, Reply};
+use crate::audit::event::tidy;
+use crate::audit::{AuditEvent, Draft, Ended, kind};
+use crate::chain::chain;
+use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL, ON_TRIAL, OnTrial};
+use crate::run::patience::Urgent;
+use crate::store::{self, Store, Switch};
+
+/// An operator who confirms wants to know what came of it; longer he does not wait.
+const SETTLING: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(30);
+
+/// What orders are carried out with.
+#[derive(Debug, Clone)]
+pub(in crate::run) struct Orders {
+    /// Where decisions are kept.
+    pub store: Store,
+    /// Wakes the loop.
+    pub wake: Arc<Notify>,
+    /// Has the loop stop waiting for a remote.
+    pub urgent: Urgent,
+}
+
+impl Orders {
+    pub(super) async fn carry_out(&self, order: Order, who: String) -> Reply {
+        match order {
+            Order::Reconcile => {
+                self.wake.notify_one();
+                Reply { ok: true, message: "looking now".to_owned() }
+            }
+            Order::AcceptHead { commit, reason } => self.decide(ACCEPTED_HEAD, commit, reason, who).await,
+            Order::Confirm { hash, reason } => match self.on_trial().await {
+                Err(error) => refused(chain(&error)),
+                Ok(Some(trial)) if hash.as_ref().is_none_or(|hash| hash.eq_ignore_ascii_case(&trial.hash)) => {
+                    self.keep(trial, reason, who).await
+                }
+                Ok(_) => match hash {
+                    Some(hash) => self.decide(CONFIRMED_PLAN, hash, reason.unwrap_or_default(), who).await,
+                    None => refused("nothing is on trial; a held plan is released by its hash".to_owned()),
+                },
+            },
+            Order::Rescued { what, outcome } => self.note(&what, &outcome, &who).await,
+        }
+    }
+
+    async fn decide(&self, name: &str, value: String, why: String, who: String) -> Reply {
+        let hexadecimal = (12..=64).contains(&value.len()) && value.chars().all(|c| c.is_ascii_hexdigit());
+        if !hexadecimal || why.trim().is_empty() {
+            return refused("a reason and at least 12 hexadecimal digits are needed".to_owned());
+        }
+        match self.store.switch_set(switch(name, value.to_ascii_lowercase(), why, who)).await {
+            Ok(()) => {
+                self.wake.notify_one();
+                Reply { ok: true, message: format!("{name} is {value}; looking now") }
+            }
+            Err(error) => refused(chain(&error)),
+        }
+    }
+
+    async fn on_trial(&self) -> Result<Option<OnTrial>, store::Error> {
+        let kept = self.store.meta_get(ON_TRIAL).await?;
+        let trial = kept.and_then(|text| serde_json::from_str::<OnTrial>(&text).ok());
+        Ok(trial.filter(|trial| trial.by_hand && trial.until.is_some()))
+    }
+
+    /// Keeps what is on trial. The loop does it, at once even if it waits for a remote that the rules on trial have cut off.
+    async fn keep(&self, trial: OnTrial, why: Option<String>, who: String) -> Reply {
+        let commit = trial.commit.get(..12).unwrap_or(&trial.commit).to_owned();
+        if trial.until.is_some_and(|until| until <= Timestamp::now()) {
+            return refused(format!("too late: {commit} was not confirmed in time, and what was in force before is again"));
+        }
+        let why = why.unwrap_or_else(|| "confirmed".to_owned());
+        if let Err(error) = self.store.switch_set(switch(CONFIRMED_TRIAL, trial.hash, why, who)).await {
+            return refused(chain(&error));
+        }
+        self.wake.notify_one();
+        self.urgent.give();
+        let settled = async {
+            while let Ok(Some(_)) = self.on_trial().await {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(SETTLING, settled).await.is_err() {
+            return Reply {
+                ok: true,
+                message: format!("{commit} will be kept; the controller is at work, pci-segment status tells"),
+            };
+        }
+        match self.store.last_in_force().await {
+            Ok(Some(last)) if last.commit.to_string() == trial.commit => {
+                Reply { ok: true, message: format!("confirmed: {commit} is in force") }
+            }
+            Ok(_) => refused(format!("{commit} was taken back meanwhile; pci-segment history says why")),
+            Err(error) => refused(chain(&error)),
+        }
+    }
+
+    async fn note(&self, what: &str, outcome: &str, who: &str) -> Reply {
+        let (what, who) = (tidy(what, 200), tidy(who, 255));
+        let payload = json!({ "what": what, "outcome": tidy(outcome, 1_000) });
+        let draft = Draft {
+            kind: kind::RESCUED,
+            actor: &who,
+            origin: "socket",
+            object: "firewall",
+            outcome: Ended::Done,
+            payload,
+            ..Draft::at(Timestamp::now())
+        };
+        let written = match AuditEvent::new(draft) {
+            Ok(event) => self.store.append(event).await.map(drop).map_err(|error| chain(&error)),
+            Err(error) => Err(error.to_string()),
+        };
+        match written {
+            Ok(()) => {
+                self.wake.notify_one();
+                Reply { ok: true, message: "on record".to_owned() }
+            }
+            Err(why) => refused(why),
+        }
+    }
+}
+
+fn switch(name: &str, value: String, why: String, who: String) -> Switch {
+    Switch { name: name.to_owned(), value, who, why, set_at: Timestamp::now(), until: None }
+}
+
+fn refused(message: String) -> Reply {
+    Reply { ok: false, message }
+}
