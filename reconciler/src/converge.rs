@@ -27,6 +27,7 @@ use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
 pub use self::managed::Managed;
+pub(crate) use self::pass::kept_name;
 pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
 pub use self::target::{
     Backend, BackendError, Boxed, Deviation, Difference, Kept, Lowered, NotLowered, Observed, Rehearsal, Step, Target, TargetPlan,

@@ -335,7 +335,7 @@ impl<S: Source> World<'_, S> {
 }
 
 /// Under which name a target's rules are kept.
-pub(super) fn kept_name(target: &str) -> String {
+pub(crate) fn kept_name(target: &str) -> String {
     format!("kept:{target}")
 }
 

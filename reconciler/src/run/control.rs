@@ -1,6 +1,7 @@
 //! The operators' door: a Unix socket beside the database, for root (and whoever may enter that folder) on this host.
 //!
-//! One JSON line in, one JSON line out, connection closed. The actor of an audit row is the user id that the kernel reports for the
+//! One JSON line in, one JSON line out, connection closed; but for those who follow what is refused: they get lines until they leave.
+//! The actor of an audit row is the user id that the kernel reports for the
 //! other end, never what the caller says.
 
 use std::io::{BufRead as _, Write as _};
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::events::{self, Drops};
 use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN};
 use crate::store::{Store, Switch};
 
@@ -38,6 +40,8 @@ const ENDING: Duration = Duration::from_secs(1);
 pub enum Order {
     /// Look now.
     Reconcile,
+    /// Tell of refused packets from now on.
+    Events,
     /// Accept this head, once.
     AcceptHead {
         /// At least twelve digits of it.
@@ -53,6 +57,9 @@ pub enum Order {
         reason: String,
     },
 }
+
+/// What followers read.
+type Lines = tokio::sync::broadcast::Receiver<Arc<str>>;
 
 /// The answer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,20 +77,26 @@ pub fn socket(folder: &Path) -> PathBuf {
 }
 
 /// Serves orders until told to stop.
-pub(super) fn serve(folder: &Path, store: Store, wake: Arc<Notify>, stop: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
+pub(super) fn serve(
+    folder: &Path,
+    store: Store,
+    wake: Arc<Notify>,
+    drops: Drops,
+    stop: CancellationToken,
+) -> anyhow::Result<JoinHandle<()>> {
     let path = socket(folder);
     // The database lock is ours, so a socket that is already there has no owner any more.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).with_context(|| format!("cannot open the operators' socket {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(tokio::spawn(async move {
-        take_orders(&listener, &store, &wake, &stop).await;
+        take_orders(&listener, &store, &wake, &drops, &stop).await;
         let _ = std::fs::remove_file(&path);
     }))
 }
 
 /// Each operator in a task of its own, so that a slow one keeps nobody waiting.
-async fn take_orders(listener: &UnixListener, store: &Store, wake: &Arc<Notify>, stop: &CancellationToken) {
+async fn take_orders(listener: &UnixListener, store: &Store, wake: &Arc<Notify>, drops: &Drops, stop: &CancellationToken) {
     let mut operators = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -93,10 +106,12 @@ async fn take_orders(listener: &UnixListener, store: &Store, wake: &Arc<Notify>,
         };
         match accepted {
             Ok((stream, _)) => {
-                let (store, wake) = (store.clone(), Arc::clone(wake));
+                let (store, wake, drops, stop) = (store.clone(), Arc::clone(wake), drops.clone(), stop.clone());
                 operators.spawn(async move {
-                    if tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &store, &wake)).await.is_err() {
-                        tracing::warn!("an operator's connection said nothing and was closed");
+                    match tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &store, &wake, &drops)).await {
+                        Ok(None) => {}
+                        Ok(Some((stream, lines))) => events::serve(stream, lines, &stop).await,
+                        Err(_) => tracing::warn!("an operator's connection said nothing and was closed"),
                     }
                 });
             }
@@ -112,24 +127,33 @@ async fn take_orders(listener: &UnixListener, store: &Store, wake: &Arc<Notify>,
     let _ = tokio::time::timeout(ENDING, async { while operators.join_next().await.is_some() {} }).await;
 }
 
-async fn answer(mut stream: UnixStream, store: &Store, wake: &Notify) {
+/// Answers an order; whoever is to follow from now on is given back.
+async fn answer(mut stream: UnixStream, store: &Store, wake: &Notify, drops: &Drops) -> Option<(UnixStream, Lines)> {
     let actor = stream.peer_cred().map_or_else(|_| "uid:unknown".to_owned(), |who| format!("uid:{}", who.uid()));
     let mut line = String::new();
     let (reading, mut writing) = stream.split();
     let read = BufReader::new(reading.take(LINE_BYTES_MAX)).read_line(&mut line).await;
+    let mut lines = None;
     let reply = match read.ok().and_then(|_| serde_json::from_str::<Order>(&line).ok()) {
         None => Reply { ok: false, message: "that is not an order".to_owned() },
+        Some(Order::Events) => {
+            lines = drops.subscribe();
+            let message = if lines.is_some() { "following" } else { "too many follow already; end one of them first" };
+            Reply { ok: lines.is_some(), message: message.to_owned() }
+        }
         Some(order) => carry_out(order, actor, store, wake).await,
     };
     if let Ok(text) = serde_json::to_string(&reply) {
         let _ = writing.write_all(text.as_bytes()).await;
         let _ = writing.write_all(b"\n").await;
     }
+    lines.map(|lines| (stream, lines))
 }
 
 async fn carry_out(order: Order, who: String, store: &Store, wake: &Notify) -> Reply {
     let (name, value, why) = match order {
-        Order::Reconcile => {
+        // Events are not carried out but followed.
+        Order::Reconcile | Order::Events => {
             wake.notify_one();
             return Reply { ok: true, message: "looking now".to_owned() };
         }
@@ -157,17 +181,43 @@ async fn carry_out(order: Order, who: String, store: &Store, wake: &Notify) -> R
 /// No controller runs there, or it refuses.
 pub fn order(folder: &Path, order: &Order) -> anyhow::Result<String> {
     let path = socket(folder);
-    let mut stream = std::os::unix::net::UnixStream::connect(&path)
+    let stream = std::os::unix::net::UnixStream::connect(&path)
         .with_context(|| format!("no controller answers at {}; is it running, and are you root?", path.display()))?;
+    Ok(ask(stream, order)?.0)
+}
+
+/// The lines of the controller whose database lies in `folder`, as packets are refused; none where no controller runs.
+///
+/// # Errors
+/// The controller refuses, or is not for this user.
+pub fn follow(folder: &Path) -> anyhow::Result<Option<std::io::BufReader<std::os::unix::net::UnixStream>>> {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    let path = socket(folder);
+    let stream = match std::os::unix::net::UnixStream::connect(&path) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot ask the controller at {}; are you root?", path.display())),
+    };
+    let (_, lines) = ask(stream, &Order::Events)?;
+    lines.get_ref().set_read_timeout(None)?;
+    Ok(Some(lines))
+}
+
+/// Gives an order; the answer, and where more of it comes from.
+fn ask(
+    mut stream: std::os::unix::net::UnixStream,
+    order: &Order,
+) -> anyhow::Result<(String, std::io::BufReader<std::os::unix::net::UnixStream>)> {
     stream.set_read_timeout(Some(ORDER_TIME_MAX))?;
     writeln!(stream, "{}", serde_json::to_string(order)?)?;
     let mut line = String::new();
-    std::io::BufReader::new(&stream).read_line(&mut line).context("the controller did not answer")?;
+    let mut answers = std::io::BufReader::new(stream);
+    answers.read_line(&mut line).context("the controller did not answer")?;
     let reply: Reply = serde_json::from_str(&line).context("the controller's answer is not readable")?;
     if !reply.ok {
         bail!("the controller refused: {}", reply.message);
     }
-    Ok(reply.message)
+    Ok((reply.message, answers))
 }
 
 #[cfg(test)]
@@ -179,7 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db"), "host:test", Timestamp::now()).await.unwrap();
         let stop = CancellationToken::new();
-        let served = serve(folder.path(), store.clone(), Arc::new(Notify::new()), stop.clone()).unwrap();
+        let served = serve(folder.path(), store.clone(), Arc::new(Notify::new()), Drops::default(), stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();
         let began = std::time::Instant::now();
         let path = folder.path().to_owned();

@@ -30,6 +30,7 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
         controller.config.database.folder(),
         controller.store.clone(),
         controller.wake.clone(),
+        controller.drops.clone(),
         controller.stop.clone(),
     )?;
     Ok(vec![("the HTTP door", http), ("the operators' door", operators)])
