@@ -249,7 +249,7 @@ pub struct EventsArgs {
     #[arg(long, value_name = "DIR")]
     pub pins: Option<PathBuf>,
     /// Shows packets as they are refused, until Ctrl-C
-    #[arg(short = 'F', long)]
+    #[arg(long)]
     pub follow: bool,
     /// How to show them; with --follow JSON is one line each
     #[arg(long, value_enum, default_value_t = Format::Human)]

@@ -17,7 +17,7 @@ use crate::drops::{Names, Refusal, Row, Told, left_out, left_out_line, rows};
 use crate::run::control;
 use crate::store::Store;
 
-/// What was left out is asked for this often.
+/// What was left out is asked for this often, and names of rules read again if one lacks.
 const LOSSES: Duration = Duration::from_secs(5);
 /// The longest sleep between two looks.
 const WAIT: Duration = Duration::from_secs(1);
@@ -126,13 +126,13 @@ fn follow_controller(lines: impl std::io::BufRead, format: Format, out: Output) 
 fn follow_kernel(place: &Place, format: Format, out: Output) -> anyhow::Result<()> {
     let enforcer = place.enforcer()?;
     let mut events = enforcer.events()?;
-    let mut names = place.names()?;
+    let (mut names, mut named) = (place.names()?, Instant::now());
     let (mut losses, mut asked) = (enforcer.event_losses()?, Instant::now());
     let mut shown = out.writer();
     loop {
         for event in events.wait(WAIT)? {
-            if names.lacks(event.rule) {
-                names = place.names()?;
+            if names.lacks(event.rule) && named.elapsed() >= LOSSES {
+                (names, named) = (place.names()?, Instant::now());
             }
             let told = Told::Refused(Box::new(Refusal::of(&event, &names)));
             if show(&mut shown, &told, format, out).is_err() {

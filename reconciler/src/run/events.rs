@@ -16,7 +16,6 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::chain;
 use crate::drops::{Names, Refusal, Told, left_out};
 use crate::store::Store;
 
