@@ -25,8 +25,8 @@ use crate::converge::{Memory, Outcome, Settings, Target, World};
 use crate::source::git::GitSource;
 use crate::store::Store;
 
-use self::events::Reader;
 pub use self::events::Drops;
+use self::events::Reader;
 use self::patience::Patient;
 pub use self::reach::{Keeping, entries as failsafe_entries};
 pub use self::vital::EndedEarly;

@@ -67,7 +67,11 @@ fn knock(scene: &Scene, follower: &mut Follower, from: std::net::IpAddr) -> Valu
 }
 
 fn assert_told(told: &Value) {
-    assert_eq!((&told["kind"], &told["verdict"], &told["reason"]), (&"refused".into(), &"drop".into(), &"no_rule".into()), "{told}");
+    assert_eq!(
+        (&told["kind"], &told["verdict"], &told["reason"]),
+        (&"refused".into(), &"drop".into(), &"no_rule".into()),
+        "{told}"
+    );
     assert_eq!((&told["direction"], &told["interface"]), (&"ingress".into(), &"eth0".into()), "{told}");
     let service = format!("TCP {}", told["local_port"]);
     assert_eq!(told["service"], service.as_str(), "{told}");
@@ -88,10 +92,16 @@ fn assert_table(scene: &Scene, controller: &Controller<'_>) {
     };
     assert!(find(OFFICE4, DATABASE_PORT)["count"].as_u64().unwrap() >= 2);
     let row = find(APP6, OTHER_PORT);
-    assert_eq!((&row["direction"], &row["reason"], &row["explanation"]), (&"ingress".into(), &"no_rule".into(), &"no rule allows it".into()));
+    assert_eq!(
+        (&row["direction"], &row["reason"], &row["explanation"]),
+        (&"ingress".into(), &"no_rule".into(), &"no rule allows it".into())
+    );
     let (code, text, _) = controller.ask(&["events"]);
     let line = text.lines().find(|line| line.starts_with(&OFFICE6.to_string())).unwrap();
-    assert!(code == 0 && line.contains("TCP 5432") && line.contains("ingress") && line.contains("no_rule: no rule allows it"), "{text}");
+    assert!(
+        code == 0 && line.contains("TCP 5432") && line.contains("ingress") && line.contains("no_rule: no rule allows it"),
+        "{text}"
+    );
 }
 
 #[test]
