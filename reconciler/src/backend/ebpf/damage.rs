@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer::{AttachmentState, Direction as KernelDirection, FailsafeEntry, TamperingKind};
+use enforcer::{AttachmentState, Direction as KernelDirection, FailsafeEntry, TamperingKind, XdpState};
 
 use crate::converge::{Deviation, Difference};
 
@@ -10,8 +10,7 @@ use crate::converge::{Deviation, Difference};
 pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
     let hooks = seen.attachments.iter().filter_map(|hook| {
         let kind = match hook.state {
-            // A legacy filter cannot be asked what it runs; that it is there is all that can be known.
-            AttachmentState::Attached | AttachmentState::Unverified => return None,
+            AttachmentState::Attached => return None,
             AttachmentState::Detached => Deviation::Detached,
             AttachmentState::Replaced => Deviation::Changed,
         };
@@ -21,7 +20,7 @@ pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
     let tampering = seen.tampering.iter().filter_map(|found| {
         let (name, kind) = match found.kind {
             // Hooks are reported above, one by one; edited content by the diff, rule by rule, as long as it can be read.
-            TamperingKind::Detached | TamperingKind::Replaced => return None,
+            TamperingKind::Detached | TamperingKind::Replaced | TamperingKind::Preceded | TamperingKind::Foreign => return None,
             TamperingKind::Edited if seen.table.is_some() => return None,
             TamperingKind::Edited => ("maps", Deviation::Changed),
             TamperingKind::Rewired => ("wiring", Deviation::Changed),
@@ -29,7 +28,21 @@ pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
         };
         Some(Difference { key: name.to_owned(), kind, expected: "as it was left".to_owned(), observed: found.detail.clone() })
     });
-    hooks.chain(tampering).collect()
+    let preceded = seen.attachments.iter().filter(|hook| !hook.before.is_empty()).map(|hook| Difference {
+        key: format!("hook {} {}", hook.ifname, hook.direction.label()),
+        kind: Deviation::Changed,
+        expected: "our program first".to_owned(),
+        observed: format!("{} before it", hook.before.join(", ")),
+    });
+    let xdp = seen.xdp.iter().filter(|hook| hook.wanted).filter_map(|hook| {
+        let (kind, observed) = match &hook.state {
+            XdpState::Native | XdpState::Unsupported { .. } => return None,
+            XdpState::Busy { by } => (Deviation::Changed, by.clone()),
+            XdpState::Detached | XdpState::Off => (Deviation::Detached, "nothing".to_owned()),
+        };
+        Some(Difference { key: format!("hook {} xdp", hook.ifname), kind, expected: "our program".to_owned(), observed })
+    });
+    hooks.chain(preceded).chain(xdp).chain(tampering).collect()
 }
 
 /// Configured hooks, one by one, where nothing of ours is attached, not even broken.
