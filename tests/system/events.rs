@@ -41,10 +41,12 @@ impl Follower {
         while self.lines.read_line(&mut line).unwrap() > 0 {}
         self.child.wait().unwrap().code()
     }
+}
 
-    fn stop(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -126,7 +128,7 @@ fn refused_packets_are_shown_as_a_table_and_followed_through_the_controller_and_
     assert_told(&knock(&scene, &mut second, OFFICE4));
     let direct = Follower::start(&scene, &["--pins", &pins]);
     assert_eq!(direct.end(), Some(2), "the controller has the records");
-    second.stop();
+    drop(second);
     controller.wait("a summary in the log", |me| me.log().contains("refused packets, most of them").then_some(()));
 
     controller.stop();
@@ -134,5 +136,4 @@ fn refused_packets_are_shown_as_a_table_and_followed_through_the_controller_and_
     let mut direct = Follower::start(&scene, &config);
     assert_told(&knock(&scene, &mut direct, OFFICE6));
     assert_eq!(Follower::start(&scene, &config).end(), Some(2), "the records have one reader");
-    direct.stop();
 }

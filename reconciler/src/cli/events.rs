@@ -106,7 +106,7 @@ fn table(place: &Place, format: Format, out: Output) -> anyhow::Result<()> {
 }
 
 /// Shows what the controller tells, until it stops or nobody reads.
-fn follow_controller(lines: impl std::io::BufRead, format: Format, out: Output) -> anyhow::Result<()> {
+fn follow_controller(lines: impl BufRead, format: Format, out: Output) -> anyhow::Result<()> {
     let mut shown = out.writer();
     for line in lines.lines() {
         let line = line.context("the controller does not answer any more")?;
