@@ -3,7 +3,7 @@
 //! Sums are read from the kernel beside whatever else runs. Records have one reader: where a controller runs it is that, and this
 //! command follows it through the operators' socket; else this command reads them itself.
 
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
