@@ -8,6 +8,7 @@ pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod enforce;
+pub mod events;
 pub mod explain;
 pub mod files;
 pub mod init;
@@ -85,6 +86,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Lists differences between what should be enforced and what is
     Drift(DriftArgs),
+    /// Shows what was refused, by whom and why; with --follow as it happens
+    Events(EventsArgs),
     /// Makes a running controller look now, or accept a head it refused
     Reconcile(ReconcileArgs),
     /// Keeps the rules that are on trial, or releases a plan that was held
@@ -248,6 +251,23 @@ pub struct DriftArgs {
     /// Only differences that are still there
     #[arg(long)]
     pub open: bool,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// The controller's configuration
+    #[arg(short, long, value_name = "FILE", env = "PCI_SEGMENT_CONFIG", default_value = "/etc/pci-segment/pci-segment.yaml")]
+    pub config: PathBuf,
+    /// Reads what is pinned there, whatever the configuration says
+    #[arg(long, value_name = "DIR")]
+    pub pins: Option<PathBuf>,
+    /// Shows packets as they are refused, until Ctrl-C
+    #[arg(long)]
+    pub follow: bool,
+    /// How to show them; with --follow JSON is one line each
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
 }
 
 /// `reconcile`

@@ -180,6 +180,12 @@ impl Config {
         Ok(())
     }
 
+    /// Under which name records tell of what is enforced on this host.
+    #[must_use]
+    pub fn target(&self) -> String {
+        format!("host/{}", self.host.interfaces.join(","))
+    }
+
     /// The host's name: configured, or the kernel's.
     #[must_use]
     pub fn host_name(&self) -> String {

@@ -9,6 +9,7 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod converge;
+pub mod drops;
 pub mod forge;
 pub mod reading;
 pub mod run;

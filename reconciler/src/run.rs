@@ -5,6 +5,7 @@
 mod boot;
 pub mod control;
 mod door;
+mod events;
 mod follow;
 mod patience;
 mod probe;
@@ -27,6 +28,8 @@ use crate::source::git::GitSource;
 use crate::store::Store;
 
 pub use self::boot::{Booted, boot};
+pub use self::events::Drops;
+use self::events::Reader;
 use self::patience::{Patient, Urgent};
 use self::probe::Connections;
 pub use self::reach::{Keeping, entries as failsafe_entries};
@@ -51,6 +54,8 @@ pub struct Controller {
     wake: Arc<Notify>,
     /// The remote may have moved: resolve its name again.
     fetch_failed: Arc<Notify>,
+    /// What is told of refused packets.
+    drops: Drops,
     stop: CancellationToken,
 }
 
@@ -74,6 +79,7 @@ impl Controller {
             memory: Memory::default(),
             wake: Arc::new(Notify::new()),
             fetch_failed: Arc::new(Notify::new()),
+            drops: Drops::default(),
             stop,
             config,
         };
@@ -173,6 +179,9 @@ impl Controller {
         let mut tasks = door::open(&self).await?;
         let sending = sender::send(self.config_forge()?, self.store.clone(), self.stop.clone());
         tasks.push(("the sender of statuses", tokio::spawn(sending)));
+        if !self.config.host.interfaces.is_empty() {
+            tasks.push(("the reader of refused packets", self.reader().begin()));
+        }
         let vital = vital::watch(self.stop.clone(), tasks);
         self.watch_signals()?;
         let followed = follow::follow(&mut self).await;
@@ -191,6 +200,16 @@ impl Controller {
         let _ = self.note(kind::STORE_ERROR, serde_json::json!({ "reason": reason, "doing": "start" })).await;
         follow::record_failure(&self.store, &self.settings, None, &reason).await;
         error
+    }
+
+    fn reader(&self) -> Reader {
+        Reader {
+            pins: self.config.host.pin_dir.clone(),
+            target: self.config.target(),
+            store: self.store.clone(),
+            drops: self.drops.clone(),
+            stop: self.stop.clone(),
+        }
     }
 
     /// A row every few minutes makes silence visible.

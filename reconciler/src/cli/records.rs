@@ -40,7 +40,7 @@ pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
 /// What is in force, and loudly where it is not what it seems.
 fn show_enforced(summary: &StatusSummary, open: &[DriftEntry], config: Option<&Config>, out: Output) {
     let audited = config.is_some_and(|config| config.host.mode == HostMode::Audit);
-    let configured = config.map(|config| format!("host/{}", config.host.interfaces.join(",")));
+    let configured = config.map(Config::target);
     if summary.enforced.is_empty() || config.is_some_and(|config| config.host.interfaces.is_empty()) {
         out.line(out.paint(Tone::Warning, "nothing is enforced by this controller"));
     }

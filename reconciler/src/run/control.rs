@@ -1,6 +1,7 @@
 //! The operators' door: a Unix socket beside the database, for root (and whoever may enter that folder) on this host.
 //!
-//! One JSON line in, one JSON line out, connection closed. The actor of an audit row is the user id that the kernel reports for the
+//! One JSON line in, one JSON line out, connection closed; but for those who follow what is refused: they get lines until they leave.
+//! The actor of an audit row is the user id that the kernel reports for the
 //! other end, never what the caller says.
 
 mod orders;
@@ -18,6 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::orders::Orders;
+use super::events;
 
 /// A longer line is not an order.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
@@ -36,6 +38,8 @@ const ENDING: Duration = Duration::from_secs(1);
 pub enum Order {
     /// Look now.
     Reconcile,
+    /// Tell of refused packets from now on.
+    Events,
     /// Accept this head, once.
     AcceptHead {
         /// At least twelve digits of it.
@@ -60,6 +64,9 @@ pub enum Order {
         outcome: String,
     },
 }
+
+/// What followers read.
+type Lines = tokio::sync::broadcast::Receiver<Arc<str>>;
 
 /// The answer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,10 +107,12 @@ async fn take_orders(listener: &UnixListener, orders: &Orders, stop: &Cancellati
         };
         match accepted {
             Ok((stream, _)) => {
-                let orders = orders.clone();
+                let (orders, stop) = (orders.clone(), stop.clone());
                 operators.spawn(async move {
-                    if tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &orders)).await.is_err() {
-                        tracing::warn!("an operator's connection said nothing and was closed");
+                    match tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &orders)).await {
+                        Ok(None) => {}
+                        Ok(Some((stream, lines))) => events::serve(stream, lines, &stop).await,
+                        Err(_) => tracing::warn!("an operator's connection said nothing and was closed"),
                     }
                 });
             }
@@ -119,19 +128,27 @@ async fn take_orders(listener: &UnixListener, orders: &Orders, stop: &Cancellati
     let _ = tokio::time::timeout(ENDING, async { while operators.join_next().await.is_some() {} }).await;
 }
 
-async fn answer(mut stream: UnixStream, orders: &Orders) {
+/// Answers an order; whoever is to follow from now on is given back.
+async fn answer(mut stream: UnixStream, orders: &Orders) -> Option<(UnixStream, Lines)> {
     let actor = stream.peer_cred().map_or_else(|_| "uid:unknown".to_owned(), |who| format!("uid:{}", who.uid()));
     let mut line = String::new();
     let (reading, mut writing) = stream.split();
     let read = BufReader::new(reading.take(LINE_BYTES_MAX)).read_line(&mut line).await;
+    let mut lines = None;
     let reply = match read.ok().and_then(|_| serde_json::from_str::<Order>(&line).ok()) {
         None => Reply { ok: false, message: "that is not an order".to_owned() },
+        Some(Order::Events) => {
+            lines = orders.drops.subscribe();
+            let message = if lines.is_some() { "following" } else { "too many follow already; end one of them first" };
+            Reply { ok: lines.is_some(), message: message.to_owned() }
+        }
         Some(order) => orders.carry_out(order, actor).await,
     };
     if let Ok(text) = serde_json::to_string(&reply) {
         let _ = writing.write_all(text.as_bytes()).await;
         let _ = writing.write_all(b"\n").await;
     }
+    lines.map(|lines| (stream, lines))
 }
 
 /// Gives an order to the controller whose database lies in `folder`.
@@ -140,17 +157,43 @@ async fn answer(mut stream: UnixStream, orders: &Orders) {
 /// No controller runs there, or it refuses.
 pub fn order(folder: &Path, order: &Order) -> anyhow::Result<String> {
     let path = socket(folder);
-    let mut stream = std::os::unix::net::UnixStream::connect(&path)
+    let stream = std::os::unix::net::UnixStream::connect(&path)
         .with_context(|| format!("no controller answers at {}; is it running, and are you root?", path.display()))?;
+    Ok(ask(stream, order)?.0)
+}
+
+/// The lines of the controller whose database lies in `folder`, as packets are refused; none where no controller runs.
+///
+/// # Errors
+/// The controller refuses, or is not for this user.
+pub fn follow(folder: &Path) -> anyhow::Result<Option<std::io::BufReader<std::os::unix::net::UnixStream>>> {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    let path = socket(folder);
+    let stream = match std::os::unix::net::UnixStream::connect(&path) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot ask the controller at {}; are you root?", path.display())),
+    };
+    let (_, lines) = ask(stream, &Order::Events)?;
+    lines.get_ref().set_read_timeout(None)?;
+    Ok(Some(lines))
+}
+
+/// Gives an order; the answer, and where more of it comes from.
+fn ask(
+    mut stream: std::os::unix::net::UnixStream,
+    order: &Order,
+) -> anyhow::Result<(String, std::io::BufReader<std::os::unix::net::UnixStream>)> {
     stream.set_read_timeout(Some(ORDER_TIME_MAX))?;
     writeln!(stream, "{}", serde_json::to_string(order)?)?;
     let mut line = String::new();
-    std::io::BufReader::new(&stream).read_line(&mut line).context("the controller did not answer")?;
+    let mut answers = std::io::BufReader::new(stream);
+    answers.read_line(&mut line).context("the controller did not answer")?;
     let reply: Reply = serde_json::from_str(&line).context("the controller's answer is not readable")?;
     if !reply.ok {
         bail!("the controller refused: {}", reply.message);
     }
-    Ok(reply.message)
+    Ok((reply.message, answers))
 }
 
 #[cfg(test)]
@@ -169,7 +212,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db"), "host:test", Timestamp::now()).await.unwrap();
         let stop = CancellationToken::new();
-        let orders = Orders { store: store.clone(), wake: Arc::new(Notify::new()), urgent: Urgent::default() };
+        let orders =
+            Orders { store: store.clone(), wake: Arc::new(Notify::new()), urgent: Urgent::default(), drops: Drops::default() };
         let served = serve(folder.path(), orders, stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();
         let began = std::time::Instant::now();

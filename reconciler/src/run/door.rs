@@ -29,7 +29,12 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
     let http = tokio::spawn(serve(listener, router(controller)?, Bounds::default(), controller.stop.clone()));
     let operators = control::serve(
         controller.config.database.folder(),
-        Orders { store: controller.store.clone(), wake: controller.wake.clone(), urgent: controller.urgent.clone() },
+        Orders {
+            store: controller.store.clone(),
+            wake: controller.wake.clone(),
+            urgent: controller.urgent.clone(),
+            drops: controller.drops.clone(),
+        },
         controller.stop.clone(),
     )?;
     Ok(vec![("the HTTP door", http), ("the operators' door", operators)])

@@ -12,6 +12,7 @@ use crate::audit::event::tidy;
 use crate::audit::{AuditEvent, Draft, Ended, kind};
 use crate::chain::chain;
 use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL, ON_TRIAL, OnTrial};
+use crate::run::events::Drops;
 use crate::run::patience::Urgent;
 use crate::store::{self, Store, Switch};
 
@@ -28,12 +29,15 @@ pub(in crate::run) struct Orders {
     pub wake: Arc<Notify>,
     /// Has the loop stop waiting for a remote.
     pub urgent: Urgent,
+    /// What is refused, for those who follow.
+    pub drops: Drops,
 }
 
 impl Orders {
     pub(super) async fn carry_out(&self, order: Order, who: String) -> Reply {
         match order {
-            Order::Reconcile => {
+            // Events are not carried out but followed.
+            Order::Reconcile | Order::Events => {
                 self.wake.notify_one();
                 Reply { ok: true, message: "looking now".to_owned() }
             }
