@@ -67,7 +67,7 @@ fn h08_what_nobody_confirms_is_taken_back_and_not_tried_again_until_a_person_say
     let (code, _, refusal) = controller.ask(&["confirm"]);
     assert!(code != 0 && refusal.contains("nothing is on trial"), "{refusal}");
 
-    controller.ask(&["reconcile", "--accept-head", &tried, "--reason", "the application team was asleep"]);
+    assert_eq!(controller.ask(&["reconcile", "--accept-head", &tried, "--reason", "the application team was asleep"]).0, 0);
     controller.wait("a second trial", |_| scene.answers(APP4, OTHER_PORT).then_some(()));
     controller.wait("its confirmation", |me| (me.ask(&["confirm", "--reason", "seen"]).0 == 0).then_some(()));
     controller.wait_for(&tried, "in_force");
