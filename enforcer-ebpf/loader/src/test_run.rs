@@ -2,8 +2,9 @@
 
 use aya::{
     TestRun as _,
-    programs::{SchedClassifier, TestRunOptions, Xdp, xdp::XdpAttachType},
+    programs::{SchedClassifier, TestRunOptions, Xdp},
 };
+use aya_obj::programs::XdpAttachType;
 use enforcer_abi::{Reason, Verdict};
 
 use crate::{

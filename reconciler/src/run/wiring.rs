@@ -165,7 +165,7 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
 pub(super) fn firewall(config: &Config, interfaces: Vec<String>, failsafe: Vec<FailsafeEntry>) -> anyhow::Result<Ebpf> {
     let identity = identity(config.host_name(), config.host.labels.clone());
     let audit = config.host.mode == HostMode::Audit;
-    Ok(Ebpf::open(Setup { pins: &config.host.pin_dir, identity, interfaces, failsafe, audit })?)
+    Ok(Ebpf::open(Setup { pins: &config.host.pin_dir, identity, interfaces, failsafe, audit, dhcp: config.host.dhcp })?)
 }
 
 /// Under which name records of this host are kept.

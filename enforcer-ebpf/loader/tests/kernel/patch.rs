@@ -173,7 +173,7 @@ fn golden_packets_of_every_protocol_and_every_kind_of_icmp_are_judged_as_the_tab
             let intervals = chunk.iter().skip(skip).step_by(2).map(|(lo, hi)| Interval { lo: *lo, hi: *hi, rule: 7, audit: false });
             let list: Vec<_> = intervals.collect();
             let (isolate_in, isolate_out) = (Some(Mode::Enforce), Some(Mode::Enforce));
-            let wanted = Table { isolate_in, isolate_out, any: std::array::from_fn(|_| list.clone()), prefixes: vec![] };
+            let wanted = Table { isolate_in, isolate_out, any: std::array::from_fn(|_| list.clone()), ..Table::default() };
             enforcer.install(&wanted, [7; 32], 0).unwrap();
         }
     }
