@@ -213,8 +213,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db"), "host:test", Timestamp::now()).await.unwrap();
         let stop = CancellationToken::new();
-        let orders =
-            Orders { store: store.clone(), wake: Arc::new(Notify::new()), urgent: Urgent::default(), drops: Drops::default() };
+        let orders = Orders {
+            store: store.clone(),
+            wake: Arc::new(Notify::new()),
+            urgent: Urgent::default(),
+            drops: crate::run::Drops::default(),
+        };
         let served = serve(folder.path(), orders, stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();
         let began = std::time::Instant::now();

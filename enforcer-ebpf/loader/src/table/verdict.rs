@@ -172,7 +172,7 @@ mod tests {
         (mode(), mode(), [list(), list(), list(), list()], prefixes).prop_map(|(isolate_in, isolate_out, any, prefixes)| {
             let unique: BTreeMap<_, _> = prefixes.into_iter().collect();
             let prefixes = unique.into_iter().map(|((direction, cidr), list)| (direction, cidr, list)).rev().collect();
-            Table { isolate_in, isolate_out, any, prefixes }
+            Table { isolate_in, isolate_out, any, prefixes, no_dhcp: false }
         })
     }
 

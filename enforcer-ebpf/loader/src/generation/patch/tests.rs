@@ -34,7 +34,7 @@ fn table() -> impl Strategy<Value = Table> {
     (mode(), mode(), [list(), list(), list(), list()], prefixes).prop_map(|(isolate_in, isolate_out, any, prefixes)| {
         let prefixes: BTreeMap<_, _> = prefixes;
         let prefixes = prefixes.into_iter().map(|((direction, cidr), list)| (direction, cidr, list)).collect();
-        Table { isolate_in, isolate_out, any, prefixes }
+        Table { isolate_in, isolate_out, any, prefixes, no_dhcp: false }
     })
 }
 
