@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::FailsafePeer;
+use crate::config::{FailsafePeer, HostBackend};
 
 pub use diff::DiffArgs;
 pub use explain::{ExplainArgs, FlowDirection};
@@ -186,6 +186,9 @@ pub struct EnforceArgs {
     /// Counts what would be dropped, drops nothing
     #[arg(long)]
     pub audit: bool,
+    /// What enforces
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: HostBackend,
     /// Always allowed inbound, for example tcp/22@10.0.0.0/8; repeat for more
     #[arg(long, value_name = "PROTO/PORT@CIDR")]
     pub failsafe: Vec<FailsafePeer>,

@@ -27,7 +27,7 @@ use crate::store::Store;
 use self::patience::Patient;
 pub use self::reach::{Keeping, entries as failsafe_entries};
 pub use self::vital::EndedEarly;
-pub use self::wiring::{Purpose, git_config, identity, settings, targets};
+pub use self::wiring::{Purpose, git_config, identity, settings, targets, wanted};
 
 /// Under which name the store keeps what it follows.
 const SOURCE: &str = "source_url";

@@ -3,7 +3,7 @@
 //! Without `--keep` nothing is left filtered, however the command ends; the one exception are rules that were in force there before
 //! and that this command could not replace: a host that was guarded is not opened by a failure.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use enforcer::Enforcer;
@@ -14,9 +14,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::{Output, Tone, escape};
 use super::{EnforceArgs, Exit, explain, files, run, validate};
-use crate::backend::ebpf::{Ebpf, Setup};
+use crate::backend::choice::{self, Firewall};
+use crate::backend::ebpf::Setup;
+use crate::backend::nftables::firewall as nftables;
 use crate::chain::chain;
-use crate::converge::{Managed, NotLowered, Target as _};
+use crate::converge::{Managed, NotLowered, Target};
 
 /// Enforces until Ctrl-C; `--keep` leaves the rules in force.
 ///
@@ -63,21 +65,34 @@ fn refusal(judgement: &Judgement) -> String {
 
 async fn hold(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
     let mut ends = Ends::new()?;
-    let guarded = guarded(&args.pin_dir);
-    let rules = match put_in_force(setup, ruleset, args).await {
+    // Opening pins: whether anything was there is asked before.
+    let pinned = guarded(&args.pin_dir);
+    let (place, done) = match choice::open(crate::run::wanted(args.backend), setup) {
+        Ok(Firewall::Ebpf(firewall)) => {
+            (Place::Pins(args.pin_dir.clone(), pinned), put_in_force(Managed::new(*firewall), ruleset, args).await)
+        }
+        Ok(Firewall::Nftables(firewall)) => {
+            let place = Place::Table(firewall.firewall().clone(), firewall.firewall().exists()?);
+            (place, put_in_force(Managed::new(*firewall), ruleset, args).await)
+        }
+        Err(error) => (Place::Pins(args.pin_dir.clone(), pinned), Err(error.into())),
+    };
+    let rules = match done {
         Ok(rules) => rules,
-        Err(error) if guarded => return Err(error.context("nothing was removed, because rules were in force here before")),
-        Err(error) => return Err(undone(error, &args.pin_dir)),
+        Err(error) if place.was_guarded() => {
+            return Err(error.context("nothing was removed, because rules were in force here before"));
+        }
+        Err(error) => return Err(undone(error, &place)),
     };
     let mode = if args.audit { "auditing" } else { "enforcing" };
     out.line(format!("{} {rules} rules on {}", out.paint(Tone::Good, mode), args.interfaces.join(", ")));
     if args.keep {
-        out.note(format!("the rules stay in force; undo with: rm -r {}", args.pin_dir.display()));
+        out.note(format!("the rules stay in force; undo with: {}", place.undo()));
         return Ok(Exit::Done);
     }
     out.note("Ctrl-C stops enforcing");
     ends.wait().await;
-    remove(&args.pin_dir)?;
+    place.remove()?;
     out.line("stopped: nothing is filtered by this command any more");
     Ok(Exit::Done)
 }
@@ -92,11 +107,11 @@ fn guarded(pins: &Path) -> bool {
 }
 
 /// How many rules; every interface is checked before anything changes.
-async fn put_in_force(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs) -> anyhow::Result<usize> {
-    let target = Ebpf::open(setup)?;
-    let checking = Enforcer::open(&args.pin_dir)?;
-    args.interfaces.iter().try_for_each(|interface| checking.check_interface(interface))?;
-    let mut target = Managed::new(target);
+async fn put_in_force(mut target: impl Target, ruleset: &Ruleset, args: &EnforceArgs) -> anyhow::Result<usize> {
+    if target.backend() == "ebpf" {
+        let checking = Enforcer::open(&args.pin_dir)?;
+        args.interfaces.iter().try_for_each(|interface| checking.check_interface(interface))?;
+    }
     match target.aim(ruleset) {
         Ok(()) => {}
         Err(NotLowered::Unsupported(problems)) => {
@@ -109,14 +124,41 @@ async fn put_in_force(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs) -
     Ok(plan.map_or(0, |plan| plan.create.len() + plan.unchanged))
 }
 
-fn remove(pins: &Path) -> anyhow::Result<()> {
-    let removed = Enforcer::open_existing(pins).and_then(|pinned| pinned.map_or(Ok(()), Enforcer::remove_all));
-    removed.with_context(|| format!("the rules may still be in force; remove them with: rm -r {}", pins.display()))
+/// Where the rules are in force, and whether some were before.
+enum Place {
+    Pins(PathBuf, bool),
+    Table(nftables::Firewall, bool),
+}
+
+impl Place {
+    fn was_guarded(&self) -> bool {
+        match self {
+            Self::Pins(_, guarded) | Self::Table(_, guarded) => *guarded,
+        }
+    }
+
+    fn undo(&self) -> String {
+        match self {
+            Self::Pins(pins, _) => format!("rm -r {}", pins.display()),
+            Self::Table(..) => "nft delete table inet pci_segment".to_owned(),
+        }
+    }
+
+    fn remove(&self) -> anyhow::Result<()> {
+        let removed = match self {
+            Self::Pins(pins, _) => {
+                let removed = Enforcer::open_existing(pins).and_then(|pinned| pinned.map_or(Ok(()), Enforcer::remove_all));
+                removed.map_err(anyhow::Error::from)
+            }
+            Self::Table(firewall, _) => firewall.remove().map_err(anyhow::Error::from),
+        };
+        removed.with_context(|| format!("the rules may still be in force; remove them with: {}", self.undo()))
+    }
 }
 
 /// The error, after what it left half done was taken away.
-fn undone(error: anyhow::Error, pins: &Path) -> anyhow::Error {
-    match remove(pins) {
+fn undone(error: anyhow::Error, place: &Place) -> anyhow::Error {
+    match place.remove() {
         Ok(()) => error,
         Err(left) => error.context(chain(left.as_ref())),
     }
