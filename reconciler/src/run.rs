@@ -34,7 +34,7 @@ use self::patience::{Patient, Urgent};
 use self::probe::Connections;
 pub use self::reach::{Keeping, entries as failsafe_entries};
 pub use self::vital::EndedEarly;
-pub use self::wiring::{Purpose, git_config, identity, settings, targets};
+pub use self::wiring::{Purpose, git_config, identity, settings, targets, wanted};
 
 /// Under which name the store keeps what it follows.
 const SOURCE: &str = "source_url";

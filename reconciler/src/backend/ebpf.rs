@@ -15,12 +15,13 @@ use enforcer::{Enforcer, FailsafeEntry};
 use policy::compile::Ruleset;
 use policy::digest::Digest;
 use policy::host::HostIdentity;
-use policy::lower::bpf::{Interval, Key, Rule, RuleIds, Table, lower};
+use policy::lower::bpf::{Interval, Key, Rule, RuleIds, Table};
 use policy::model::Mode;
 use policy::net::Service;
 
 use self::damage::{damage, dhcp_damage, failsafe_damage, unattached};
 use self::words::{from_kernel, to_kernel};
+use super::displaced::Displaced;
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
 /// The eBPF firewall of this host.
@@ -34,6 +35,7 @@ pub struct Ebpf {
     target: String,
     audit: bool,
     dhcp: bool,
+    displaced: Displaced,
 }
 
 /// What the firewall is opened for.
@@ -81,6 +83,7 @@ impl Ebpf {
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
             dhcp: setup.dhcp,
+            displaced: Displaced::table(),
         }
     }
 
@@ -181,18 +184,8 @@ impl Backend for Ebpf {
     }
 
     fn lower(&self, ruleset: &Ruleset, memory: &RuleIds) -> Result<Lowered<Self>, NotLowered> {
-        let endpoint = self.identity.endpoint(ruleset).map_err(|stranger| {
-            let doing = "nobody knows what this host should enforce".to_owned();
-            NotLowered::Failed(BackendError { doing, cause: Some(Box::new(stranger)) })
-        })?;
-        let ids = RuleIds::assign(memory, ruleset);
-        let mut rules = lower(ruleset, &endpoint, &ids).map_err(NotLowered::Unsupported)?;
-        if self.audit {
-            for rule in rules.values_mut().filter(|rule| matches!(rule, Rule::Isolation(_))) {
-                *rule = Rule::Isolation(Mode::Audit);
-            }
-        }
-        Ok(Lowered { rules, memory: ids })
+        let (rules, memory) = super::host::lower(&self.identity, self.audit, ruleset, memory)?;
+        Ok(Lowered { rules, memory })
     }
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
@@ -224,6 +217,9 @@ impl Backend for Ebpf {
                 Ok(epoch)
             })
             .await?;
+        if within.is_none() {
+            self.displaced.clear().await?;
+        }
         Ok(u64::from(epoch))
     }
 
@@ -236,7 +232,8 @@ impl Backend for Ebpf {
     }
 
     async fn confirm(&mut self) -> Result<(), BackendError> {
-        self.blocking("the rules on trial cannot be confirmed", |enforcer| enforcer.confirm().map(drop)).await
+        self.blocking("the rules on trial cannot be confirmed", |enforcer| enforcer.confirm().map(drop)).await?;
+        self.displaced.clear().await
     }
 
     async fn roll_back(&mut self) -> Result<Option<u64>, BackendError> {
@@ -271,9 +268,7 @@ impl Backend for Ebpf {
     }
 
     fn setup_text(&self) -> String {
-        let labels: Vec<String> = self.identity.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let machine = self.identity.machine_id_sha256.as_deref().unwrap_or_default();
-        format!("{} {machine} {} audit={} dhcp={}", self.identity.hostname, labels.join(","), self.audit, self.dhcp)
+        super::host::setup_text(&self.identity, self.audit, self.dhcp)
     }
 
     fn keep(rules: &Table) -> String {

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use super::output::{Output, Tone, escape};
 use super::{DoctorArgs, Exit, Format, run};
+use crate::backend::nftables::firewall::Firewall;
+use crate::backend::nftables::run::Nft;
 use crate::chain::chain;
 use crate::config::{Config, ForgeName};
 use crate::converge::{Head, Source as _};
@@ -85,14 +87,31 @@ fn kernel() -> Vec<Check> {
         let remedy = "run as root, or give the service CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (deploy/systemd has a unit)";
         checks.push(Check::bad("user", format!("uid {}", rustix::process::geteuid().as_raw()), remedy).or_optional());
     }
+    let second = nftables();
     checks.extend(enforcer::Enforcer::probe().into_iter().map(|tried| Check {
         name: tried.name.to_owned(),
         ok: tried.ok,
-        optional: tried.optional,
+        // Where nftables works, eBPF need not.
+        optional: tried.optional || second.ok,
         detail: tried.detail,
         remedy: tried.remedy,
     }));
+    checks.push(second);
     checks
+}
+
+/// The firewall for kernels that cannot load the eBPF one.
+fn nftables() -> Check {
+    let remedy = "only needed where eBPF does not work: install the package nftables, and run as root";
+    let tried = Nft::find().and_then(|nft| Ok((nft.program().display().to_string(), nft.version()?, nft)));
+    let (program, version, nft) = match tried {
+        Ok(found) => found,
+        Err(error) => return Check::bad("nftables", chain(&error), remedy).or_optional(),
+    };
+    match Firewall::with(nft, &[], true).and_then(|firewall| firewall.probe()) {
+        Ok(()) => Check::good("nftables", format!("{program}, {version}; the kernel takes our rules")).or_optional(),
+        Err(error) => Check::bad("nftables", format!("{program}, {version}: {}", chain(&error)), remedy).or_optional(),
+    }
 }
 
 fn parse_release(release: &str) -> Option<(u32, u32)> {

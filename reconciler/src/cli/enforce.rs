@@ -3,7 +3,9 @@
 //! Without `--keep` nothing is left filtered, however the command ends; the one exception are rules that were in force there before
 //! and that this command could not replace: a host that was guarded is not opened by a failure.
 
+mod args;
 mod first;
+mod place;
 
 use std::path::Path;
 
@@ -14,11 +16,15 @@ use policy::compile::{Ruleset, compile};
 use policy::finding::Severity;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+pub use self::args::EnforceArgs;
 use self::first::{Put, Work};
+use self::place::Place;
 use super::output::{Output, Tone, escape};
-use super::{EnforceArgs, Exit, explain, files, run, validate};
+use super::{Exit, explain, files, run, validate};
+use crate::backend::choice::{self, Firewall};
 use crate::backend::ebpf::Setup;
 use crate::chain::chain;
+use crate::converge::{Managed, Target};
 
 /// Enforces until Ctrl-C; `--keep` leaves the rules in force.
 ///
@@ -70,42 +76,53 @@ fn refusal(judgement: &Judgement) -> String {
 
 async fn hold(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
     let mut ends = Ends::new()?;
-    let guarded = guarded(&args.pin_dir);
-    let mut work = Work { guarded, args, out, ends: &mut ends };
-    let (mut target, ended) = match work.put_in_force(setup, ruleset).await {
-        Ok(done) => done,
-        Err(error) if guarded => return Err(error.context("nothing was removed, because rules were in force here before")),
-        Err(error) => return Err(undone(error, &args.pin_dir)),
+    // Opening pins: whether anything was there is asked before.
+    let pinned = guarded(&args.pin_dir);
+    let pins = || Place::Pins(args.pin_dir.clone(), pinned);
+    let (place, mut target): (Place, Box<dyn Target>) = match choice::open(crate::run::wanted(args.backend), setup) {
+        Ok(Firewall::Ebpf(firewall)) => (pins(), Box::new(Managed::new(*firewall))),
+        Ok(Firewall::Nftables(firewall)) => {
+            let place = Place::Table(firewall.firewall().clone(), firewall.firewall().exists()?);
+            (place, Box::new(Managed::new(*firewall)))
+        }
+        Err(error) if pinned => return Err(kept(error.into())),
+        Err(error) => return Err(undone(error.into(), &pins())),
+    };
+    let mut work = Work { guarded: place.was_guarded(), args, out, ends: &mut ends };
+    let ended = match work.put_in_force(target.as_mut(), ruleset).await {
+        Ok(ended) => ended,
+        Err(error) if place.was_guarded() => return Err(kept(error)),
+        Err(error) => return Err(undone(error, &place)),
     };
     if let Some(rules) = ended.in_force() {
         let mode = if args.audit { "auditing" } else { "enforcing" };
         out.line(format!("{} {rules} rules on {}", out.paint(Tone::Good, mode), args.interfaces.join(", ")));
     }
     if let Put::OnTrial { within, .. } = ended
-        && !work.confirmed(&mut target, within).await?
+        && !work.confirmed(target.as_mut(), within).await?
     {
-        return taken_back(guarded, args, out);
+        return taken_back(&place, out);
     }
     if let Put::Stopped = ended {
-        return taken_back(guarded, args, out);
+        return taken_back(&place, out);
     }
     if args.keep {
-        out.note(format!("the rules stay in force; undo with: pci-segment rescue detach --pins {}", args.pin_dir.display()));
+        out.note(format!("the rules stay in force; undo with: {}", place.undo()));
         return Ok(Exit::Done);
     }
     out.note("Ctrl-C stops enforcing");
     ends.wait().await;
-    remove(&args.pin_dir)?;
+    place.remove()?;
     out.line("stopped: nothing is filtered by this command any more");
     Ok(Exit::Done)
 }
 
 /// What was not confirmed does not stay. Where rules were in force before, they are again.
-fn taken_back(guarded: bool, args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
-    if guarded {
+fn taken_back(place: &Place, out: Output) -> anyhow::Result<Exit> {
+    if place.was_guarded() {
         out.line("not confirmed: the rules that were in force here before are again");
     } else {
-        remove(&args.pin_dir)?;
+        place.remove()?;
         out.line("not confirmed: nothing is filtered by this command any more");
     }
     Ok(Exit::Violations)
@@ -120,14 +137,14 @@ fn guarded(pins: &Path) -> bool {
     }
 }
 
-fn remove(pins: &Path) -> anyhow::Result<()> {
-    let removed = Enforcer::open_existing(pins).and_then(|pinned| pinned.map_or(Ok(()), Enforcer::remove_all));
-    removed.with_context(|| format!("the rules may still be in force; remove them with: rm -r {}", pins.display()))
+/// Said of a failure on a host that was guarded before.
+fn kept(error: anyhow::Error) -> anyhow::Error {
+    error.context("nothing was removed, because rules were in force here before")
 }
 
 /// The error, after what it left half done was taken away.
-fn undone(error: anyhow::Error, pins: &Path) -> anyhow::Error {
-    match remove(pins) {
+fn undone(error: anyhow::Error, place: &Place) -> anyhow::Error {
+    match place.remove() {
         Ok(()) => error,
         Err(left) => error.context(chain(left.as_ref())),
     }

@@ -130,7 +130,7 @@ fn default_context() -> String {
 }
 
 /// What enforces on the host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HostBackend {
     /// The best that works here.
@@ -138,6 +138,8 @@ pub enum HostBackend {
     Auto,
     /// eBPF or nothing.
     Ebpf,
+    /// nftables, whatever else would work.
+    Nftables,
 }
 
 /// Whether what should be dropped is dropped.

@@ -11,8 +11,9 @@ use policy::plan::{EmptyState, Limits};
 
 use super::reach::{self, Keeping, Reach};
 use super::sender::AnyForge;
+use crate::backend::choice::{self, Firewall, Wanted};
 use crate::backend::ebpf::{Ebpf, Setup};
-use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostMode, ProfileName};
+use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, ProfileName};
 use crate::converge::{Backend, FirstEnforcement, Managed, Posture, Settings, Target};
 use crate::forge::github::{GitHub, GitHubConfig};
 use crate::forge::silent::Silent;
@@ -45,7 +46,11 @@ pub fn settings(config: &Config) -> Settings {
         },
         heal: config.drift.mode == DriftMode::Heal,
         judged_by: judged_by(config),
-        backends: if config.host.interfaces.is_empty() { Vec::new() } else { vec![Enforcer::Ebpf] },
+        backends: match (config.host.interfaces.is_empty(), config.host.backend) {
+            (true, _) => Vec::new(),
+            (false, HostBackend::Auto | HostBackend::Ebpf) => vec![Enforcer::Ebpf],
+            (false, HostBackend::Nftables) => vec![Enforcer::Nftables],
+        },
         posture: posture(config),
         confirm_within: Some(config.host.confirm_within.get()).filter(|time| !time.is_zero()),
         first: FirstEnforcement {
@@ -122,6 +127,16 @@ pub fn identity(hostname: String, labels: policy::model::Labels) -> HostIdentity
     HostIdentity { hostname, machine_id_sha256, labels }
 }
 
+/// What a configuration or a command asks for.
+#[must_use]
+pub fn wanted(backend: HostBackend) -> Wanted {
+    match backend {
+        HostBackend::Auto => Wanted::Auto,
+        HostBackend::Ebpf => Wanted::Ebpf,
+        HostBackend::Nftables => Wanted::Nftables,
+    }
+}
+
 /// What this host enforces with; nothing where no interface is configured.
 ///
 /// # Errors
@@ -147,15 +162,19 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
         audit: config.host.mode == HostMode::Audit,
         dhcp: config.host.dhcp,
     };
+    let wanted = wanted(config.host.backend);
     let firewall = match purpose {
-        Purpose::Plan => Ebpf::open_to_look(setup)?,
-        Purpose::Enforce(_) => Ebpf::open(setup)?,
+        Purpose::Plan => choice::open_to_look(wanted, setup)?,
+        Purpose::Enforce(_) => choice::open(wanted, setup)?,
     };
     if let Purpose::Enforce(keeping) = purpose {
         firewall.prepare().await?;
         tokio::spawn(reach::keep(Reach::new(config)?, keeping.clone(), firewall.failsafe_list()));
     }
-    Ok(vec![Box::new(Managed::new(firewall))])
+    Ok(vec![match firewall {
+        Firewall::Ebpf(firewall) => Box::new(Managed::new(*firewall)),
+        Firewall::Nftables(firewall) => Box::new(Managed::new(*firewall)),
+    }])
 }
 
 /// The firewall with some interfaces and a list of what always passes.

@@ -10,10 +10,9 @@ use policy::compile::Ruleset;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::Ends;
-use crate::backend::ebpf::{Ebpf, Setup};
 use crate::cli::EnforceArgs;
 use crate::cli::output::Output;
-use crate::converge::{Managed, NotLowered, Target};
+use crate::converge::{NotLowered, Target};
 
 /// How long open connections are learnt.
 const LEARNING: Duration = Duration::from_secs(30);
@@ -50,12 +49,12 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// Every interface is checked before anything changes.
-    pub(super) async fn put_in_force(&mut self, setup: Setup<'_>, ruleset: &Ruleset) -> anyhow::Result<(Managed<Ebpf>, Put)> {
+    pub(super) async fn put_in_force(&mut self, target: &mut dyn Target, ruleset: &Ruleset) -> anyhow::Result<Put> {
         let args = self.args;
-        let target = Ebpf::open(setup)?;
-        let checking = Enforcer::open(&args.pin_dir)?;
-        args.interfaces.iter().try_for_each(|interface| checking.check_interface(interface))?;
-        let mut target = Managed::new(target);
+        if target.backend() == "ebpf" {
+            let checking = Enforcer::open(&args.pin_dir)?;
+            args.interfaces.iter().try_for_each(|interface| checking.check_interface(interface))?;
+        }
         match target.aim(ruleset) {
             Ok(()) => {}
             Err(NotLowered::Unsupported(problems)) => {
@@ -65,17 +64,16 @@ impl Work<'_> {
         }
         let plan = target.plan().await?;
         let rules = plan.map_or(0, |plan| plan.create.len() + plan.unchanged);
-        if !self.guarded && !args.audit && !args.no_learning && !self.learnt(&mut target).await? {
-            return Ok((target, Put::Stopped));
+        if !self.guarded && !args.audit && !args.no_learning && !self.learnt(target).await? {
+            return Ok(Put::Stopped);
         }
         let within = args.confirm_within.map(crate::config::Interval::get);
         target.apply(within).await?;
-        let put = within.map_or(Put::InForce(rules), |within| Put::OnTrial { rules, within });
-        Ok((target, put))
+        Ok(within.map_or(Put::InForce(rules), |within| Put::OnTrial { rules, within }))
     }
 
     /// Learns open connections with nothing dropped, lists what would be cut, and asks where there is somebody to ask. False: not now.
-    async fn learnt(&mut self, target: &mut Managed<Ebpf>) -> anyhow::Result<bool> {
+    async fn learnt(&mut self, target: &mut dyn Target) -> anyhow::Result<bool> {
         target.rehearse().await?;
         self.out.note(format!(
             "learning open connections for {} s, nothing is dropped yet; --no-learning skips this, Ctrl-C stops",
@@ -97,7 +95,7 @@ impl Work<'_> {
     }
 
     /// Waits for Enter, or for `pci-segment rescue confirm`, until the time is over or a signal comes.
-    pub(super) async fn confirmed(&mut self, target: &mut Managed<Ebpf>, within: Duration) -> anyhow::Result<bool> {
+    pub(super) async fn confirmed(&mut self, target: &mut dyn Target, within: Duration) -> anyhow::Result<bool> {
         let seconds = within.as_secs();
         self.out.note(format!(
             "on trial for {seconds} s: press Enter to keep the rules, or say pci-segment rescue confirm --pins {}",
@@ -118,7 +116,8 @@ impl Work<'_> {
                     }
                 },
                 () = tokio::time::sleep(LOOK_AGAIN) => match target.trial().await? {
-                    None => return Ok(!self.is_audited()),
+                    // Somebody else ended the trial: with audit, if it was taken back on a host without rules before.
+                    None => return Ok(!target.plan().await?.is_some_and(|plan| plan.audited)),
                     Some(trial) if trial.is_over() => break,
                     Some(_) => {}
                 },
@@ -127,10 +126,5 @@ impl Work<'_> {
         }
         target.roll_back().await?;
         Ok(false)
-    }
-
-    /// Somebody else ended the trial: with audit, if it was taken back on a host without rules before.
-    fn is_audited(&self) -> bool {
-        Enforcer::open_existing(&self.args.pin_dir).is_ok_and(|found| found.is_some_and(|firewall| firewall.audits()))
     }
 }

@@ -1,0 +1,371 @@
+//! The firewall itself: every operation as it happens on this thread, in its network namespace.
+
+use std::time::Duration;
+
+use enforcer::FailsafeEntry;
+use policy::digest::Digest;
+use policy::lower::bpf::Table;
+
+use super::conntrack::{self, Judge, interface_index};
+use super::observe::{Seen, failsafe_damage, observe, seal};
+use super::present::Present;
+use super::run::{Nft, NftError};
+use super::script::{self, Order, WayBack, is_plain_name};
+use super::state::State;
+use crate::converge::Difference;
+
+/// What cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `nft` is missing, or says no.
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    /// Not an interface that can be filtered.
+    #[error("interface {name} {why}")]
+    Interface {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// An entry that a script cannot say.
+    #[error("failsafe entry {id} has protocol {proto}; nftables knows it for TCP, UDP and SCTP")]
+    Failsafe {
+        /// Its number.
+        id: u32,
+        /// Its protocol.
+        proto: u8,
+    },
+    /// The way back is in force.
+    #[error("generation {epoch} was not confirmed in time; the rules before it are in force again")]
+    TrialOver {
+        /// Which one was on trial.
+        epoch: u64,
+    },
+    /// What was loaded does not read back.
+    #[error("generation {epoch} was loaded, but reads back otherwise: {what}; apply again")]
+    ReadBack {
+        /// Which one.
+        epoch: u64,
+        /// The first difference.
+        what: String,
+    },
+    /// The kernel does not show or delete its entries.
+    #[error("connections that are denied now could not be ended (needs CONFIG_NF_CT_NETLINK); their replies still pass")]
+    Conntrack(#[source] std::io::Error),
+}
+
+/// Our table in the kernel.
+#[derive(Debug, Clone)]
+pub struct Firewall {
+    nft: Nft,
+    interfaces: Vec<String>,
+    /// Whether the DHCP client passes.
+    dhcp: bool,
+}
+
+impl Firewall {
+    /// For these interfaces. Nothing is changed yet.
+    ///
+    /// # Errors
+    /// `nft` is not installed; a name that is no interface's.
+    pub fn find(interfaces: &[String], dhcp: bool) -> Result<Self, Error> {
+        Self::with(Nft::find()?, interfaces, dhcp)
+    }
+
+    /// With a certain `nft`.
+    ///
+    /// # Errors
+    /// A name that is no interface's.
+    pub fn with(nft: Nft, interfaces: &[String], dhcp: bool) -> Result<Self, Error> {
+        for name in interfaces {
+            if !is_plain_name(name) {
+                return Err(Error::Interface {
+                    name: name.escape_debug().to_string(),
+                    why: "has a name that nftables cannot hold",
+                });
+            }
+            if name == "lo" {
+                return Err(Error::Interface {
+                    name: name.clone(),
+                    why: "is the loopback; a host talking to itself is not filtered",
+                });
+            }
+        }
+        Ok(Self { nft, interfaces: interfaces.to_vec(), dhcp })
+    }
+
+    /// Whether we have a table there.
+    ///
+    /// # Errors
+    /// `nft` cannot list it.
+    pub fn exists(&self) -> Result<bool, Error> {
+        Ok(Present::read(&self.nft, false)?.exists)
+    }
+
+    /// Whether the kernel would take our script: everything a policy may need, checked and thrown away.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn probe(&self) -> Result<(), Error> {
+        let table = script::sample();
+        let order = self.order(&table, Digest([0; 32]), 1, &[], None);
+        Ok(self.nft.check(&script::install(&order, &Present::default()))?)
+    }
+
+    fn order<'a>(
+        &'a self,
+        table: &'a Table,
+        digest: Digest,
+        epoch: u64,
+        failsafe: &'a [FailsafeEntry],
+        way_back: Option<WayBack>,
+    ) -> Order<'a> {
+        Order { table, digest, epoch, interfaces: &self.interfaces, failsafe, dhcp: self.dhcp, way_back, rehearsal: false }
+    }
+
+    /// What is there.
+    ///
+    /// # Errors
+    /// `nft` cannot list it.
+    pub fn observe(&self, failsafe: &[FailsafeEntry]) -> Result<Observation, Error> {
+        let present = Present::read(&self.nft, true)?;
+        let mut seen = observe(&present, &self.interfaces);
+        if seen.table.is_some() {
+            seen.damage.extend(failsafe_damage(&present, failsafe));
+        }
+        Ok(seen.into())
+    }
+
+    /// Puts a table in force, on trial if a time is given, and ends the connections it denies.
+    ///
+    /// # Errors
+    /// An interface is gone, or `nft` refuses: nothing has changed.
+    pub fn apply(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry], within: Option<Duration>) -> Result<u64, Error> {
+        self.check_interfaces()?;
+        let present = Present::read(&self.nft, false)?;
+        let way_back = within.map(|within| WayBack { within, to: State::of(&present).way_back(present.newest()) });
+        let epoch = self.put(table, digest, failsafe, way_back, false, &present)?;
+        self.cut(table, failsafe)?;
+        Ok(epoch)
+    }
+
+    /// Puts everything in place and drops nothing; what is open then becomes known. Says what would be cut.
+    ///
+    /// # Errors
+    /// As for [`Firewall::apply`].
+    pub fn rehearse(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry]) -> Result<Vec<String>, Error> {
+        self.check_interfaces()?;
+        let present = Present::read(&self.nft, false)?;
+        let tracked = !matches!(State::of(&present), State::Absent) || conntrack_is_busy();
+        self.put(table, digest, failsafe, None, true, &present)?;
+        let judge = Judge::new(table, failsafe, &self.interfaces).map_err(Error::Conntrack)?;
+        let mut cut: Vec<String> = conntrack::would_cut(&judge).map_err(Error::Conntrack)?.into_iter().collect();
+        if !tracked {
+            cut.push(
+                "connections from before this rehearsal that are silent are not known: connection tracking was not in use".into(),
+            );
+        }
+        Ok(cut)
+    }
+
+    fn put(
+        &self,
+        table: &Table,
+        digest: Digest,
+        failsafe: &[FailsafeEntry],
+        way_back: Option<WayBack>,
+        rehearsal: bool,
+        present: &Present,
+    ) -> Result<u64, Error> {
+        check_failsafe(failsafe)?;
+        let epoch = present.newest() + 1;
+        let order = Order { rehearsal, ..self.order(table, digest, epoch, failsafe, way_back) };
+        if let Err(error) = self.nft.load(&script::install(&order, present)) {
+            // Something of another kind may stand where something of ours must be. Only a way back is worth keeping the table for.
+            if !present.exists || way_back.is_some_and(|back| back.to.is_some()) {
+                return Err(error.into());
+            }
+            self.nft.load(&script::install(&order, &Present::to_be_replaced())).map_err(|_| error)?;
+        }
+        let after = Present::read(&self.nft, true)?;
+        let read = super::observe::table_of(&after, epoch);
+        if read != *table {
+            return Err(Error::ReadBack { epoch, what: first_difference(table, &read) });
+        }
+        self.nft.load(&script::seal(epoch, &seal(&after, epoch)))?;
+        Ok(epoch)
+    }
+
+    fn cut(&self, table: &Table, failsafe: &[FailsafeEntry]) -> Result<usize, Error> {
+        let judge = Judge::new(table, failsafe, &self.interfaces).map_err(Error::Conntrack)?;
+        conntrack::cut(&judge).map_err(Error::Conntrack)
+    }
+
+    /// What is on trial: the time left, zero once it is over.
+    ///
+    /// # Errors
+    /// `nft` cannot list it.
+    pub fn trial(&self) -> Result<Option<Duration>, Error> {
+        Ok(match State::of(&Present::read(&self.nft, false)?) {
+            State::Trial { left, .. } => Some(left),
+            State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => None,
+        })
+    }
+
+    /// Ends the trial: what is on it stays.
+    ///
+    /// # Errors
+    /// Its time is over.
+    pub fn confirm(&self) -> Result<(), Error> {
+        let present = Present::read(&self.nft, false)?;
+        match State::of(&present) {
+            State::Trial { new, left, .. } if left.is_zero() => Err(Error::TrialOver { epoch: new }),
+            State::Trial { new, .. } => Ok(self.nft.load(&script::settle(Some(new), new, &present))?),
+            State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => Ok(()),
+        }
+    }
+
+    /// Puts the way back in force. The generation of it; none if there is no way back.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn roll_back(&self, failsafe: &[FailsafeEntry]) -> Result<Option<u64>, Error> {
+        let present = Present::read(&self.nft, true)?;
+        let State::Trial { new, old, .. } = State::of(&present) else { return Ok(None) };
+        self.nft.load(&script::settle(old, old.unwrap_or(new), &present))?;
+        if let Some(old) = old {
+            self.cut(&super::observe::table_of(&present, old), failsafe)?;
+        }
+        Ok(Some(old.unwrap_or(new)))
+    }
+
+    /// Puts hooks, chains, interfaces and the failsafe back as they must be, with the rules that are there, or with `desired` where
+    /// none are.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn mend(&self, desired: &Table, digest: Digest, failsafe: &[FailsafeEntry], blank: bool) -> Result<Option<u64>, Error> {
+        let present = Present::read(&self.nft, true)?;
+        let seen = observe(&present, &self.interfaces);
+        if blank || seen.table.is_none() {
+            if !blank {
+                return Ok(None);
+            }
+            return self.put(desired, digest, failsafe, None, false, &present).map(Some);
+        }
+        self.put_failsafe(failsafe)?;
+        if seen.damage.is_empty() {
+            return Ok(None);
+        }
+        let rules = seen.table.unwrap_or_default();
+        let way_back = match seen.state {
+            State::Trial { old, left, .. } if !left.is_zero() => Some(WayBack { within: left, to: old }),
+            State::Trial { .. } | State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => None,
+        };
+        self.put(&rules, digest, failsafe, way_back, seen.audited, &present).map(Some)
+    }
+
+    /// Another failsafe list, where we have a table.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn put_failsafe(&self, failsafe: &[FailsafeEntry]) -> Result<(), Error> {
+        check_failsafe(failsafe)?;
+        let present = Present::read(&self.nft, false)?;
+        if !present.exists || present.dormant || failsafe_damage(&present, failsafe).is_empty() {
+            return Ok(());
+        }
+        Ok(self.nft.load(&script::failsafe_list(failsafe))?)
+    }
+
+    /// Takes everything of ours away; nothing is filtered by it any more.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn remove(&self) -> Result<(), Error> {
+        remove(&self.nft)
+    }
+
+    /// The counters: `in` or `out`, verdict and reason as in the metrics, packets, bytes.
+    ///
+    /// # Errors
+    /// `nft` cannot list them.
+    pub fn counts(&self) -> Result<Vec<Counted>, Error> {
+        Ok(super::observe::counts(&Present::read(&self.nft, false)?))
+    }
+
+    /// Flows that each rule has let in or out, by the rule's number.
+    ///
+    /// # Errors
+    /// `nft` cannot list them.
+    pub fn rule_flows(&self) -> Result<Vec<(u32, u64)>, Error> {
+        let present = Present::read(&self.nft, false)?;
+        let rule = |(name, (packets, _)): (&String, &(u64, u64))| Some((name.strip_prefix("rule_")?.parse().ok()?, *packets));
+        Ok(present.counters.iter().filter_map(rule).filter(|(_, flows)| *flows > 0).collect())
+    }
+
+    /// An interface that is not there is known before anything changes.
+    fn check_interfaces(&self) -> Result<(), Error> {
+        let gone = self.interfaces.iter().find(|name| interface_index(name).is_none());
+        gone.map_or(Ok(()), |name| Err(Error::Interface { name: name.clone(), why: "does not exist" }))
+    }
+}
+
+/// Packets and bytes of one verdict and reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// `in` or `out`.
+    pub direction: &'static str,
+    /// `pass`, `drop`, `would_drop` or `would_pass`.
+    pub verdict: &'static str,
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub packets: u64,
+    /// How long, together.
+    pub bytes: u64,
+}
+
+/// What [`Firewall::observe`] found.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// The rules in place; none where there are none.
+    pub table: Option<Table>,
+    /// Nothing is dropped, whatever they say.
+    pub audited: bool,
+    /// Which generation it is.
+    pub epoch: u64,
+    /// The digest it was loaded with, in hexadecimal.
+    pub digest: String,
+    /// What is wrong beside the rules.
+    pub damage: Vec<Difference>,
+}
+
+impl From<Seen> for Observation {
+    fn from(seen: Seen) -> Self {
+        let Seen { table, audited, epoch, digest, state: _, damage } = seen;
+        Self { table, audited, epoch, digest, damage }
+    }
+}
+
+/// Takes our table away, if there is one.
+pub(super) fn remove(nft: &Nft) -> Result<(), Error> {
+    Ok(nft.load(&script::remove())?)
+}
+
+fn check_failsafe(entries: &[FailsafeEntry]) -> Result<(), Error> {
+    let odd = entries.iter().find(|entry| !matches!(entry.proto, 6 | 17 | 132));
+    odd.map_or(Ok(()), |entry| Err(Error::Failsafe { id: entry.id, proto: entry.proto }))
+}
+
+fn first_difference(wanted: &Table, read: &Table) -> String {
+    let plan = policy::plan::Plan::new(read, wanted);
+    plan.changes.first().map_or_else(String::new, |change| format!("{:?}", change.key()))
+}
+
+/// Whether connection tracking knows anything in this namespace.
+fn conntrack_is_busy() -> bool {
+    let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+    count.is_ok_and(|count| count.trim() != "0")
+}
