@@ -1,9 +1,9 @@
 //! What most system tests play on: the sandbox network, a policy repository that begins as the template, services on both sides.
 
-use std::cell::OnceCell;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use enforcer::{Enforcer, Observed};
 use pci_segment::sandbox::{INTERFACE, Repository, Sandbox};
@@ -29,7 +29,7 @@ pub struct Scene {
     /// Two namespaces.
     pub sandbox: Sandbox,
     /// Opening has the verifier look at every program, and holds the lock meanwhile: once is enough.
-    kernel: OnceCell<Enforcer>,
+    kernel: OnceLock<Enforcer>,
 }
 
 impl Scene {
@@ -46,7 +46,7 @@ impl Scene {
             sandbox.serve(port).unwrap();
         }
         let repository = Repository::create(sandbox.folder()).unwrap();
-        Self { repository, sandbox, kernel: OnceCell::new() }
+        Self { repository, sandbox, kernel: OnceLock::new() }
     }
 
     /// A controller on the database host.
