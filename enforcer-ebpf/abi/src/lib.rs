@@ -62,8 +62,7 @@ pub const COUNTS: u32 = 3 * 2 * 4 * 32;
 pub const BPF_F_INNER_MAP: u32 = 0x1000;
 /// Creation flag every LPM trie needs (`BPF_F_NO_PREALLOC`).
 pub const BPF_F_NO_PREALLOC: u32 = 1;
-/// Creation flag of the control word's array, and of `intervals` arrays, which are filled and read through memory
-/// (`BPF_F_MMAPABLE`).
+/// Creation flag of the control word's array (`BPF_F_MMAPABLE`).
 pub const BPF_F_MMAPABLE: u32 = 0x400;
 
 /// Packets and bytes of one (hook, family, verdict, reason) on one CPU.

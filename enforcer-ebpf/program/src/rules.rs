@@ -2,7 +2,7 @@
 
 use enforcer_abi::{Generation, Interval, SEARCH_STEPS, Slice, any_index};
 
-use crate::{flow::Ends, parse::Veil, world::World};
+use crate::{flow::Ends, world::World};
 
 /// What the rules say about one service of one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,28 +48,20 @@ impl Allowed {
 
 /// Looks up what the generation in `slot` says about a flow of `origin` between `ends` that uses `service`.
 #[inline(always)]
-pub fn allowed<W: World>(
-    world: &W,
-    slot: u32,
-    generation: &Generation,
-    origin: u8,
-    ends: &Ends,
-    service: u32,
-    veil: Veil,
-) -> Allowed {
+pub fn allowed<W: World>(world: &W, slot: u32, generation: &Generation, origin: u8, ends: &Ends, service: u32) -> Allowed {
     if !Generation::enforces(generation.flags, origin) && !Generation::audits(generation.flags, origin) {
         return Allowed::Open;
     }
     let Some(intervals) = world.intervals(slot) else { return Allowed::No };
     let own = match world.slice(slot, ends.family, origin, &ends.remote) {
-        Some(slice) => search::<W>(&intervals, slice, service, veil),
+        Some(slice) => search::<W>(&intervals, slice, service),
         None => Allowed::No,
     };
     if let Allowed::Enforced { .. } = own {
         return own;
     }
     let any = generation.any[any_index(ends.family, origin) & 3];
-    match search::<W>(&intervals, any, service, veil) {
+    match search::<W>(&intervals, any, service) {
         Allowed::No | Allowed::Open => own,
         better @ Allowed::Enforced { .. } => better,
         other @ Allowed::Audited { .. } => {
@@ -84,11 +76,9 @@ pub fn allowed<W: World>(
 
 /// Binary search; the intervals of a slice are sorted and disjoint.
 #[inline(always)]
-fn search<W: World>(intervals: &W::Intervals, slice: Slice, service: u32, veil: Veil) -> Allowed {
+fn search<W: World>(intervals: &W::Intervals, slice: Slice, service: u32) -> Allowed {
     let (mut low, mut high) = (0, slice.len);
     for _ in 0..SEARCH_STEPS {
-        // The verifier would tell each history of halvings from every other by its bounds.
-        (low, high) = (veil.word(low), veil.word(high));
         if low >= high {
             break;
         }

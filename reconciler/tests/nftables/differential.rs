@@ -87,6 +87,7 @@ impl Pair {
                 interfaces: vec![INTERFACE.to_owned()],
                 failsafe: Vec::new(),
                 audit: false,
+                dhcp: true,
             };
             let mut backend = ebpf::Ebpf::open(setup).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

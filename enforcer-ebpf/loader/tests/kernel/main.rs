@@ -32,4 +32,3 @@ mod timing;
 mod traffic;
 mod trial;
 mod upgrade;
-mod xdp;
