@@ -57,8 +57,7 @@ build() {
     export CARGO_TARGET_DIR="$work/target" CARGO_INCREMENTAL=0
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTUP_TOOLCHAIN
     local separator=$'\x1f'
-    # v3 of the instruction set (Linux 5.1) compares and adds 32 bits without shifting them there and back.
-    local flags=(-C debuginfo=2 -C link-arg=--btf -C target-cpu=v3
+    local flags=(-C debuginfo=2 -C link-arg=--btf
       "--remap-path-prefix=$here=enforcer-ebpf"
       "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=registry"
       "--remap-path-prefix=$work=target"

@@ -217,19 +217,7 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         tracing::error!("what was last in force is not back: {}", crate::chain::chain(&trouble));
     }
     let started = (world.clock)();
-    if let Err(trouble) = world.settle_trial(started).await {
-        if matches!(trouble, Trouble::Store(_)) {
-            return Err(trouble);
-        }
-        world.memory.look_in = Some(TRIAL_RETRY);
-        tracing::error!("what is on trial is left to its deadline: {}", crate::chain::chain(&trouble));
-    }
-    if let Err(trouble) = world.on_a_new_day(started).await {
-        if matches!(trouble, Trouble::Store(_)) {
-            return Err(trouble);
-        }
-        tracing::error!("rules that end today are still in force: {}", crate::chain::chain(&trouble));
-    }
+    world.catch_up(started).await?;
     let head = match world.source.head().await? {
         Head::At(commit) => commit,
         Head::EmptyRepository => return world.hold(None, "the repository is empty: push a first commit", started).await,
@@ -288,4 +276,25 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
     world.memory.looked_on = Some(admitted.today());
     world.memory.enforced = Some((head, Arc::new(admitted.into_set())));
     Ok(outcome)
+}
+
+impl<S: Source> World<'_, S> {
+    /// What time has brought since the last trip: a trial that ended, a day on which rules end. Only what cannot be recorded keeps the
+    /// head from being looked at.
+    async fn catch_up(&mut self, started: Timestamp) -> Result<(), Trouble> {
+        if let Err(trouble) = self.settle_trial(started).await {
+            if matches!(trouble, Trouble::Store(_)) {
+                return Err(trouble);
+            }
+            self.memory.look_in = Some(TRIAL_RETRY);
+            tracing::error!("what is on trial is left to its deadline: {}", crate::chain::chain(&trouble));
+        }
+        if let Err(trouble) = self.on_a_new_day(started).await {
+            if matches!(trouble, Trouble::Store(_)) {
+                return Err(trouble);
+            }
+            tracing::error!("rules that end today are still in force: {}", crate::chain::chain(&trouble));
+        }
+        Ok(())
+    }
 }

@@ -7,7 +7,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "a measurement for people to read; what fails ends it"
 )]
@@ -70,7 +69,7 @@ fn table(kind: Kind, count: usize, offset: usize) -> Table {
             (false, false) => 24 + (number % 8) as u8,
             (false, true) => 64,
         };
-        let service = 0x06_0000 | 1 + number % 40_000;
+        let service = 0x06_0000 | (1 + number % 40_000);
         let rule = ((n + if n < CHANGE { offset } else { 0 }) % 16_384) as u32 + 1;
         let direction = if n % 2 == 0 { Direction::In } else { Direction::Out };
         (direction, Cidr::new(addr, len).unwrap(), vec![Interval { lo: service, hi: service, rule, audit: false }])

@@ -155,7 +155,7 @@ fn show(firewall: &Enforcer, pins: &Path, format: Format, out: Output) -> anyhow
     out.line(format!("pinned at     {}", pins.display()));
     match &seen.table {
         Some(_) if seen.audit => {
-            out.line(format!("generation    {} {}", seen.epoch, out.paint(Tone::Warning, "audited: nothing is dropped")))
+            out.line(format!("generation    {} {}", seen.epoch, out.paint(Tone::Warning, "audited: nothing is dropped")));
         }
         Some(_) => out.line(format!("generation    {} {}", seen.epoch, out.paint(Tone::Good, "in force"))),
         None => out.line(out.paint(Tone::Warning, "generation    none: everything passes")),

@@ -16,13 +16,16 @@ use super::target::{
 #[derive(Debug)]
 pub struct Managed<B: Backend> {
     backend: B,
-    in_force: Option<BTreeMap<B::Key, B::Rule>>,
-    candidate: Option<BTreeMap<B::Key, B::Rule>>,
+    in_force: Option<Rules<B>>,
+    candidate: Option<Rules<B>>,
     plan: Option<Plan<B::Key, B::Rule>>,
     memory: B::Memory,
     candidate_memory: Option<B::Memory>,
-    on_trial: Option<(BTreeMap<B::Key, B::Rule>, B::Memory)>,
+    on_trial: Option<(Rules<B>, B::Memory)>,
 }
+
+/// What a backend enforces, by key.
+type Rules<B> = BTreeMap<<B as Backend>::Key, <B as Backend>::Rule>;
 
 impl<B: Backend> Managed<B> {
     /// A target of which nothing is known yet.

@@ -138,11 +138,9 @@ impl<S: Source> World<'_, S> {
     fn in_force(&self, head: CommitId, plans: &[TargetPlan]) -> PassEnd {
         let changes = plans.iter().map(TargetPlan::changes_made).sum();
         let status = Some(self.settings.status(head, StatusState::Success, &self.settings.posture.sentence(changes)));
-        let kept = |target: &Box<dyn Target>| Note {
-            name: kept_name(target.name()),
-            value: serde_json::to_string(&target.remember()).ok(),
-        };
-        let notes = self.targets.iter().map(kept).chain([no_trial()]).collect();
+        let kept =
+            |target: &dyn Target| Note { name: kept_name(target.name()), value: serde_json::to_string(&target.remember()).ok() };
+        let notes = self.targets.iter().map(|target| kept(target.as_ref())).chain([no_trial()]).collect();
         PassEnd { changes: changes as u64, status, notes, ..PassEnd::of(Recorded::InForce, "", (self.clock)()) }
     }
 

@@ -107,7 +107,7 @@ impl Settings {
 impl<S: Source> World<'_, S> {
     /// What a pass is about to put on trial.
     pub(super) fn trial_of(&self, head: CommitId, plans: &[TargetPlan], reached: Vec<Errand>) -> OnTrial {
-        let part = |(target, plan): (&Box<dyn Target>, &TargetPlan)| TargetOnTrial {
+        let part = |target: &dyn Target, plan: &TargetPlan| TargetOnTrial {
             target: plan.target.clone(),
             backend: plan.backend.to_owned(),
             desired_hash: plan.desired_hash.to_string(),
@@ -122,7 +122,7 @@ impl<S: Source> World<'_, S> {
             changes: plans.iter().map(|plan| plan.changes_made() as u64).sum(),
             boot_id: self.settings.boot_id.clone(),
             reached,
-            targets: self.targets.iter().zip(plans).map(part).collect(),
+            targets: self.targets.iter().zip(plans).map(|(target, plan)| part(target.as_ref(), plan)).collect(),
         }
     }
 

@@ -82,7 +82,7 @@ pub async fn boot(config: &Config, wait: Duration) -> anyhow::Result<Booted> {
     };
     let last = match last {
         Last::Never(why) => return Ok(Booted::NeverEnforced { why }),
-        known => known,
+        known @ (Last::Damaged(_) | Last::Good { .. }) => known,
     };
     let (present, missing) = await_interfaces(&config.host.interfaces, wait).await;
     let mut firewall = wiring::firewall(config, present, failsafe)?;

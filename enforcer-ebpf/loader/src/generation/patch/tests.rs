@@ -18,7 +18,7 @@ use crate::{
 const PLENTY: [usize; 5] = [10_000; 5];
 
 fn list() -> impl Strategy<Value = Vec<Interval>> {
-    let one = |n: u32| Interval { lo: n * 10, hi: n * 10 + 5, rule: n + 1, audit: n % 3 == 0 };
+    let one = |n: u32| Interval { lo: n * 10, hi: n * 10 + 5, rule: n + 1, audit: n.is_multiple_of(3) };
     prop::collection::btree_set(0_u32..5, 0..4).prop_map(move |numbers| numbers.into_iter().map(one).collect())
 }
 
