@@ -202,9 +202,9 @@ fn h01_killed_at_each_step_of_a_small_change_it_leaves_the_old_or_the_new_genera
     while survives - dies > 1 {
         let middle = dies.midpoint(survives);
         if killed_at(middle) {
-            dies = middle
+            dies = middle;
         } else {
-            survives = middle
+            survives = middle;
         }
         recovers(&lab, |root| Enforcer::open_existing(root).unwrap().unwrap(), &format!("killed at call {middle}"));
     }

@@ -40,7 +40,7 @@ fn generation(n: u64) -> Table {
     let mut wanted = table(&[(Direction::In, "10.7.0.0/24", &open), (Direction::In, "fd07::2/128", &open)]);
     (wanted.any[2], wanted.any[3]) = (icmp6.clone(), icmp6);
     // Every seventh is too different for a change in place.
-    let padding = if n % 7 == 0 { 5 } else { 6 };
+    let padding = if n.is_multiple_of(7) { 5 } else { 6 };
     let pad = |i: u32| (Direction::Out, cidr(&format!("10.8.{}.{}/32", i / 200, i % 200)), vec![service(TCP, 443, padding)]);
     wanted.prefixes.extend((0..600).map(pad));
     wanted.sorted()
