@@ -96,8 +96,9 @@ mod tests {
         let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         rustix::net::listen(&full, 0).unwrap();
         // A queue that is full lets the next one wait without a word.
-        let _waiting: Vec<_> = (0..2).map(|_| std::net::TcpStream::connect(full.local_addr().unwrap())).collect();
         let silent = full.local_addr().unwrap();
+        let short = Duration::from_millis(100);
+        let _waiting: Vec<_> = (0..2).map(|_| std::net::TcpStream::connect_timeout(&silent, short)).collect();
         let probes = Connections { remotes: Vec::new() };
         let tried = probes.attempt(&[errand(open), errand(closed), errand(silent)], Duration::from_millis(300)).await;
         assert_eq!(tried, [Tried::Connected, Tried::Refused, Tried::Silent]);
