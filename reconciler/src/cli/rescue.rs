@@ -1,6 +1,8 @@
 //! `pci-segment rescue`: the firewall itself, from a bare shell. Only the BPF file system is needed: no configuration, no database, no
 //! controller. What was done is put on record where that is possible, and where it is not, that is said.
 
+mod args;
+
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +11,9 @@ use enforcer::{AttachmentState, Enforcer, Observed};
 use jiff::Timestamp;
 use serde_json::json;
 
+pub use self::args::{RescueArgs, RescueCommand};
 use super::output::{Output, Tone};
-use super::{Exit, Format, RescueArgs, RescueCommand, run};
+use super::{Exit, Format, run};
 use crate::audit::{AuditEvent, Draft, Ended, kind};
 use crate::chain::chain;
 use crate::config::Config;
