@@ -22,6 +22,7 @@ mod passes;
 mod reads;
 mod switches;
 mod tx;
+mod usage;
 mod writer;
 
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
@@ -33,6 +34,7 @@ pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
 pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary};
 pub use switches::Switch;
+pub use usage::RuleUsage;
 
 use std::path::Path;
 use std::sync::Arc;
