@@ -24,6 +24,7 @@ mod sys;
 mod table;
 mod test_run;
 mod trial;
+mod watch;
 mod world;
 
 pub use api::{
@@ -36,3 +37,4 @@ pub use enforcer_abi::ABI_VERSION;
 pub use error::Error;
 pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};
 pub use test_run::Checker;
+pub use watch::LinkWatch;

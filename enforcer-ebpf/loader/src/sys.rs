@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "bpf(2), mmap(2) and ioctl(2) take addresses; each call says why its addresses hold")]
 
 mod interface;
+pub(crate) mod netlink;
 
 use std::{
     ffi::CString,
