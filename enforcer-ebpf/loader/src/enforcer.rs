@@ -12,7 +12,7 @@ use enforcer_abi::SLOTS;
 
 use crate::{
     api::{Attached, Capability, Checked, FailsafeEntry, Installed, Observed, Timed, Trial},
-    counts::{self, Counted},
+    counts::{self, Counted, ProgramRuns},
     error::Error,
     failsafe,
     generation::{Generations, OUTER},
@@ -249,12 +249,44 @@ impl Enforcer {
         observe::observe(self)
     }
 
+    /// [`Enforcer::observe`] without reading any rule, so without `table`: as cheap for a large table as for none.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn glance(&self) -> Result<Observed, Error> {
+        observe::glance(self).map(|(observed, _)| observed)
+    }
+
     /// Packets by what happened to them, and why; only what happened at all.
     ///
     /// # Errors
     /// If the kernel cannot be read.
     pub fn counts(&self) -> Result<Vec<Counted>, Error> {
         counts::read(&self.layout)
+    }
+
+    /// Flows that each rule has let in, by its number, since the counters were made; only rules that let any in.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn rule_flows(&self) -> Result<Vec<(u32, u64)>, Error> {
+        counts::rule_flows(&self.layout)
+    }
+
+    /// Which set of counters there is: another text after a reboot, or once the maps were made anew, as they then begin at zero.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn counters(&self) -> Result<String, Error> {
+        counts::world(&self.layout)
+    }
+
+    /// What the programs of each hook have cost so far, as far as the kernel measured it (see [`measure_runs`](crate::measure_runs)).
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn program_runs(&self) -> Result<Vec<ProgramRuns>, Error> {
+        counts::program_runs(&self.layout)
     }
 
     /// Runs `packet` (with its Ethernet header) past the rules of `slot`, or of the generation in force, without

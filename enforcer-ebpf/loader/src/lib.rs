@@ -31,7 +31,7 @@ pub use api::{
     Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind,
     Timed, Trial,
 };
-pub use counts::Counted;
+pub use counts::{Counted, ProgramRuns, measure_runs};
 pub use enforcer::Enforcer;
 pub use enforcer_abi::ABI_VERSION;
 pub use error::Error;
