@@ -8,6 +8,7 @@ mod calendar;
 mod drift;
 mod judge;
 mod lineage;
+mod managed;
 mod pass;
 mod restore;
 mod seams;
@@ -25,9 +26,11 @@ use policy::plan::{EmptyState, Limits};
 use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
+pub use self::managed::Managed;
 pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
 pub use self::target::{
-    Backend, BackendError, Boxed, Deviation, Difference, Kept, Lowered, Managed, NotLowered, Observed, Step, Target, TargetPlan,
+    Backend, BackendError, Boxed, Deviation, Difference, Kept, Lowered, NotLowered, Observed, Rehearsal, Step, Target, TargetPlan,
+    Trial,
 };
 
 use self::judge::Judged;

@@ -69,7 +69,7 @@ fn the_kernel_says_of_every_flow_what_the_ruleset_says() {
         let Some(ruleset) = ruleset(&text) else { return Err(TestCaseError::reject("not admitted")) };
         let mut backend = backend.borrow_mut();
         let lowered = backend.lower(&ruleset, &Default::default()).unwrap();
-        runtime.block_on(backend.apply(&lowered.rules, Digest::of_table(&lowered.rules))).unwrap();
+        runtime.block_on(backend.apply(&lowered.rules, Digest::of_table(&lowered.rules), None)).unwrap();
         for (direction, peer, service) in flows(&drafts) {
             let flow = Flow { endpoint: endpoint.clone(), direction, peer, service };
             let meant = ruleset.verdict(&flow);

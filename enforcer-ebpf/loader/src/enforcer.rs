@@ -205,6 +205,22 @@ impl Enforcer {
         self.generations.set_audit(on)
     }
 
+    /// Ends audit and learning with one store, so that the generation in force begins to drop: on trial for `within`, if that is
+    /// given, with audit as the way back. Answers its epoch.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn end_rehearsal(&mut self, within: Option<Duration>) -> Result<u32, Error> {
+        let _lock = self.layout.lock()?;
+        self.generations.end_rehearsal(within)
+    }
+
+    /// Whether nothing is dropped on the whole host now.
+    #[must_use]
+    pub fn audits(&self) -> bool {
+        self.generations.judging().1
+    }
+
     /// What is on trial, if anything is.
     ///
     /// # Errors

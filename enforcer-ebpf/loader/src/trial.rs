@@ -43,6 +43,15 @@ impl Generations {
         Ok(within.map_or(next, |within| next.with_deadline(now().wrapping_add(ticks(within)))))
     }
 
+    /// Ends audit and learning with one store, on trial for `within` if that is given: the way back is to audit again.
+    pub(crate) fn end_rehearsal(&self, within: Option<Duration>) -> Result<u32, Error> {
+        let slot = self.control.load().active();
+        let epoch = self.record(slot)?.epoch;
+        let next = Control::new(slot, slot).with_fallback_audit(true);
+        self.turn(within.map_or(next, |within| next.with_deadline(now().wrapping_add(ticks(within)))))?;
+        Ok(epoch)
+    }
+
     /// What is on trial.
     pub(crate) fn trial(&self) -> Result<Option<Trial>, Error> {
         let word = self.control.load();

@@ -3,13 +3,15 @@
 //! Desired and observed speak the same words (`policy::lower::bpf`), so the one diff of the project finds every difference in
 //! content; what is not content (hooks, programs, the control word) comes back as damage.
 
+mod damage;
 mod stored;
+mod trial;
 mod words;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use enforcer::{AttachmentState, Direction as KernelDirection, Enforcer, FailsafeEntry, TamperingKind};
+use enforcer::{Enforcer, FailsafeEntry};
 use policy::compile::Ruleset;
 use policy::digest::Digest;
 use policy::host::HostIdentity;
@@ -17,9 +19,9 @@ use policy::lower::bpf::{Interval, Key, Rule, RuleIds, Table, lower};
 use policy::model::Mode;
 use policy::net::Service;
 
+use self::damage::{damage, failsafe_damage, unattached};
 use self::words::{from_kernel, to_kernel};
-
-use crate::converge::{Backend, BackendError, Deviation, Difference, Lowered, NotLowered, Observed};
+use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
 /// The eBPF firewall of this host.
 #[derive(Debug)]
@@ -91,6 +93,10 @@ impl Ebpf {
     #[must_use]
     pub fn failsafe_list(&self) -> FailsafeList {
         FailsafeList { enforcer: Arc::clone(&self.enforcer), list: Arc::clone(&self.failsafe) }
+    }
+
+    fn nothing_pinned(&self) -> bool {
+        self.enforcer.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Runs kernel work on a thread that may block.
@@ -186,8 +192,8 @@ impl Backend for Ebpf {
     }
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
-        if self.enforcer.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            return Ok(Observed { rules: None, damage: Vec::new() });
+        if self.nothing_pinned() {
+            return Ok(Observed { rules: None, damage: Vec::new(), audited: false });
         }
         let list = Arc::clone(&self.failsafe);
         let look = move |enforcer: &mut Enforcer| Ok((enforcer.observe()?, enforcer.failsafe()?, current(&list)));
@@ -196,24 +202,54 @@ impl Backend for Ebpf {
         let mut damage = damage(&seen);
         damage.extend(unattached(&seen, &self.interfaces));
         damage.extend(failsafe_damage(&failsafe, &wanted));
-        Ok(Observed { rules, damage })
+        Ok(Observed { rules, damage, audited: seen.audit })
     }
 
-    async fn apply(&mut self, desired: &Table, digest: Digest) -> Result<u64, BackendError> {
+    async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
         let table = to_kernel(desired);
         let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
-        let installed = self
+        let epoch = self
             .blocking("the rules cannot be put in force", move |enforcer| {
                 // All or nothing: an interface that is gone is known before anything changes.
                 interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
-                let installed = enforcer.install(&table, digest.0, 0)?;
+                let epoch = trial::put(enforcer, &table, digest.0, within)?;
                 attach_all(enforcer, &interfaces)?;
-                Ok(installed)
+                Ok(epoch)
             })
             .await?;
-        Ok(u64::from(installed.epoch))
+        Ok(u64::from(epoch))
+    }
+
+    async fn trial(&mut self) -> Result<Option<Trial>, BackendError> {
+        if self.nothing_pinned() {
+            return Ok(None);
+        }
+        let found = self.blocking("the kernel cannot be read", |enforcer| enforcer.trial()).await?;
+        Ok(found.map(|trial| Trial { left: trial.left }))
+    }
+
+    async fn confirm(&mut self) -> Result<(), BackendError> {
+        self.blocking("the rules on trial cannot be confirmed", |enforcer| enforcer.confirm().map(drop)).await
+    }
+
+    async fn roll_back(&mut self) -> Result<Option<u64>, BackendError> {
+        let epoch = self.blocking("the rules before cannot be put back in force", Enforcer::roll_back).await?;
+        Ok(epoch.map(u64::from))
+    }
+
+    async fn rehearse(&mut self, desired: &Table, digest: Digest) -> Result<Rehearsal, BackendError> {
+        let table = to_kernel(desired);
+        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
+        self.blocking("the first enforcement cannot be prepared", move |enforcer| {
+            interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
+            enforcer.set_failsafe(&current(&failsafe))?;
+            trial::rehearse(enforcer, &table, digest.0)?;
+            attach_all(enforcer, &interfaces)?;
+            Ok(Rehearsal::default())
+        })
+        .await
     }
 
     async fn mend(&mut self, desired: &Table, digest: Digest, blank: bool) -> Result<Option<u64>, BackendError> {
@@ -282,64 +318,4 @@ fn icmp_text(lo: Service, hi: Service) -> String {
     let [kind, code] = lo.port().to_be_bytes();
     let name = lo.protocol_name();
     if lo == hi { format!("{name} type {kind} code {code}") } else { format!("{name} type {kind}") }
-}
-
-fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
-    let hooks = seen.attachments.iter().filter_map(|hook| {
-        let kind = match hook.state {
-            // A legacy filter cannot be asked what it runs; that it is there is all that can be known.
-            AttachmentState::Attached | AttachmentState::Unverified => return None,
-            AttachmentState::Detached => Deviation::Detached,
-            AttachmentState::Replaced => Deviation::Changed,
-        };
-        let key = format!("hook {} {}", hook.ifname, hook.direction.label());
-        Some(Difference { key, kind, expected: "our program".to_owned(), observed: format!("{:?}", hook.state).to_lowercase() })
-    });
-    let tampering = seen.tampering.iter().filter_map(|found| {
-        let (name, kind) = match found.kind {
-            // Hooks are reported above, one by one; edited content by the diff, rule by rule, as long as it can be read.
-            TamperingKind::Detached | TamperingKind::Replaced => return None,
-            TamperingKind::Edited if seen.table.is_some() => return None,
-            TamperingKind::Edited => ("maps", Deviation::Changed),
-            TamperingKind::Rewired => ("wiring", Deviation::Changed),
-            TamperingKind::Control => ("control word", Deviation::Changed),
-        };
-        Some(Difference { key: name.to_owned(), kind, expected: "as it was left".to_owned(), observed: found.detail.clone() })
-    });
-    hooks.chain(tampering).collect()
-}
-
-/// Configured hooks, one by one, where nothing of ours is attached, not even broken.
-fn unattached(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Difference> {
-    let known: BTreeSet<(&str, KernelDirection)> =
-        seen.attachments.iter().map(|hook| (hook.ifname.as_str(), hook.direction)).collect();
-    let wanted = interfaces.iter().flat_map(|name| KernelDirection::ALL.map(|direction| (name.as_str(), direction)));
-    let difference = |(name, direction): (&str, KernelDirection)| Difference {
-        key: format!("hook {name} {}", direction.label()),
-        kind: Deviation::Detached,
-        expected: "our program".to_owned(),
-        observed: "not attached".to_owned(),
-    };
-    wanted.filter(|hook| !known.contains(hook)).map(difference).collect()
-}
-
-/// The failsafe list is configuration, but it opens traffic: what is not on the configured list was put there by somebody else.
-fn failsafe_damage(found: &[FailsafeEntry], wanted: &[FailsafeEntry]) -> Vec<Difference> {
-    let text =
-        |entry: &FailsafeEntry| format!("{} protocol {} port {} {}", entry.direction.label(), entry.proto, entry.port, entry.peer);
-    let (found, wanted): (BTreeSet<String>, BTreeSet<String>) =
-        (found.iter().map(text).collect(), wanted.iter().map(text).collect());
-    let extra = found.difference(&wanted).map(|entry| Difference {
-        key: format!("failsafe {entry}"),
-        kind: Deviation::Extra,
-        expected: String::new(),
-        observed: "always passes".to_owned(),
-    });
-    let missing = wanted.difference(&found).map(|entry| Difference {
-        key: format!("failsafe {entry}"),
-        kind: Deviation::Missing,
-        expected: "always passes".to_owned(),
-        observed: String::new(),
-    });
-    extra.chain(missing).collect()
 }

@@ -105,7 +105,7 @@ async fn put_in_force(setup: Setup<'_>, ruleset: &Ruleset, args: &EnforceArgs) -
         Err(NotLowered::Failed(error)) => return Err(error.into()),
     }
     let plan = target.plan().await?;
-    target.apply().await?;
+    target.apply(None).await?;
     Ok(plan.map_or(0, |plan| plan.create.len() + plan.unchanged))
 }
 

@@ -175,7 +175,7 @@ impl<S: Source> World<'_, S> {
             return Err(Trouble::Backend { target: plan.target.clone(), cause });
         };
         let name = plan.target.clone();
-        let generation = target.apply().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
+        let generation = target.apply(None).await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
         let after = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
         if let Some(left) = after.filter(|after| !after.is_empty()) {
             let detail = left.differences.first().map_or_else(|| "nothing is there".to_owned(), |d| d.key.clone());

@@ -1,18 +1,18 @@
 //! A target: one place where rules are enforced, with the backend that speaks its language.
 //!
 //! [`Backend`] is what a backend implements, with its own types of key and rule, so that a plan for one cannot be applied to
-//! another. [`Target`] is the same thing with the types hidden, so that a pass can hold several. [`Managed`] turns one into the
-//! other and keeps, per target, what it should be and the plan that was made last.
+//! another. [`Target`] is the same thing with the types hidden, so that a pass can hold several.
+//! [`Managed`](super::Managed) turns one into the other.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use policy::compile::Ruleset;
-use policy::diff::Change;
 use policy::digest::{Canonical, Digest};
 use policy::lower::Unsupported;
-use policy::plan::{Excess, Limits, Plan};
+use policy::plan::{Excess, Limits};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,30 @@ pub struct Observed<K, R> {
     pub rules: Option<BTreeMap<K, R>>,
     /// What is wrong beside the rules: hooks gone, programs replaced.
     pub damage: Vec<Difference>,
+    /// Nothing is dropped on the whole target, whatever the rules say.
+    pub audited: bool,
+}
+
+/// Rules that are in force until somebody confirms them; the target itself takes the way back when the time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// What is left; zero once the way back judges.
+    pub left: Duration,
+}
+
+impl Trial {
+    /// Whether the time is over, so that the way back is in force.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.left.is_zero()
+    }
+}
+
+/// What a first enforcement would do to connections that are open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// Each open connection that would be cut, in words without times and without ports that change; sorted, each once.
+    pub cut: Vec<String>,
 }
 
 /// What enforces rules: the kernel of this host, later clouds.
@@ -87,11 +111,29 @@ pub trait Backend: Send {
     /// What is there.
     fn observe(&mut self) -> impl Future<Output = Result<Observed<Self::Key, Self::Rule>, BackendError>> + Send;
     /// Makes it so: all of `desired` is in force afterwards and was read back, or nothing has changed. Returns the generation.
+    ///
+    /// With `within` it is on trial: what was confirmed last comes back by itself after that time unless [`Backend::confirm`] is
+    /// called before, whether this process lives or not; where nothing was ever enforced, nothing is dropped then. A trial that runs
+    /// is replaced, and the way back stays the one of before it. A rehearsal ends with the same step that puts `desired` in force.
     fn apply(
         &mut self,
         desired: &BTreeMap<Self::Key, Self::Rule>,
         digest: Digest,
+        within: Option<Duration>,
     ) -> impl Future<Output = Result<u64, BackendError>> + Send;
+    /// What is on trial, also when its time is over and nobody has settled it yet.
+    fn trial(&mut self) -> impl Future<Output = Result<Option<Trial>, BackendError>> + Send;
+    /// Ends the trial: what is on it stays. Fails if its time is over.
+    fn confirm(&mut self) -> impl Future<Output = Result<(), BackendError>> + Send;
+    /// Puts the way back in force, whether the time is over or not. Returns its generation; `None` if there is none.
+    fn roll_back(&mut self) -> impl Future<Output = Result<Option<u64>, BackendError>> + Send;
+    /// For a host that was never enforced: everything is in place, nothing is dropped, connections that are open are known. May be
+    /// called again, with the same or with other rules.
+    fn rehearse(
+        &mut self,
+        desired: &BTreeMap<Self::Key, Self::Rule>,
+        digest: Digest,
+    ) -> impl Future<Output = Result<Rehearsal, BackendError>> + Send;
     /// Puts hooks back where they are gone, as far as that is possible now. Where `blank` says that nothing is there at all, `desired`
     /// is put in force first. Returns the generation.
     fn mend(
@@ -166,6 +208,8 @@ pub struct TargetPlan {
     pub hash: Digest,
     /// Nothing was ever enforced here.
     pub blank: bool,
+    /// Nothing is dropped on the whole target, whatever the rules say.
+    pub audited: bool,
     /// Rules that are added, changed or removed.
     #[serde(skip)]
     pub changes: usize,
@@ -200,8 +244,16 @@ pub trait Target: Send {
     fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>>;
     /// Whether the last plan is too large to be applied without asking.
     fn excess(&self, limits: &Limits) -> Option<Excess>;
-    /// Applies the candidate, else what should be in force; returns the generation.
-    fn apply(&mut self) -> Boxed<'_, Result<u64, BackendError>>;
+    /// Applies the candidate, else what should be in force; returns the generation. With `within` it is on trial.
+    fn apply(&mut self, within: Option<Duration>) -> Boxed<'_, Result<u64, BackendError>>;
+    /// What is on trial, also when its time is over.
+    fn trial(&mut self) -> Boxed<'_, Result<Option<Trial>, BackendError>>;
+    /// Ends the trial: what is on it stays.
+    fn confirm(&mut self) -> Boxed<'_, Result<(), BackendError>>;
+    /// Puts the way back in force.
+    fn roll_back(&mut self) -> Boxed<'_, Result<Option<u64>, BackendError>>;
+    /// Puts the candidate in place without dropping anything.
+    fn rehearse(&mut self) -> Boxed<'_, Result<Rehearsal, BackendError>>;
     /// Puts hooks back, and everything if `blank`.
     fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>>;
     /// The candidate is in force from now on.
@@ -225,142 +277,4 @@ pub struct Kept {
     pub memory: String,
     /// What the rules depended on.
     pub setup: String,
-}
-
-/// A backend, what should be in force, the candidate, and the plan made last.
-#[derive(Debug)]
-pub struct Managed<B: Backend> {
-    backend: B,
-    in_force: Option<BTreeMap<B::Key, B::Rule>>,
-    candidate: Option<BTreeMap<B::Key, B::Rule>>,
-    plan: Option<Plan<B::Key, B::Rule>>,
-    memory: B::Memory,
-    candidate_memory: Option<B::Memory>,
-}
-
-impl<B: Backend> Managed<B> {
-    /// A target of which nothing is known yet.
-    #[must_use]
-    pub fn new(backend: B) -> Self {
-        Self { backend, in_force: None, candidate: None, plan: None, memory: B::Memory::default(), candidate_memory: None }
-    }
-
-    async fn look(&mut self) -> Result<Option<TargetPlan>, BackendError> {
-        let Some(desired) = self.candidate.as_ref().or(self.in_force.as_ref()) else { return Ok(None) };
-        let observed = self.backend.observe().await?;
-        let blank = observed.rules.is_none();
-        let plan = Plan::new(&observed.rules.unwrap_or_default(), desired);
-        let shown = self.describe(&plan, observed.damage, blank);
-        self.plan = Some(plan);
-        Ok(Some(shown))
-    }
-
-    fn describe(&self, plan: &Plan<B::Key, B::Rule>, damage: Vec<Difference>, blank: bool) -> TargetPlan {
-        let mut differences: Vec<Difference> = plan.changes.iter().map(difference::<B>).collect();
-        let step = |d: &Difference| Step { key: d.key.clone(), from: d.observed.clone(), to: d.expected.clone() };
-        let create = differences.iter().filter(|d| d.kind != Deviation::Extra).map(step).collect();
-        let delete = differences.iter().filter(|d| d.kind == Deviation::Extra).map(step).collect();
-        let changes = differences.len();
-        differences.extend(damage.iter().cloned());
-        TargetPlan {
-            target: self.backend.target().to_owned(),
-            backend: self.backend.name(),
-            create,
-            delete,
-            unchanged: plan.unchanged,
-            damage,
-            desired_hash: plan.desired_hash,
-            observed_hash: plan.observed_hash,
-            hash: plan.hash(),
-            blank,
-            changes,
-            differences,
-        }
-    }
-}
-
-fn difference<B: Backend>(change: &Change<B::Key, B::Rule>) -> Difference {
-    let (kind, expected, observed) = match change {
-        Change::Create { rule, .. } => (Deviation::Missing, B::rule_text(rule), String::new()),
-        Change::Replace { old, new, .. } => (Deviation::Changed, B::rule_text(new), B::rule_text(old)),
-        Change::Delete { rule, .. } => (Deviation::Extra, String::new(), B::rule_text(rule)),
-    };
-    Difference { key: B::key_text(change.key()), kind, expected, observed }
-}
-
-impl<B: Backend> Target for Managed<B> {
-    fn name(&self) -> &str {
-        self.backend.target()
-    }
-
-    fn backend(&self) -> &'static str {
-        self.backend.name()
-    }
-
-    fn knows(&self) -> bool {
-        self.in_force.is_some()
-    }
-
-    fn aim(&mut self, ruleset: &Ruleset) -> Result<(), NotLowered> {
-        let lowered = self.backend.lower(ruleset, &self.memory)?;
-        self.candidate = Some(lowered.rules);
-        self.candidate_memory = Some(lowered.memory);
-        self.plan = None;
-        Ok(())
-    }
-
-    fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>> {
-        Box::pin(self.look())
-    }
-
-    fn excess(&self, limits: &Limits) -> Option<Excess> {
-        self.plan.as_ref().and_then(|plan| plan.excess(limits))
-    }
-
-    fn apply(&mut self) -> Boxed<'_, Result<u64, BackendError>> {
-        Box::pin(async {
-            let unknown = || BackendError { doing: "nothing is known of what should be enforced".to_owned(), cause: None };
-            let desired = self.candidate.as_ref().or(self.in_force.as_ref()).ok_or_else(unknown)?;
-            self.backend.apply(desired, Digest::of_table(desired)).await
-        })
-    }
-
-    fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>> {
-        Box::pin(async move {
-            let Some(desired) = &self.in_force else { return Ok(None) };
-            self.backend.mend(desired, Digest::of_table(desired), blank).await
-        })
-    }
-
-    fn adopt(&mut self) {
-        if let Some(candidate) = self.candidate.take() {
-            self.in_force = Some(candidate);
-        }
-        if let Some(memory) = self.candidate_memory.take() {
-            self.memory = memory;
-        }
-    }
-
-    fn discard(&mut self) {
-        self.candidate = None;
-        self.candidate_memory = None;
-    }
-
-    fn remember(&self) -> Kept {
-        let rules = self.candidate.as_ref().or(self.in_force.as_ref()).map(B::keep).unwrap_or_default();
-        let memory = self.candidate_memory.as_ref().unwrap_or(&self.memory);
-        Kept { rules, memory: serde_json::to_string(memory).unwrap_or_default(), setup: self.backend.setup_text() }
-    }
-
-    fn recall(&mut self, kept: &Kept, desired_hash: &str) -> bool {
-        // What cannot be read is forgotten: rules get new numbers, nothing else depends on it.
-        self.memory = serde_json::from_str(&kept.memory).unwrap_or_default();
-        let rules = B::recall(&kept.rules).filter(|rules| Digest::of_table(rules).to_string() == desired_hash);
-        self.in_force = rules;
-        self.in_force.is_some()
-    }
-
-    fn setup_text(&self) -> String {
-        self.backend.setup_text()
-    }
 }

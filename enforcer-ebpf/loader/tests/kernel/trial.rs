@@ -91,3 +91,23 @@ fn the_first_generation_ever_falls_back_to_dropping_nothing() {
     let seen = lab.on_host(|| enforcer.observe()).unwrap();
     assert!(seen.audit && seen.tampering.is_empty(), "{seen:?}");
 }
+
+#[test]
+fn a_rehearsal_drops_nothing_and_ends_on_trial_with_one_step() {
+    let Some(lab) = lab() else { return };
+    let mut enforcer = lab.open();
+    enforcer.set_audit(true).unwrap();
+    enforcer.set_learning(true).unwrap();
+    lab.attach(&mut enforcer);
+    enforcer.install(&only(8080), [1; 32], 0).unwrap();
+    assert!(enforcer.audits());
+    assert_eq!(reachable(&lab), (true, true), "rehearsed");
+    assert_eq!(lab.on_host(|| enforcer.observe()).unwrap().tampering, []);
+    assert_eq!(enforcer.end_rehearsal(Some(SHORT)).unwrap(), 1);
+    assert_eq!(reachable(&lab), (true, false));
+    thread::sleep(SHORT);
+    assert_eq!(reachable(&lab), (true, true), "the way back is to drop nothing");
+    assert_eq!(enforcer.end_rehearsal(None).unwrap(), 1);
+    assert_eq!(reachable(&lab), (true, false));
+    assert_eq!(lab.on_host(|| enforcer.observe()).unwrap().tampering, []);
+}

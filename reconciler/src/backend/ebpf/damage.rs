@@ -1,0 +1,68 @@
+//! What is wrong beside the rules, in words.
+
+use std::collections::BTreeSet;
+
+use enforcer::{AttachmentState, Direction as KernelDirection, FailsafeEntry, TamperingKind};
+
+use crate::converge::{Deviation, Difference};
+
+/// Hooks that are gone or replaced, and everything else that is not as it was left.
+pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
+    let hooks = seen.attachments.iter().filter_map(|hook| {
+        let kind = match hook.state {
+            // A legacy filter cannot be asked what it runs; that it is there is all that can be known.
+            AttachmentState::Attached | AttachmentState::Unverified => return None,
+            AttachmentState::Detached => Deviation::Detached,
+            AttachmentState::Replaced => Deviation::Changed,
+        };
+        let key = format!("hook {} {}", hook.ifname, hook.direction.label());
+        Some(Difference { key, kind, expected: "our program".to_owned(), observed: format!("{:?}", hook.state).to_lowercase() })
+    });
+    let tampering = seen.tampering.iter().filter_map(|found| {
+        let (name, kind) = match found.kind {
+            // Hooks are reported above, one by one; edited content by the diff, rule by rule, as long as it can be read.
+            TamperingKind::Detached | TamperingKind::Replaced => return None,
+            TamperingKind::Edited if seen.table.is_some() => return None,
+            TamperingKind::Edited => ("maps", Deviation::Changed),
+            TamperingKind::Rewired => ("wiring", Deviation::Changed),
+            TamperingKind::Control => ("control word", Deviation::Changed),
+        };
+        Some(Difference { key: name.to_owned(), kind, expected: "as it was left".to_owned(), observed: found.detail.clone() })
+    });
+    hooks.chain(tampering).collect()
+}
+
+/// Configured hooks, one by one, where nothing of ours is attached, not even broken.
+pub(super) fn unattached(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Difference> {
+    let known: BTreeSet<(&str, KernelDirection)> =
+        seen.attachments.iter().map(|hook| (hook.ifname.as_str(), hook.direction)).collect();
+    let wanted = interfaces.iter().flat_map(|name| KernelDirection::ALL.map(|direction| (name.as_str(), direction)));
+    let difference = |(name, direction): (&str, KernelDirection)| Difference {
+        key: format!("hook {name} {}", direction.label()),
+        kind: Deviation::Detached,
+        expected: "our program".to_owned(),
+        observed: "not attached".to_owned(),
+    };
+    wanted.filter(|hook| !known.contains(hook)).map(difference).collect()
+}
+
+/// The failsafe list is configuration, but it opens traffic: what is not on the configured list was put there by somebody else.
+pub(super) fn failsafe_damage(found: &[FailsafeEntry], wanted: &[FailsafeEntry]) -> Vec<Difference> {
+    let text =
+        |entry: &FailsafeEntry| format!("{} protocol {} port {} {}", entry.direction.label(), entry.proto, entry.port, entry.peer);
+    let (found, wanted): (BTreeSet<String>, BTreeSet<String>) =
+        (found.iter().map(text).collect(), wanted.iter().map(text).collect());
+    let extra = found.difference(&wanted).map(|entry| Difference {
+        key: format!("failsafe {entry}"),
+        kind: Deviation::Extra,
+        expected: String::new(),
+        observed: "always passes".to_owned(),
+    });
+    let missing = wanted.difference(&found).map(|entry| Difference {
+        key: format!("failsafe {entry}"),
+        kind: Deviation::Missing,
+        expected: "always passes".to_owned(),
+        observed: String::new(),
+    });
+    extra.chain(missing).collect()
+}

@@ -1,0 +1,174 @@
+//! A backend with what should be in force, the candidate, and the plan made last: what a pass works with, for any backend.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use policy::compile::Ruleset;
+use policy::diff::Change;
+use policy::digest::Digest;
+use policy::plan::{Excess, Limits, Plan};
+
+use super::target::{
+    Backend, BackendError, Boxed, Deviation, Difference, Kept, NotLowered, Rehearsal, Step, Target, TargetPlan, Trial,
+};
+
+/// A backend, what should be in force, the candidate, and the plan made last.
+#[derive(Debug)]
+pub struct Managed<B: Backend> {
+    backend: B,
+    in_force: Option<BTreeMap<B::Key, B::Rule>>,
+    candidate: Option<BTreeMap<B::Key, B::Rule>>,
+    plan: Option<Plan<B::Key, B::Rule>>,
+    memory: B::Memory,
+    candidate_memory: Option<B::Memory>,
+}
+
+impl<B: Backend> Managed<B> {
+    /// A target of which nothing is known yet.
+    #[must_use]
+    pub fn new(backend: B) -> Self {
+        Self { backend, in_force: None, candidate: None, plan: None, memory: B::Memory::default(), candidate_memory: None }
+    }
+
+    async fn look(&mut self) -> Result<Option<TargetPlan>, BackendError> {
+        let Some(desired) = self.candidate.as_ref().or(self.in_force.as_ref()) else { return Ok(None) };
+        let observed = self.backend.observe().await?;
+        let blank = observed.rules.is_none();
+        let plan = Plan::new(&observed.rules.unwrap_or_default(), desired);
+        let shown = self.describe(&plan, observed.damage, blank, observed.audited);
+        self.plan = Some(plan);
+        Ok(Some(shown))
+    }
+
+    fn describe(&self, plan: &Plan<B::Key, B::Rule>, damage: Vec<Difference>, blank: bool, audited: bool) -> TargetPlan {
+        let mut differences: Vec<Difference> = plan.changes.iter().map(difference::<B>).collect();
+        let step = |d: &Difference| Step { key: d.key.clone(), from: d.observed.clone(), to: d.expected.clone() };
+        let create = differences.iter().filter(|d| d.kind != Deviation::Extra).map(step).collect();
+        let delete = differences.iter().filter(|d| d.kind == Deviation::Extra).map(step).collect();
+        let changes = differences.len();
+        differences.extend(damage.iter().cloned());
+        TargetPlan {
+            target: self.backend.target().to_owned(),
+            backend: self.backend.name(),
+            create,
+            delete,
+            unchanged: plan.unchanged,
+            damage,
+            desired_hash: plan.desired_hash,
+            observed_hash: plan.observed_hash,
+            hash: plan.hash(),
+            blank,
+            audited,
+            changes,
+            differences,
+        }
+    }
+}
+
+fn unknown() -> BackendError {
+    BackendError { doing: "nothing is known of what should be enforced".to_owned(), cause: None }
+}
+
+fn difference<B: Backend>(change: &Change<B::Key, B::Rule>) -> Difference {
+    let (kind, expected, observed) = match change {
+        Change::Create { rule, .. } => (Deviation::Missing, B::rule_text(rule), String::new()),
+        Change::Replace { old, new, .. } => (Deviation::Changed, B::rule_text(new), B::rule_text(old)),
+        Change::Delete { rule, .. } => (Deviation::Extra, String::new(), B::rule_text(rule)),
+    };
+    Difference { key: B::key_text(change.key()), kind, expected, observed }
+}
+
+impl<B: Backend> Target for Managed<B> {
+    fn name(&self) -> &str {
+        self.backend.target()
+    }
+
+    fn backend(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    fn knows(&self) -> bool {
+        self.in_force.is_some()
+    }
+
+    fn aim(&mut self, ruleset: &Ruleset) -> Result<(), NotLowered> {
+        let lowered = self.backend.lower(ruleset, &self.memory)?;
+        self.candidate = Some(lowered.rules);
+        self.candidate_memory = Some(lowered.memory);
+        self.plan = None;
+        Ok(())
+    }
+
+    fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>> {
+        Box::pin(self.look())
+    }
+
+    fn excess(&self, limits: &Limits) -> Option<Excess> {
+        self.plan.as_ref().and_then(|plan| plan.excess(limits))
+    }
+
+    fn apply(&mut self, within: Option<Duration>) -> Boxed<'_, Result<u64, BackendError>> {
+        Box::pin(async move {
+            let desired = self.candidate.as_ref().or(self.in_force.as_ref()).ok_or_else(unknown)?;
+            self.backend.apply(desired, Digest::of_table(desired), within).await
+        })
+    }
+
+    fn trial(&mut self) -> Boxed<'_, Result<Option<Trial>, BackendError>> {
+        Box::pin(self.backend.trial())
+    }
+
+    fn confirm(&mut self) -> Boxed<'_, Result<(), BackendError>> {
+        Box::pin(self.backend.confirm())
+    }
+
+    fn roll_back(&mut self) -> Boxed<'_, Result<Option<u64>, BackendError>> {
+        Box::pin(self.backend.roll_back())
+    }
+
+    fn rehearse(&mut self) -> Boxed<'_, Result<Rehearsal, BackendError>> {
+        Box::pin(async {
+            let desired = self.candidate.as_ref().ok_or_else(unknown)?;
+            self.backend.rehearse(desired, Digest::of_table(desired)).await
+        })
+    }
+
+    fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>> {
+        Box::pin(async move {
+            let Some(desired) = &self.in_force else { return Ok(None) };
+            self.backend.mend(desired, Digest::of_table(desired), blank).await
+        })
+    }
+
+    fn adopt(&mut self) {
+        if let Some(candidate) = self.candidate.take() {
+            self.in_force = Some(candidate);
+        }
+        if let Some(memory) = self.candidate_memory.take() {
+            self.memory = memory;
+        }
+    }
+
+    fn discard(&mut self) {
+        self.candidate = None;
+        self.candidate_memory = None;
+    }
+
+    fn remember(&self) -> Kept {
+        let rules = self.candidate.as_ref().or(self.in_force.as_ref()).map(B::keep).unwrap_or_default();
+        let memory = self.candidate_memory.as_ref().unwrap_or(&self.memory);
+        Kept { rules, memory: serde_json::to_string(memory).unwrap_or_default(), setup: self.backend.setup_text() }
+    }
+
+    fn recall(&mut self, kept: &Kept, desired_hash: &str) -> bool {
+        // What cannot be read is forgotten: rules get new numbers, nothing else depends on it.
+        self.memory = serde_json::from_str(&kept.memory).unwrap_or_default();
+        let rules = B::recall(&kept.rules).filter(|rules| Digest::of_table(rules).to_string() == desired_hash);
+        self.in_force = rules;
+        self.in_force.is_some()
+    }
+
+    fn setup_text(&self) -> String {
+        self.backend.setup_text()
+    }
+}
