@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub use self::sections::{
     CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, ForgeName, HostBackend, HostConfig,
-    HostMode, LimitsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig, WebhooksConfig,
+    HostMode, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig, WebhooksConfig,
 };
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
 
@@ -59,6 +59,9 @@ pub struct Config {
     /// When and how drift is looked for.
     #[serde(default)]
     pub drift: DriftConfig,
+    /// Where and what is measured.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
 }
 
 fn default_listen() -> std::net::SocketAddr {
@@ -247,6 +250,15 @@ mod tests {
         let error = parse("source: {url: file:///p}\nlisten: x\n").unwrap_err();
         assert!(error.starts_with("c.yaml:2:"), "{error}");
         assert!(error.contains("`x`") && error.contains("127.0.0.1:8080"), "{error}");
+    }
+
+    #[test]
+    fn metrics_have_an_address_of_their_own_if_one_is_given() {
+        let config = parse("source: {url: file:///p}\nmetrics: {listen: \"127.0.0.1:9102\"}\n").unwrap();
+        assert_eq!(config.metrics.listen.map(|address| address.port()), Some(9102));
+        assert!(!config.metrics.program_runs);
+        assert_eq!(parse("source: {url: file:///p}").unwrap().metrics.listen, None);
+        assert!(parse("source: {url: file:///p}\nmetrics: {listen: 9102}\n").unwrap_err().contains("127.0.0.1:8080"));
     }
 
     #[test]

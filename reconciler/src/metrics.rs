@@ -147,10 +147,10 @@ mod tests {
     #[test]
     fn a_page_is_what_the_format_says() {
         let page = render(vec![
-            Family::new(Kind::Counter, "drops", "Packets dropped").with(&[("reason", "no_rule"), ("hook", "tc_in")], 3),
+            Family::new(Kind::Counter, "drops", "Packets dropped").with(&[("reason", "no_rule"), ("hook", "tc_in")], 3_u64),
             Family::new(Kind::Counter, "away_seconds", "Time away").with(&[], 1.5),
-            Family::new(Kind::Gauge, "flows", "Flows remembered").with(&[], 7).with(&[("table", "tcp4")], true),
-            Family::new(Kind::Info, "build", "This program").with(&[("version", "1.0")], 1),
+            Family::new(Kind::Gauge, "flows", "Flows remembered").with(&[], 7_u64).with(&[("table", "tcp4")], true),
+            Family::new(Kind::Info, "build", "This program").with(&[("version", "1.0")], 1_u64),
             Family::new(Kind::Gauge, "silent", "Nothing to say"),
         ])
         .unwrap();
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_people_wrote_cannot_break_out_of_its_label() {
-        let page = render(vec![Family::new(Kind::Gauge, "g", "H").with(&[("rule", "a\"} 1\nb\\")], 2)]).unwrap();
+        let page = render(vec![Family::new(Kind::Gauge, "g", "H").with(&[("rule", "a\"} 1\nb\\")], 2_u64)]).unwrap();
         assert!(page.contains("g{rule=\"a\\\"} 1\\nb\\\\\"} 2\n"), "{page}");
     }
 }

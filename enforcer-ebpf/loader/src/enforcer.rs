@@ -91,6 +91,15 @@ impl Enforcer {
         hook::check(ifname)
     }
 
+    /// Whether there is an interface `ifname`, and whether it is set up, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn interface(ifname: &str) -> Result<Option<bool>, Error> {
+        let found = sys::interface(ifname).map_err(|error| Error::kernel(format!("look up interface {ifname}"), error))?;
+        Ok(found.map(|interface| interface.up))
+    }
+
     /// Attaches both directions of interface `ifname`; idempotent. An interface made anew under the same name is
     /// attached anew.
     ///

@@ -6,6 +6,7 @@
 mod damage;
 mod stored;
 mod trial;
+mod view;
 mod words;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,8 @@ use policy::lower::bpf::{Interval, Key, Rule, RuleIds, Table, lower};
 use policy::model::Mode;
 use policy::net::Service;
 
-use self::damage::{damage, failsafe_damage, unattached};
+use self::damage::{absent, damage, failsafe_damage, unattached};
+pub use self::view::{Numbers, View, runs};
 use self::words::{from_kernel, to_kernel};
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
@@ -32,6 +34,9 @@ pub struct Ebpf {
     interfaces: Vec<String>,
     failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
     target: String,
+    pins: std::path::PathBuf,
+    numbers: Numbers,
+    wrong: view::Wrong,
     audit: bool,
 }
 
@@ -75,6 +80,9 @@ impl Ebpf {
             identity: setup.identity,
             target: format!("host/{}", setup.interfaces.join(",")),
             interfaces: setup.interfaces,
+            pins: setup.pins.to_owned(),
+            numbers: Numbers::default(),
+            wrong: view::Wrong::default(),
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
         }
@@ -93,6 +101,19 @@ impl Ebpf {
     #[must_use]
     pub fn failsafe_list(&self) -> FailsafeList {
         FailsafeList { enforcer: Arc::clone(&self.enforcer), list: Arc::clone(&self.failsafe) }
+    }
+
+    /// What looks at the firewall beside the loop.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            enforcer: Arc::clone(&self.enforcer),
+            pins: self.pins.clone(),
+            interfaces: self.interfaces.clone(),
+            target: self.target.clone(),
+            numbers: self.numbers.clone(),
+            wrong: Arc::clone(&self.wrong),
+        }
     }
 
     fn nothing_pinned(&self) -> bool {
@@ -152,10 +173,28 @@ fn current(list: &Mutex<Vec<FailsafeEntry>>) -> Vec<FailsafeEntry> {
     list.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Attaches every interface; one that is gone does not keep the others from being guarded.
+/// The interfaces that are there.
+fn present(interfaces: &[String]) -> Result<Vec<String>, enforcer::Error> {
+    let mut there = Vec::with_capacity(interfaces.len());
+    for name in interfaces {
+        if Enforcer::interface(name)?.is_some() {
+            there.push(name.clone());
+        }
+    }
+    Ok(there)
+}
+
+/// Refuses what can never be guarded. What does not exist is guarded as soon as it does, and keeps nothing from the others.
+fn check_all(enforcer: &Enforcer, interfaces: &[String]) -> Result<(), enforcer::Error> {
+    present(interfaces)?.iter().try_for_each(|interface| enforcer.check_interface(interface))
+}
+
+/// Attaches every interface that is there; one that cannot be attached does not keep the others from being guarded.
 fn attach_all(enforcer: &mut Enforcer, interfaces: &[String]) -> Result<(), enforcer::Error> {
-    let failed = interfaces.iter().filter_map(|interface| enforcer.attach(interface).err()).next_back();
-    failed.map_or(Ok(()), Err)
+    let there = present(interfaces)?;
+    let failed = there.iter().filter_map(|interface| enforcer.attach(interface).err()).next_back();
+    // One that has just gone is seen to be absent by the next look.
+    failed.filter(|error| !matches!(error, enforcer::Error::NoInterface { .. })).map_or(Ok(()), Err)
 }
 
 /// The enforcer's error as one line that says what to do, its cause kept.
@@ -193,16 +232,20 @@ impl Backend for Ebpf {
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
         if self.nothing_pinned() {
-            return Ok(Observed { rules: None, damage: Vec::new(), audited: false });
+            return Ok(Observed { rules: None, damage: Vec::new(), audited: false, absent: Vec::new() });
         }
-        let list = Arc::clone(&self.failsafe);
-        let look = move |enforcer: &mut Enforcer| Ok((enforcer.observe()?, enforcer.failsafe()?, current(&list)));
-        let (seen, failsafe, wanted) = self.blocking("the kernel cannot be read", look).await?;
+        let (list, interfaces) = (Arc::clone(&self.failsafe), self.interfaces.clone());
+        let look = move |enforcer: &mut Enforcer| {
+            Ok((present(&interfaces)?, enforcer.observe()?, enforcer.failsafe()?, current(&list)))
+        };
+        let (there, seen, failsafe, wanted) = self.blocking("the kernel cannot be read", look).await?;
+        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = view::kinds(&seen);
         let rules = seen.table.as_ref().map(from_kernel);
-        let mut damage = damage(&seen);
-        damage.extend(unattached(&seen, &self.interfaces));
+        let gone: Vec<String> = self.interfaces.iter().filter(|name| !there.contains(name)).cloned().collect();
+        let mut damage = damage(&seen, &there);
+        damage.extend(unattached(&seen, &there));
         damage.extend(failsafe_damage(&failsafe, &wanted));
-        Ok(Observed { rules, damage, audited: seen.audit })
+        Ok(Observed { rules, damage, audited: seen.audit, absent: absent(&gone) })
     }
 
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
@@ -210,8 +253,8 @@ impl Backend for Ebpf {
         let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
         let epoch = self
             .blocking("the rules cannot be put in force", move |enforcer| {
-                // All or nothing: an interface that is gone is known before anything changes.
-                interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
+                // All or nothing: an interface that cannot be guarded is known before anything changes.
+                check_all(enforcer, &interfaces)?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
                 let epoch = trial::put(enforcer, &table, digest.0, within)?;
@@ -243,7 +286,7 @@ impl Backend for Ebpf {
         let table = to_kernel(desired);
         let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
         self.blocking("the first enforcement cannot be prepared", move |enforcer| {
-            interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
+            check_all(enforcer, &interfaces)?;
             enforcer.set_failsafe(&current(&failsafe))?;
             trial::rehearse(enforcer, &table, digest.0)?;
             attach_all(enforcer, &interfaces)?;
@@ -262,6 +305,10 @@ impl Backend for Ebpf {
             Ok(installed.map(|installed| u64::from(installed.epoch)))
         })
         .await
+    }
+
+    fn numbered(&mut self, memory: &RuleIds) {
+        self.numbers.set(memory);
     }
 
     fn setup_text(&self) -> String {

@@ -258,6 +258,18 @@ pub enum DriftMode {
     Heal,
 }
 
+/// `metrics:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where `GET /metrics` is served; absent: on the HTTP door beside everything else.
+    #[serde(default, deserialize_with = "super::types::some_listen_address")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// Has the kernel measure how long BPF programs run while the controller runs: all programs of this machine, some 20 ns each.
+    #[serde(default)]
+    pub program_runs: bool,
+}
+
 /// `drift:`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -35,7 +35,9 @@ impl<B: Backend> Managed<B> {
         let observed = self.backend.observe().await?;
         let blank = observed.rules.is_none();
         let plan = Plan::new(&observed.rules.unwrap_or_default(), desired);
-        let shown = self.describe(&plan, observed.damage, blank, observed.audited);
+        let mut shown = self.describe(&plan, observed.damage, blank, observed.audited);
+        shown.differences.extend(observed.absent.iter().cloned());
+        shown.absent = observed.absent;
         self.plan = Some(plan);
         Ok(Some(shown))
     }
@@ -59,6 +61,7 @@ impl<B: Backend> Managed<B> {
             hash: plan.hash(),
             blank,
             audited,
+            absent: Vec::new(),
             changes,
             differences,
         }
@@ -147,6 +150,7 @@ impl<B: Backend> Target for Managed<B> {
         if let Some(memory) = self.candidate_memory.take() {
             self.memory = memory;
         }
+        self.backend.numbered(&self.memory);
     }
 
     fn discard(&mut self) {
@@ -165,6 +169,9 @@ impl<B: Backend> Target for Managed<B> {
         self.memory = serde_json::from_str(&kept.memory).unwrap_or_default();
         let rules = B::recall(&kept.rules).filter(|rules| Digest::of_table(rules).to_string() == desired_hash);
         self.in_force = rules;
+        if self.in_force.is_some() {
+            self.backend.numbered(&self.memory);
+        }
         self.in_force.is_some()
     }
 

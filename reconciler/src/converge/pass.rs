@@ -7,6 +7,7 @@ use policy::snapshot::CommitId;
 use jiff::Timestamp;
 
 use super::judge::Rejection;
+use super::words::unguarded;
 use super::{ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, NotLowered, Outcome, Source, StatusState, TargetPlan, Trouble, World};
 use crate::chain::chain;
 use crate::store::{
@@ -88,11 +89,16 @@ impl<S: Source> World<'_, S> {
         started: Timestamp,
     ) -> Result<Outcome, Trouble> {
         let changes = plans.iter().map(|plan| plan.changes).sum();
-        let status = self.settings.status(head, StatusState::Success, &self.settings.posture.sentence(changes));
+        let unguarded = unguarded(plans);
+        let mut sentence = self.settings.posture.sentence(changes);
+        if !unguarded.is_empty() {
+            sentence = format!("{sentence}; {unguarded}");
+        }
+        let status = self.settings.status(head, StatusState::Success, &sentence);
         let why = if base == Some(head) { Why::Drift } else { Why::Commit };
         if plans.iter().all(TargetPlan::is_empty) {
             let enforced = self.enforced_now(plans).await?;
-            let end = PassEnd { enforced, status: Some(status), ..PassEnd::of(Recorded::InForce, "", (self.clock)()) };
+            let end = PassEnd { enforced, status: Some(status), ..PassEnd::of(Recorded::InForce, &unguarded, (self.clock)()) };
             let git_ref = self.settings.git_ref.clone();
             let plan = Some(evidence(plans));
             self.store.record_pass(EndedPass { head: Some(head), git_ref, enforced_before: base, plan, started, end }).await?;
@@ -103,7 +109,7 @@ impl<S: Source> World<'_, S> {
                 enforced,
                 changes: changes as u64,
                 status: Some(status),
-                ..PassEnd::of(Recorded::InForce, "", (self.clock)())
+                ..PassEnd::of(Recorded::InForce, &unguarded, (self.clock)())
             };
             self.store.close_pass(pass, end).await?;
         }

@@ -103,7 +103,7 @@ impl Counts {
         }
         let mut backend = Family::new(Kind::Info, "pci_segment_backend", "What enforces on this host");
         if let Some(name) = self.backend {
-            backend.push(&[("backend", name)], 1);
+            backend.push(&[("backend", name)], 1_u64);
         }
         let mut looked = Family::new(
             Kind::Gauge,

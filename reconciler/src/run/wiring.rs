@@ -138,6 +138,7 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
     };
     if let Purpose::Enforce(keeping) = purpose {
         firewall.prepare().await?;
+        let _ = keeping.view.set(firewall.view());
         tokio::spawn(reach::keep(Reach::new(config)?, keeping.clone(), firewall.failsafe_list()));
     }
     Ok(vec![Box::new(Managed::new(firewall))])

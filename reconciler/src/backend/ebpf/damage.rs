@@ -7,8 +7,11 @@ use enforcer::{AttachmentState, Direction as KernelDirection, FailsafeEntry, Tam
 use crate::converge::{Deviation, Difference};
 
 /// Hooks that are gone or replaced, and everything else that is not as it was left.
-pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
-    let hooks = seen.attachments.iter().filter_map(|hook| {
+///
+/// Only of `interfaces` that are there: through one that is gone nothing passes, and it cannot be mended.
+pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Difference> {
+    let ours = seen.attachments.iter().filter(|hook| interfaces.contains(&hook.ifname));
+    let hooks = ours.filter_map(|hook| {
         let kind = match hook.state {
             // A legacy filter cannot be asked what it runs; that it is there is all that can be known.
             AttachmentState::Attached | AttachmentState::Unverified => return None,
@@ -30,6 +33,19 @@ pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
         Some(Difference { key: name.to_owned(), kind, expected: "as it was left".to_owned(), observed: found.detail.clone() })
     });
     hooks.chain(tampering).collect()
+}
+
+/// Both hooks of each interface that does not exist.
+pub(super) fn absent(interfaces: &[String]) -> Vec<Difference> {
+    let wanted = interfaces.iter().flat_map(|name| KernelDirection::ALL.map(|direction| (name, direction)));
+    wanted
+        .map(|(name, direction)| Difference {
+            key: format!("hook {name} {}", direction.label()),
+            kind: Deviation::Detached,
+            expected: "our program".to_owned(),
+            observed: "the interface does not exist".to_owned(),
+        })
+        .collect()
 }
 
 /// Configured hooks, one by one, where nothing of ours is attached, not even broken.
