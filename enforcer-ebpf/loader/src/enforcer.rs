@@ -1,6 +1,7 @@
 //! The firewall of this host: what is pinned, and what can be done with it.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Mutex, PoisonError},
@@ -35,6 +36,8 @@ pub struct Enforcer {
     pub(crate) attached: Mutex<BTreeMap<(u32, Direction), String>>,
     /// Programs that ran when the maps were made anew, so cannot use them.
     apart: BTreeSet<u32>,
+    /// What programs are loaded from when they are first needed.
+    pub(crate) object: Cow<'static, [u8]>,
 }
 
 impl Enforcer {
@@ -43,7 +46,7 @@ impl Enforcer {
     /// # Errors
     /// If the directory, the capabilities or the kernel do not allow it.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        Self::open_with_object(root, object::embedded())
+        Self::open_object(root, Cow::Borrowed(object::embedded()))
     }
 
     /// [`Enforcer::open`] with an object other than the embedded one: for tests of a freshly built object.
@@ -51,14 +54,20 @@ impl Enforcer {
     /// # Errors
     /// As [`Enforcer::open`].
     pub fn open_with_object(root: &Path, object: &[u8]) -> Result<Self, Error> {
+        Self::open_object(root, Cow::Owned(object.to_vec()))
+    }
+
+    fn open_object(root: &Path, object: Cow<'static, [u8]>) -> Result<Self, Error> {
         let layout = Layout::new(root);
         layout.prepare()?;
         let _lock = layout.lock()?;
         let (apart, adopted) = world::heal(&layout)?;
-        object::load(&layout, object)?;
+        let replaced = object::load(&layout, &object)?;
         let generations = Generations::open(&layout)?;
         world::pin_inner(&layout, &generations, adopted)?;
-        Ok(Self { apart, ..Self::with(layout, generations)? })
+        object::mark::set(&layout, &object)?;
+        hook::upgrade(&layout, &generations.core()?, &replaced)?;
+        Ok(Self { apart, object, ..Self::with(layout, generations)? })
     }
 
     /// Opens what is pinned below `root` as it is, without loading, pinning, mounting or replacing anything; none if
@@ -80,7 +89,8 @@ impl Enforcer {
         let named = |ifindex| sys::interface_name(ifindex).unwrap_or_default();
         let attached = layout.hooks()?.into_iter().map(|(ifindex, direction, _)| ((ifindex, direction), named(ifindex)));
         let attached = Mutex::new(attached.collect());
-        Ok(Self { layout, generations, failsafe, attached, apart: BTreeSet::new() })
+        let object = Cow::Borrowed(object::embedded());
+        Ok(Self { layout, generations, failsafe, attached, apart: BTreeSet::new(), object })
     }
 
     /// Whether [`Enforcer::attach`] would take interface `ifname`; changes nothing.
@@ -128,7 +138,7 @@ impl Enforcer {
                 );
                 continue;
             }
-            match hook::attach(&self.layout, ifname, interface, direction)? {
+            match hook::attach(&self.layout, &self.object, ifname, interface, direction)? {
                 Attached::Already => {}
                 changed @ (Attached::Now | Attached::Updated) => result = changed,
             }
@@ -199,9 +209,9 @@ impl Enforcer {
     fn put(&mut self, table: &Table, digest: [u8; 32], epoch_hint: u32, within: Option<Duration>) -> Result<Installed, Error> {
         table.check()?;
         let _lock = self.layout.lock()?;
-        let apart = world::ready(&self.layout, &self.generations, &self.apart)?;
+        let apart = world::ready(&self.layout, &self.object, &self.generations, &self.apart)?;
         let (epoch, slot) = self.generations.install(&self.layout, table, digest, epoch_hint, within)?;
-        apart.iter().try_for_each(|own| hook::relink(&self.layout, own))?;
+        apart.iter().try_for_each(|own| hook::relink(&self.layout, &self.object, own))?;
         Ok(Installed { epoch, slot })
     }
 

@@ -12,11 +12,11 @@ use aya::programs::{
 use crate::{
     api::Attached,
     error::Error,
-    object::{self, program_error},
+    object::{self, Replaced, program_error},
     pin::{Layout, unpin},
     sys::{self, Interface},
     table::Direction,
-    world::Live,
+    world::{self, Kinship, Live},
 };
 
 /// Priority and handle of our clsact filters: before what people number by hand, and recognisably ours.
@@ -81,8 +81,15 @@ const fn tc_type(direction: Direction) -> TcAttachType {
 }
 
 /// Attaches one hook, or finds it attached.
-pub(crate) fn attach(layout: &Layout, ifname: &str, interface: Interface, direction: Direction) -> Result<Attached, Error> {
+pub(crate) fn attach(
+    layout: &Layout,
+    object: &[u8],
+    ifname: &str,
+    interface: Interface,
+    direction: Direction,
+) -> Result<Attached, Error> {
     let name = program_name(ifname, interface, direction)?;
+    object::ensure(layout, object, name)?;
     let mut program = object::program(layout, name)?;
     let own = program.info().map_err(|error| program_error(name, error))?.id();
     let path = layout.link(interface.index, direction);
@@ -204,13 +211,34 @@ pub(crate) fn detach(layout: &Layout, ifindex: u32, direction: Direction) -> Res
 }
 
 /// Has a hook that runs something else run our program from the next packet on.
-pub(crate) fn relink(layout: &Layout, hook: &Live) -> Result<(), Error> {
+pub(crate) fn relink(layout: &Layout, object: &[u8], hook: &Live) -> Result<(), Error> {
     let Some(ifname) = sys::interface_name(hook.ifindex) else {
         return Err(Error::Rewired(format!("the program of interface {}", hook.ifindex)));
     };
     let interface = filterable(&ifname)?;
     tracing::info!(ifname, direction = hook.direction.label(), "replacing a program that uses other maps");
-    attach(layout, &ifname, interface, hook.direction).map(drop)
+    attach(layout, object, &ifname, interface, hook.direction).map(drop)
+}
+
+/// Has every hook that runs a program whose pin was given to a newer one run that from the next packet on. It uses the same
+/// maps, so flows and rules stay; what uses other maps waits for a generation, see [`world`].
+pub(crate) fn upgrade(layout: &Layout, core: &[Option<u32>; 7], replaced: &Replaced) -> Result<(), Error> {
+    if replaced.is_empty() {
+        return Ok(());
+    }
+    world::sound(layout, core)?;
+    for own in world::live(layout)? {
+        let Some(name) = replaced.get(&own.program).filter(|_| own.kinship(core) == Kinship::Ours) else { continue };
+        let (ifindex, direction) = (own.ifindex, own.direction);
+        if layout.filter(ifindex, direction).exists() {
+            continue;
+        }
+        tracing::info!(ifindex, direction = direction.label(), "upgrading the program");
+        let path = layout.link(ifindex, direction);
+        let pinned = PinnedLink::from_pin(&path).map_err(|error| Error::Load(error.into()))?;
+        replace(&mut object::program(layout, name)?, name, pinned)?;
+    }
+    Ok(())
 }
 
 /// Drops the pins of links whose interface is gone.

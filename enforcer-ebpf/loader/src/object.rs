@@ -1,16 +1,19 @@
 //! From object bytes to pinned maps and programs.
 //!
-//! Maps that are pinned already are re-used, after a comparison: aya re-uses them without one. Programs are loaded each
-//! time, which has the verifier look at them, and pinned if they are not the ones pinned already; a program's tag, a
-//! hash of its instructions, tells, together with the maps it uses.
+//! Where everything pinned is as loading the same object left it (see [`mark`]), nothing is loaded. Otherwise maps that are
+//! pinned already are re-used, after a comparison: aya re-uses them without one. Programs are loaded, which has the verifier
+//! look at them, and pinned if they are not the ones pinned already; a program's tag, a hash of its instructions, tells,
+//! together with the maps it uses. Programs that few hosts need are left out until something asks for them.
 #![expect(clippy::wildcard_enum_match_arm, reason = "which errors a dependency has is not ours to list")]
 
-use std::{fs, io, os::fd::AsFd as _, path::Path};
+pub(crate) mod mark;
+
+use std::{collections::BTreeMap, fs, io, os::fd::AsFd as _, path::Path};
 
 use aya::{
-    EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader,
     maps::{MapData, MapError, MapInfo},
-    programs::{ProgramError, ProgramInfo, SchedClassifier},
+    programs::{Program, ProgramError, ProgramInfo, SchedClassifier},
 };
 
 use crate::{
@@ -36,30 +39,71 @@ pub(crate) fn embedded() -> &'static [u8] {
     EMBEDDED
 }
 
-/// Loads the maps and programs of `object`, or finds them, below `layout`.
-pub(crate) fn load(layout: &Layout, object: &[u8]) -> Result<(), Error> {
+/// The program that drops early, on the XDP hook.
+pub(crate) const XDP_IN: &str = "xdp_in";
+
+/// Programs loaded when something is first attached that runs them.
+pub(crate) const ON_DEMAND: [&str; 3] = ["tc_in_plain", "tc_out_plain", XDP_IN];
+
+/// Programs whose pin was given to another one: the number of the old, and the name.
+pub(crate) type Replaced = BTreeMap<u32, String>;
+
+/// Loads the maps and programs of `object`, or finds them, below `layout`; answers which programs were replaced.
+pub(crate) fn load(layout: &Layout, object: &[u8]) -> Result<Replaced, Error> {
+    if mark::stands(layout, object) {
+        return Ok(Replaced::new());
+    }
+    mark::clear(layout)?;
+    let wanted = |name: &str| !ON_DEMAND.contains(&name) || layout.prog(name).exists();
+    load_programs(layout, object, wanted)
+}
+
+/// Sees that the program called `name` is pinned, loading it if it is one that is loaded when first needed.
+pub(crate) fn ensure(layout: &Layout, object: &[u8], name: &str) -> Result<(), Error> {
+    if !ON_DEMAND.contains(&name) || layout.prog(name).exists() {
+        return Ok(());
+    }
+    // The mark speaks of what is pinned, so it is put again; where there was none, something else is amiss.
+    let marked = mark::stands(layout, object);
+    load_programs(layout, object, |own| own == name)?;
+    if marked { mark::set(layout, object) } else { Ok(()) }
+}
+
+fn load_programs(layout: &Layout, object: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Replaced, Error> {
+    let mut replaced = Replaced::new();
+    let mut loaded = load_maps(layout, object)?;
+    for (name, program) in loaded.programs_mut().filter(|(name, _)| wanted(name)) {
+        let name = name.to_owned();
+        verify(program).map_err(|error| program_error(&name, error))?;
+        if let Some(old) = pin(&layout.prog(&name), &name, program)? {
+            replaced.insert(old, name);
+        }
+    }
+    Ok(replaced)
+}
+
+/// Has aya make or re-use the maps, each pinned.
+fn load_maps(layout: &Layout, object: &[u8]) -> Result<Ebpf, Error> {
     raise_memlock();
     let names = compare(layout, object)?;
     let mut loader = EbpfLoader::new();
     for name in &names {
         loader.map_pin_path(name, layout.map(name));
     }
-    let mut loaded = loader.load(object).map_err(load_error)?;
-    for (name, program) in loaded.programs_mut() {
-        let name = name.to_owned();
-        let program: &mut SchedClassifier = program.try_into().map_err(|error| program_error(&name, error))?;
-        verify(program).map_err(|error| program_error(&name, error))?;
-        pin(&layout.prog(&name), &name, program)?;
-    }
-    Ok(())
+    loader.load(object).map_err(load_error)
 }
 
 /// Has the verifier look at `program`. A signal to this process interrupts it, and aya, asking again for the reason, may
 /// find its log too long instead: both mean trying again.
-pub(crate) fn verify(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+pub(crate) fn verify(program: &mut Program) -> Result<(), ProgramError> {
     let mut tries = 1;
     loop {
-        match program.load() {
+        let loaded = match program {
+            Program::SchedClassifier(program) => program.load(),
+            Program::Xdp(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        match loaded {
             Err(ProgramError::LoadError { io_error, .. })
                 if tries < VERIFIER_TRIES && matches!(io_error.raw_os_error(), Some(libc::EAGAIN | libc::ENOSPC)) =>
             {
@@ -70,20 +114,22 @@ pub(crate) fn verify(program: &mut SchedClassifier) -> Result<(), ProgramError> 
     }
 }
 
-/// Pins `program` unless the same one is pinned; a different one is replaced in one step.
-fn pin(path: &Path, name: &str, program: &mut SchedClassifier) -> Result<(), Error> {
+/// Pins `program` unless the same one is pinned; a different one is replaced in one step, and its number answered.
+fn pin(path: &Path, name: &str, program: &mut Program) -> Result<Option<u32>, Error> {
     let own = program.info().map_err(|error| program_error(name, error))?;
     // Tags do not cover the maps a program uses.
     let fd = program.fd().map_err(|error| program_error(name, error))?;
     let used = sys::program_maps(fd.as_fd()).map_err(|error| Error::kernel(format!("ask for the maps of {name}"), error))?;
     let same_maps = sys::pinned_program_maps(path).is_ok_and(|pinned| pinned == used);
-    if same_maps && ProgramInfo::from_pin(path).is_ok_and(|pinned| pinned.tag() == own.tag()) {
-        return Ok(());
+    let pinned = ProgramInfo::from_pin(path).ok();
+    if same_maps && pinned.as_ref().is_some_and(|pinned| pinned.tag() == own.tag()) {
+        return Ok(None);
     }
     let fresh = path.with_file_name(format!("{name}_new"));
     unpin(&fresh)?;
     program.pin(&fresh).map_err(|error| Error::Load(error.into()))?;
-    fs::rename(&fresh, path).map_err(|error| Error::kernel(format!("pin program {name}"), error))
+    fs::rename(&fresh, path).map_err(|error| Error::kernel(format!("pin program {name}"), error))?;
+    Ok(pinned.map(|pinned| pinned.id()))
 }
 
 /// Opens a pinned program.

@@ -66,7 +66,11 @@ impl Layout {
         open().map_err(|error| Error::PinDirectory { path: self.base.clone(), source: error.into() })
     }
 
-    fn maps(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> &Path {
+        &self.base
+    }
+
+    pub(crate) fn maps(&self) -> PathBuf {
         self.base.join("maps")
     }
 

@@ -64,7 +64,7 @@ fn programs() -> Vec<Capability> {
     let mut found = vec![answer("maps of the program", false, Ok(()))];
     let mut verified = Ok(());
     for (_, program) in loaded.programs_mut() {
-        let result = <&mut SchedClassifier>::try_from(program).and_then(object::verify);
+        let result = object::verify(program);
         if verified.is_ok() {
             verified = result.map_err(io_error);
         }

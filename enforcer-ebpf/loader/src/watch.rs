@@ -63,7 +63,7 @@ impl LinkWatch {
             match self.netlink.hear(left).map_err(failed)? {
                 Heard::Messages(messages) => {
                     // All of them, so that one burst is told once.
-                    if messages.iter().fold(false, |changed, message| apply(&mut known, message) || changed) {
+                    if messages.iter().filter(|message| apply(&mut known, message)).count() > 0 {
                         return Ok(true);
                     }
                 }

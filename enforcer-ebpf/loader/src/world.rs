@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     generation::{Generations, OUTER, SEALS},
     hook,
-    object::map_error,
+    object::{self, map_error},
     pin::{Layout, unpin},
     sys,
     table::Direction,
@@ -211,7 +211,7 @@ pub(crate) fn pin_inner(layout: &Layout, generations: &Generations, anew: bool) 
 
 /// Before a generation is written: puts lost pins of the maps held here back, and sees that no hook would be turned to
 /// a generation it cannot read. Answers the hooks to relink once the generation is in force.
-pub(crate) fn ready(layout: &Layout, generations: &Generations, apart: &BTreeSet<u32>) -> Result<Vec<Live>, Error> {
+pub(crate) fn ready(layout: &Layout, object: &[u8], generations: &Generations, apart: &BTreeSet<u32>) -> Result<Vec<Live>, Error> {
     generations.pin_again(layout)?;
     let core = generations.core()?;
     let in_force = generations.in_force()?;
@@ -223,7 +223,7 @@ pub(crate) fn ready(layout: &Layout, generations: &Generations, apart: &BTreeSet
         }
         match kinship {
             Kinship::Ours => {}
-            Kinship::Apart | Kinship::Torn | Kinship::Unknown if in_force => hook::relink(layout, &own)?,
+            Kinship::Apart | Kinship::Torn | Kinship::Unknown if in_force => hook::relink(layout, object, &own)?,
             Kinship::Apart => later.push(own),
             Kinship::Unknown if apart.contains(&own.program) => later.push(own),
             Kinship::Torn | Kinship::Unknown => return Err(Error::Rewired(format!("the program of interface {}", own.ifindex))),
@@ -237,6 +237,10 @@ pub(crate) fn sound(layout: &Layout, core: &[Option<u32>; 7]) -> Result<(), Erro
     for name in Direction::ALL.into_iter().flat_map(hook::programs) {
         let path = layout.prog(name);
         if !path.exists() {
+            // It is loaded when it is attached.
+            if object::ON_DEMAND.contains(&name) {
+                continue;
+            }
             return Err(Error::PinGone(path));
         }
         let used = sys::pinned_program_maps(&path).map_err(|error| Error::kernel(format!("ask for the maps of {name}"), error))?;

@@ -58,6 +58,13 @@ fn as_the_service() {
     set_capabilities(None, sets).unwrap();
 }
 
+/// May use what is pinned, and may have no program verified.
+fn without_loading() {
+    let mut sets = capabilities(None).unwrap();
+    sets.effective.remove(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
+    set_capabilities(None, sets).unwrap();
+}
+
 fn pins(lab: &Lab, below: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(lab.pins().join(below)).unwrap();
     let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -177,6 +184,31 @@ fn attaching_before_anything_is_in_force_leaves_a_live_hook_its_program() {
         restart(&lab, false, "generations");
     });
     assert_eq!(passed, 0);
+}
+
+#[test]
+fn what_is_pinned_is_loaded_again_only_where_something_about_it_differs() {
+    let Some(lab) = filtered("opening again") else { return };
+    let unchanged = || {
+        lab.on_host(|| {
+            without_loading();
+            open(&lab.root).map(|enforcer| enforcer.observe().unwrap().tampering)
+        })
+    };
+    assert_eq!(unchanged().unwrap(), []);
+    for below in ["maps/tcp4", "progs/check_in"] {
+        std::fs::remove_file(lab.pins().join(below)).unwrap();
+        assert!(matches!(unchanged(), Err(Error::NotPermitted { .. })), "{below} is gone");
+        lab.open();
+        assert_eq!(unchanged().unwrap(), [], "{below} is back");
+    }
+    // The same name, another program.
+    let path = lab.pins().join("progs/check_in");
+    std::fs::remove_file(&path).unwrap();
+    aya::programs::SchedClassifier::from_pin(lab.pins().join("progs/empty")).unwrap().pin(&path).unwrap();
+    assert!(matches!(unchanged(), Err(Error::NotPermitted { .. })), "another program");
+    lab.open();
+    assert_eq!(unchanged().unwrap(), []);
 }
 
 #[test]
