@@ -16,6 +16,8 @@ pub mod plan;
 pub mod records;
 pub mod rules;
 pub mod run;
+mod status;
+pub mod usage;
 pub mod validate;
 
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ pub use diff::DiffArgs;
 pub use explain::{ExplainArgs, FlowDirection};
 pub use init::{Forge, InitArgs};
 pub use rules::RulesArgs;
+pub use usage::Age;
 pub use validate::{Profile, ValidateArgs, ValidateFormat};
 
 /// Keeps network segmentation in Git: validates it against PCI DSS v4.0.1, enforces it, and proves it.
@@ -83,6 +86,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Lists differences between what should be enforced and what is
     Drift(DriftArgs),
+    /// Lists the rules in force with how often they are used, the longest unused first
+    Usage(UsageArgs),
     /// Makes a running controller look now, or accept a head it refused
     Reconcile(ReconcileArgs),
     /// Releases a plan that was held because it changes too much
@@ -234,6 +239,17 @@ pub struct DriftArgs {
     /// Only differences that are still there
     #[arg(long)]
     pub open: bool,
+}
+
+/// `usage`
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// Where the records are.
+    #[command(flatten)]
+    pub records: RecordArgs,
+    /// Only rules that nothing has used for this long, for example 90d
+    #[arg(long, value_name = "TIME")]
+    pub unused_for: Option<Age>,
 }
 
 /// `reconcile`

@@ -15,7 +15,8 @@ use serde::Deserialize;
 
 pub use self::sections::{
     CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, ForgeName, HostBackend, HostConfig,
-    HostMode, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig, WebhooksConfig,
+    HostMode, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig,
+    WebhooksConfig,
 };
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
 

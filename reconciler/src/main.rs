@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
 use pci_segment::cli::{
-    AuditCommand, Cli, Command, Exit, demo, diff, doctor, enforce, explain, init, operate, plan, records, rules, run, validate,
+    AuditCommand, Cli, Command, Exit, demo, diff, doctor, enforce, explain, init, operate, plan, records, rules, run, usage,
+    validate,
 };
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::History(args) => records::history(&args, out),
         Command::Drift(args) => records::drift(&args, out),
         Command::Audit(AuditCommand::Verify(args)) => records::verify(&args, out),
+        Command::Usage(args) => usage::usage(&args, out),
         Command::Reconcile(args) => operate::reconcile(&args, out),
         Command::Confirm(args) => operate::confirm(&args, out),
         Command::Doctor(args) => doctor::doctor(&args, out),

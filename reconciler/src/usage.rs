@@ -110,8 +110,7 @@ impl Ledger {
 
     fn credit(&mut self, name: &RuleName, number: u32, flows: u64, now: Timestamp, gone: Option<Timestamp>) {
         let raw = self.credited.get(&number).copied().unwrap_or(0);
-        let fresh =
-            Usage { name: name.clone(), since: now, last_hit: None, flows: 0, gone: Some(now), number, raw };
+        let fresh = Usage { name: name.clone(), since: now, last_hit: None, flows: 0, gone: Some(now), number, raw };
         let row = self.rules.entry(name.clone()).or_insert(fresh);
         let before = row.clone();
         if gone.is_none() && row.gone.is_some() {

@@ -235,9 +235,8 @@ impl Backend for Ebpf {
             return Ok(Observed { rules: None, damage: Vec::new(), audited: false, absent: Vec::new() });
         }
         let (list, interfaces) = (Arc::clone(&self.failsafe), self.interfaces.clone());
-        let look = move |enforcer: &mut Enforcer| {
-            Ok((present(&interfaces)?, enforcer.observe()?, enforcer.failsafe()?, current(&list)))
-        };
+        let look =
+            move |enforcer: &mut Enforcer| Ok((present(&interfaces)?, enforcer.observe()?, enforcer.failsafe()?, current(&list)));
         let (there, seen, failsafe, wanted) = self.blocking("the kernel cannot be read", look).await?;
         *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = view::kinds(&seen);
         let rules = seen.table.as_ref().map(from_kernel);

@@ -61,8 +61,9 @@ fn packets(counts: &[Counted]) -> Vec<Family> {
 }
 
 fn generation(seen: &Observed, now: f64) -> Vec<Family> {
-    let epoch = Family::new(Kind::Gauge, "pci_segment_ebpf_generation_epoch", "Number of the generation that judges now; 0 for none")
-        .with(&[], u64::from(seen.epoch));
+    let epoch =
+        Family::new(Kind::Gauge, "pci_segment_ebpf_generation_epoch", "Number of the generation that judges now; 0 for none")
+            .with(&[], u64::from(seen.epoch));
     let audit = Family::new(
         Kind::Gauge,
         "pci_segment_ebpf_audit",

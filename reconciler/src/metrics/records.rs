@@ -6,7 +6,8 @@ use crate::store::{Measures, StatusSummary};
 /// Families of the records.
 #[must_use]
 pub fn families(summary: &StatusSummary, measures: &Measures) -> Vec<Family> {
-    let mut passes = Family::new(Kind::Counter, "pci_segment_passes", "Passes on record by how they ended; the same again counts once");
+    let mut passes =
+        Family::new(Kind::Counter, "pci_segment_passes", "Passes on record by how they ended; the same again counts once");
     for (outcome, count) in &measures.passes {
         passes.push(&[("outcome", outcome)], *count);
     }
@@ -34,8 +35,11 @@ pub fn families(summary: &StatusSummary, measures: &Measures) -> Vec<Family> {
 
 /// What is in force and since when, target by target; `digest` tells whether the kernel has it.
 fn in_force(summary: &StatusSummary) -> Family {
-    let mut family =
-        Family::new(Kind::Gauge, "pci_segment_in_force_timestamp_seconds", "When the commit in force was last put or found in force");
+    let mut family = Family::new(
+        Kind::Gauge,
+        "pci_segment_in_force_timestamp_seconds",
+        "When the commit in force was last put or found in force",
+    );
     for row in &summary.enforced {
         let labels = [("target", row.target.as_str()), ("commit", row.commit.as_str())];
         family.push(&labels, row.verified_at.as_duration().as_secs_f64());
@@ -49,8 +53,9 @@ pub fn generation(summary: &StatusSummary, target: &str, digest: [u8; 32]) -> Ve
     let digest = crate::audit::hex(&digest);
     let row = summary.enforced.iter().find(|row| row.target == target && row.desired_hash == digest);
     let commit = row.map_or("", |row| row.commit.as_str());
-    let info = Family::new(Kind::Info, "pci_segment_ebpf_generation", "The generation that judges now, and the commit it comes from")
-        .with(&[("commit", commit), ("digest", &digest)], 1_u64);
+    let info =
+        Family::new(Kind::Info, "pci_segment_ebpf_generation", "The generation that judges now, and the commit it comes from")
+            .with(&[("commit", commit), ("digest", &digest)], 1_u64);
     let mut at = Family::new(
         Kind::Gauge,
         "pci_segment_ebpf_generation_timestamp_seconds",
@@ -63,8 +68,6 @@ pub fn generation(summary: &StatusSummary, target: &str, digest: [u8; 32]) -> Ve
 }
 
 fn build() -> Family {
-    Family::new(Kind::Info, "pci_segment_build", "This program").with(
-        &[("version", env!("CARGO_PKG_VERSION")), ("abi", &enforcer::ABI_VERSION.to_string())],
-        1_u64,
-    )
+    Family::new(Kind::Info, "pci_segment_build", "This program")
+        .with(&[("version", env!("CARGO_PKG_VERSION")), ("abi", &enforcer::ABI_VERSION.to_string())], 1_u64)
 }

@@ -113,9 +113,12 @@ impl Counts {
         if let Some(at) = self.looked {
             looked.push(&[], at.as_duration().as_secs_f64());
         }
-        let failures =
-            Family::new(Kind::Gauge, "pci_segment_failed_passes_in_a_row", "Looks at the branch that failed since the last that did not")
-                .with(&[], self.failures_in_a_row);
+        let failures = Family::new(
+            Kind::Gauge,
+            "pci_segment_failed_passes_in_a_row",
+            "Looks at the branch that failed since the last that did not",
+        )
+        .with(&[], self.failures_in_a_row);
         vec![backend, looked, failures, tampered, unprotected, swap]
     }
 }

@@ -155,7 +155,7 @@ pub(super) async fn failsafe(config: &Config, store: Option<&Store>, now: Timest
 /// Keeps the list current until told to stop: looks every [`REFRESH`], every [`RETRY`] while a name has no address, and after a
 /// fetch that did not go through.
 pub(super) async fn keep(reach: Reach, keeping: Keeping, list: FailsafeList) {
-    let Keeping { store, failed, stop } = keeping;
+    let Keeping { store, failed, stop, .. } = keeping;
     let mut known = reach.recall(&store).await;
     let mut in_place = reach.entries(&known);
     loop {

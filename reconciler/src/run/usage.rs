@@ -63,7 +63,7 @@ pub(super) async fn count(view: &View, store: &Store, sums: &Sums) -> anyhow::Re
         let Some(enforcer) = reading.open()? else { return Ok(None) };
         Ok(Some((enforcer.counters()?, enforcer.rule_flows()?.into_iter().collect::<BTreeMap<u32, u64>>())))
     });
-    let Some((world, raws)) = read.await??  else { return Ok(()) };
+    let Some((world, raws)) = read.await?? else { return Ok(()) };
     let now = Timestamp::now();
     if sums.with(|ledger| ledger.is_none()) {
         let rows = store.rule_usage().await?.into_iter().filter(|row| row.target == view.target());

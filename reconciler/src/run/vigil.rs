@@ -58,8 +58,7 @@ impl Vigil {
     /// The kernel does not tell of interfaces.
     pub(super) fn begin(self) -> anyhow::Result<JoinHandle<()>> {
         let links = LinkWatch::open().context("cannot watch the interfaces")?;
-        let watch =
-            Watch { vigil: self, runtime: Handle::current(), last: Instant::now(), sight: None, said: BTreeSet::new() };
+        let watch = Watch { vigil: self, runtime: Handle::current(), last: Instant::now(), sight: None, said: BTreeSet::new() };
         Ok(tokio::task::spawn_blocking(move || watch.keep(&links)))
     }
 }

@@ -55,8 +55,7 @@ async fn page(State(scraper): State<Arc<Scraper>>) -> Response {
 impl Scraper {
     async fn fresh(&self) -> Result<Arc<str>, std::fmt::Error> {
         let mut last = self.last.lock().await;
-        if let Some((at, page)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            let _ = at;
+        if let Some((_, page)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
             return Ok(Arc::clone(page));
         }
         let page: Arc<str> = render(self.sources.families().await)?.into();
@@ -70,8 +69,8 @@ impl Sources {
         let mut all = self.tally.families();
         let mut failed = Vec::new();
         let summary = self.store.status_summary().await;
-        match (&summary, self.store.measures().await) {
-            (Ok(summary), Ok(measures)) => all.extend(records::families(summary, &measures)),
+        match (&summary, &self.store.measures().await) {
+            (Ok(summary), Ok(measures)) => all.extend(records::families(summary, measures)),
             (Err(error), _) | (_, Err(error)) => failed.push(("records", chain(error))),
         }
         match self.kernel().await {
