@@ -11,7 +11,7 @@ pub struct RefusalKey {
     pub remote: [u8; 16],
     /// The service that was asked for, as in [`Interval`](crate::Interval); 0 where the packet could not be read that far.
     pub service: u32,
-    /// Direction of the packet.
+    /// Who opened the flow; of a packet that belongs to none, its direction.
     pub dir: u8,
     /// A [`Reason`](crate::Reason).
     pub reason: u8,
@@ -31,9 +31,9 @@ pub struct Refusal {
     pub first: u32,
     /// Tick of the last.
     pub last: u32,
-    /// Tick at which a record was last written.
+    /// Tick at which a record was last due, whether it could be written or not.
     pub told: u32,
-    /// `count` as it was then, its lower 32 bits.
+    /// `count` as the last record told it, its lower 32 bits; 0 if none was written yet.
     pub told_count: u32,
 }
 
@@ -55,7 +55,8 @@ pub struct Event {
     pub count: u32,
     /// The rule that allowed the flow before it was revoked; 0 for none.
     pub rule: u32,
-    /// Network order; 0 where there is none. As in [`FlowKey4`](crate::FlowKey4) for ICMP.
+    /// Network order; 0 where there is none. As in [`FlowKey4`](crate::FlowKey4) for ICMP, but for a reply without a query:
+    /// that has its own `type << 8 | code` as the port of the service, and no other.
     pub local_port: u16,
     /// Network order.
     pub remote_port: u16,
@@ -65,7 +66,7 @@ pub struct Event {
     pub verdict: u8,
     /// A [`Reason`](crate::Reason).
     pub reason: u8,
-    /// Direction in bit 0, family in bit 1, [`Hook`](crate::Hook) in bits 2 and 3.
+    /// Direction, as in [`RefusalKey`], in bit 0, family in bit 1, [`Hook`](crate::Hook) in bits 2 and 3.
     pub bits: u8,
 }
 

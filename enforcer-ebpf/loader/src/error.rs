@@ -125,6 +125,9 @@ pub enum Error {
         /// What is in force.
         fallback: u32,
     },
+    /// Events can be read by one process at a time.
+    #[error("another process reads the events of refused packets: a controller, or another `pci-segment events --follow`")]
+    EventsTaken,
     /// All epochs have been used; the pins must be removed once.
     #[error("the generation counter is exhausted; remove the enforcement and install it again")]
     EpochsExhausted,

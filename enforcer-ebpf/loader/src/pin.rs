@@ -57,13 +57,16 @@ impl Layout {
 
     /// Held while what is pinned is changed, so that two processes do not interleave.
     pub(crate) fn lock(&self) -> Result<OwnedFd, Error> {
-        let open = || {
-            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-            let directory = rustix::fs::open(&self.base, flags, rustix::fs::Mode::empty())?;
-            rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)?;
-            Ok::<_, rustix::io::Errno>(directory)
-        };
-        open().map_err(|error| Error::PinDirectory { path: self.base.clone(), source: error.into() })
+        flock(&self.base, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|error| Error::PinDirectory { path: self.base.clone(), source: error.into() })
+    }
+
+    /// Held by the one process that reads events.
+    pub(crate) fn turn(&self) -> Result<OwnedFd, Error> {
+        flock(&self.maps(), rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => Error::EventsTaken,
+            other => Error::PinDirectory { path: self.maps(), source: other.into() },
+        })
     }
 
     pub(crate) fn base(&self) -> &Path {
@@ -133,6 +136,13 @@ impl Layout {
         let _ = fs::remove_dir(&self.root);
         Ok(())
     }
+}
+
+fn flock(path: &Path, operation: rustix::fs::FlockOperation) -> Result<OwnedFd, rustix::io::Errno> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+    rustix::fs::flock(&directory, operation)?;
+    Ok(directory)
 }
 
 fn parse_hook(name: &str) -> Option<(u32, Direction, bool)> {

@@ -18,8 +18,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
-use enforcer_abi::{Control, Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice};
+use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
+use enforcer_abi::{
+    Control, Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Refusal,
+    RefusalKey, Slice,
+};
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
 
@@ -36,7 +39,10 @@ macro_rules! plain {
     )* };
 }
 
-plain!(u32, u64, [u64; 4], Count, Failsafe, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Slice);
+plain!(
+    u32, u64, [u64; 4], Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4,
+    NetKey6, Refusal, RefusalKey, Slice
+);
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is a valid attribute of its full size; what its addresses point to is the caller's concern.
@@ -77,12 +83,25 @@ pub(crate) fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Re
 
 /// Sets the value of `key`.
 pub(crate) fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    set(map, key, value, BPF_ANY)
+}
+
+/// Sets the value of `key` unless it has one; whether it had none.
+pub(crate) fn insert<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<bool> {
+    match set(map, key, value, BPF_NOEXIST) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+fn set<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V, flags: u32) -> io::Result<()> {
     let mut attr = attr();
     // SAFETY: as in `lookup`.
     let element = unsafe { &mut attr.__bindgen_anon_2 };
     element.map_fd = number(map);
     element.key = address(key);
     element.__bindgen_anon_1.value = address(value);
+    element.flags = u64::from(flags);
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
@@ -96,11 +115,23 @@ pub(crate) fn delete<K: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
     bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
 }
 
+/// The value that `bytes` begin with; none if there are too few.
+pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: as many bytes as a value has are there, at whatever alignment; any bytes are a value of a plain type.
+    (bytes.len() >= size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
 /// Every key and value. What others change meanwhile may be missing or seen twice.
 pub(crate) fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    some_entries(map, usize::MAX)
+}
+
+/// [`entries`], but no more than `most`: a table that others delete from all the time may never come to its end.
+pub(crate) fn some_entries<K: Plain, V: Plain>(map: BorrowedFd<'_>, most: usize) -> io::Result<Vec<(K, V)>> {
     let mut found = Vec::new();
     let mut previous: Option<K> = None;
-    while let Some(key) = next_key(map, previous.as_ref())? {
+    for _ in 0..most {
+        let Some(key) = next_key(map, previous.as_ref())? else { break };
         if let Some(value) = lookup(map, &key)? {
             found.push((key, value));
         }

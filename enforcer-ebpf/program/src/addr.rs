@@ -10,6 +10,18 @@ const fn word(a: u8, b: u8, c: u8, d: u8) -> u32 {
     u32::from_ne_bytes([a, b, c, d])
 }
 
+/// The bytes of an address, as they lie.
+#[inline(always)]
+#[must_use]
+pub fn octets(addr: &Addr) -> [u8; 16] {
+    let mut octets = [0; 16];
+    octets[0..4].copy_from_slice(&addr[0].to_ne_bytes());
+    octets[4..8].copy_from_slice(&addr[1].to_ne_bytes());
+    octets[8..12].copy_from_slice(&addr[2].to_ne_bytes());
+    octets[12..16].copy_from_slice(&addr[3].to_ne_bytes());
+    octets
+}
+
 /// IPv4 multicast, 224.0.0.0/4.
 #[inline(always)]
 fn multicast4(addr: u32) -> bool {

@@ -3,12 +3,15 @@
 use core::cell::{Cell, RefCell};
 use std::{collections::HashMap, rc::Rc};
 
-use enforcer_abi::{Control, Failsafe, Flow, Generation, IN, Interval, Reason, Slice, TICK_SHIFT, Verdict};
+use enforcer_abi::{
+    Control, Event, Failsafe, Flow, Generation, Hook, IN, Interval, Reason, Refusal, RefusalKey, Slice, TICK_SHIFT, Verdict,
+};
 
 use crate::{
     Headers, Link, Packet, Place, World,
     addr::Addr,
     flow::{Ends, Live},
+    tell::{Purse, Tally},
 };
 
 /// Bytes with an Ethernet header.
@@ -29,6 +32,10 @@ impl Packet for Bytes {
 
     fn link(&self) -> Link {
         Link::Ethernet { tags: self.tags }
+    }
+
+    fn interface(&self) -> u32 {
+        7
     }
 
     fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
@@ -85,6 +92,14 @@ pub(crate) struct Memory {
     pub(crate) generations: [Generation; 2],
     pub(crate) intervals: Vec<Interval>,
     pub(crate) failsafe: Vec<(u8, u8, u16)>,
+    /// What the ring buffer was given, and how much more it takes.
+    pub(crate) events: RefCell<Vec<Event>>,
+    pub(crate) room: Cell<usize>,
+    pub(crate) wakes: Cell<u32>,
+    pub(crate) tallies: RefCell<HashMap<RefusalKey, &'static Tally>>,
+    /// Whether the table of refusals takes new keys.
+    pub(crate) tallying: Cell<bool>,
+    pub(crate) purse: Purse,
     flows: RefCell<HashMap<(Place, Ends), &'static Live>>,
     fragments: RefCell<Vec<(u32, u8, u32, u32)>>,
     counts: RefCell<Vec<(Verdict, Reason)>>,
@@ -99,6 +114,12 @@ impl Memory {
             generations: [Generation::default(); 2],
             intervals: Vec::new(),
             failsafe: Vec::new(),
+            events: RefCell::default(),
+            room: Cell::new(usize::MAX),
+            wakes: Cell::default(),
+            tallies: RefCell::default(),
+            tallying: Cell::new(true),
+            purse: Purse::default(),
             flows: RefCell::default(),
             fragments: RefCell::default(),
             counts: RefCell::default(),
@@ -185,6 +206,36 @@ impl World for Memory {
     }
 
     fn count_rule(&self, _rule: u32) {}
+
+    fn hook(&self) -> Hook {
+        Hook::TcOut
+    }
+
+    fn tally(&self, key: &RefusalKey) -> Option<&Tally> {
+        self.tallies.borrow().get(key).copied()
+    }
+
+    fn keep_tally(&self, key: &RefusalKey, fresh: &Refusal) {
+        if self.tallying.get() {
+            self.tallies.borrow_mut().entry(*key).or_insert_with(|| Box::leak(Box::new(Tally::from(*fresh))));
+        }
+    }
+
+    fn add(&self, count: &Cell<u64>) {
+        count.set(count.get() + 1);
+    }
+
+    fn purse(&self) -> Option<&Purse> {
+        Some(&self.purse)
+    }
+
+    fn publish(&self, event: &Event, wake: bool) -> bool {
+        let Some(room) = self.room.get().checked_sub(1) else { return false };
+        self.room.set(room);
+        self.events.borrow_mut().push(*event);
+        self.wakes.set(self.wakes.get() + u32::from(wake));
+        true
+    }
 }
 
 /// Our address and a peer's.

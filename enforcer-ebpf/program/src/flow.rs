@@ -45,6 +45,15 @@ impl Ends {
         }
     }
 
+    /// The same ends, with this port (host order) for the service a flow of `origin` uses, and none for the other.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_service(self, origin: u8, port: u16) -> Self {
+        let port = port.to_be();
+        let (local_port, remote_port) = if origin == IN { (port, 0) } else { (0, port) };
+        Self { local_port, remote_port, ..self }
+    }
+
     /// The service a flow of `origin` between these ends uses.
     #[inline(always)]
     #[must_use]
@@ -122,6 +131,13 @@ impl Live {
     pub fn judged(&self) -> (u32, bool) {
         let judged = self.judged.get();
         (judged >> 1, judged & 1 != 0)
+    }
+
+    /// The rule that allowed it, before it was denied if it is; 0 for none.
+    #[inline(always)]
+    #[must_use]
+    pub fn rule(&self) -> u32 {
+        self.rule.get()
     }
 
     /// Records a judgement.

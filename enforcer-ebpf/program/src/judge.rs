@@ -6,13 +6,14 @@
 use enforcer_abi::{Failsafe, Generation, IN, Reason, TICK_SHIFT, V4, Verdict};
 
 use crate::{
-    addr::{spoofed, unspecified},
+    addr::{octets, spoofed, unspecified},
     builtin::built_in,
     flow::{Ends, Live, begin, other},
     parse::{Headers, Kind, Packet, Part, parse, veil},
     related::quoted,
     rules::{Allowed, allowed},
     tcp::Flags,
+    tell::{Refused, tell},
     world::{Place, World},
 };
 
@@ -20,15 +21,21 @@ use crate::{
 enum Outcome {
     /// Let it pass.
     Pass(Reason),
-    /// Let it pass although the rules deny its flow, because nothing is dropped here.
-    Tolerate(Reason),
-    /// Refuse it, as part of a flow of `origin`.
-    Refuse {
-        reason: Reason,
-        origin: u8,
-        /// It would have opened a flow.
-        opens: bool,
-    },
+    /// Refuse it.
+    Refuse(Refusal),
+}
+
+/// What is refused, as part of a flow of `origin`.
+#[derive(Clone, Copy)]
+struct Refusal {
+    reason: Reason,
+    origin: u8,
+    /// The rule that allowed the flow before.
+    rule: u32,
+    /// It would have opened a flow.
+    opens: bool,
+    /// Its flow goes on, because nothing is dropped here; the failsafe is not asked.
+    tolerated: bool,
 }
 
 /// One packet, the generation that judges it, and everything around them.
@@ -60,18 +67,19 @@ pub fn judge<W: World, P: Packet>(world: &W, packet: &P, dir: u8) -> bool {
         return true;
     }
     let judge = Judge { world, packet, generation, slot, audit, learning: word.learning(), now, dir };
-    match parse(packet) {
+    let (headers, outcome) = match parse(packet) {
         Ok(Some(headers)) => {
             let headers = headers.forget(veil(clock));
             let outcome = judge.decide(&headers);
-            judge.settle(&headers, outcome)
+            (headers, outcome)
         }
         Ok(None) => {
             world.count(V4, Verdict::Pass, Reason::NotIp);
-            true
+            return true;
         }
-        Err(reason) => judge.refuse(V4, reason, dir),
-    }
+        Err(reason) => (Headers::unread(), judge.no(reason)),
+    };
+    judge.settle(&headers, outcome)
 }
 
 impl<W: World, P: Packet> Judge<'_, W, P> {
@@ -112,7 +120,12 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
     /// Refused on its own account.
     #[inline(always)]
     fn no(&self, reason: Reason) -> Outcome {
-        Outcome::Refuse { reason, origin: self.dir, opens: false }
+        self.refusal(reason, false)
+    }
+
+    #[inline(always)]
+    fn refusal(&self, reason: Reason, opens: bool) -> Outcome {
+        Outcome::Refuse(Refusal { reason, origin: self.dir, rule: 0, opens, tolerated: false })
     }
 
     /// An ICMP error passes if it quotes a packet of an approved flow, and never refreshes it.
@@ -161,15 +174,17 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
         if epoch != self.generation.epoch {
             let found = self.allowed(origin, ends, ends.service(origin));
             denied = !found.permits(self.generation.flags, origin);
-            flow.judge(self.generation.epoch, denied, found.rule());
+            // A denied flow keeps the number of the rule that opened it, for what is told of its packets.
+            flow.judge(self.generation.epoch, denied, if denied { flow.rule() } else { found.rule() });
         }
+        let revoked = |tolerated| Refusal { reason: Reason::Revoked, origin, rule: flow.rule(), opens: false, tolerated };
         if denied && self.drops(origin) {
-            return Outcome::Refuse { reason: Reason::Revoked, origin, opens: false };
+            return Outcome::Refuse(revoked(false));
         }
         if flow.advance(place, headers, self.dir, self.now) && self.world.keep(Place::Tcp, ends, &flow.copy()) {
             self.world.forget(Place::Half, ends);
         }
-        if denied { Outcome::Tolerate(Reason::Revoked) } else { Outcome::Pass(Reason::Flow) }
+        if denied { Outcome::Refuse(revoked(true)) } else { Outcome::Pass(Reason::Flow) }
     }
 
     /// A packet of no known flow: a rule must open one, in the packet's direction or, while live connections are being
@@ -206,7 +221,7 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
             _ => Reason::NoRule,
         };
         let opens = matches!(headers.kind, Kind::PLAIN | Kind::QUERY) || (tcp && flags.opens());
-        Outcome::Refuse { reason, origin: self.dir, opens }
+        self.refusal(reason, opens)
     }
 
     /// Remembers the flow a rule has opened.
@@ -253,22 +268,11 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
                 self.world.count(headers.family, Verdict::Pass, reason);
                 true
             }
-            Outcome::Tolerate(reason) => {
-                self.world.count(headers.family, Verdict::WouldDrop, reason);
+            Outcome::Refuse(refusal) if !refusal.tolerated && self.failsafe(headers) => {
+                self.world.count(headers.family, Verdict::Pass, Reason::Failsafe);
                 true
             }
-            Outcome::Refuse { reason, origin, opens } => {
-                if self.failsafe(headers) {
-                    self.world.count(headers.family, Verdict::Pass, Reason::Failsafe);
-                    true
-                } else {
-                    let passes = self.refuse(headers.family, reason, origin);
-                    if passes && opens {
-                        self.remember(headers, &Ends::of(headers, self.dir), self.dir, true, 0);
-                    }
-                    passes
-                }
-            }
+            Outcome::Refuse(refusal) => self.refuse(headers, refusal),
         };
         if passes && headers.part == Part::FIRST {
             self.world.keep_fragment(headers, self.dir, self.generation.epoch, self.now);
@@ -276,25 +280,39 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
         passes
     }
 
-    /// Drops where `origin` is enforced, counts where it is isolated at all; whether the packet passes.
+    /// Drops where the flow's origin is enforced, counts where it is isolated at all, and tells of both; whether the packet
+    /// passes. The one place where anything is dropped, but for a generation that cannot be missing.
     #[inline(always)]
-    fn refuse(&self, family: u8, reason: Reason, origin: u8) -> bool {
-        let drops = self.drops(origin);
-        let isolated = Generation::enforces(self.generation.flags, origin) || Generation::audits(self.generation.flags, origin);
-        let verdict = match (drops, isolated) {
+    fn refuse(&self, headers: &Headers, refusal: Refusal) -> bool {
+        let (reason, origin) = (refusal.reason, refusal.origin);
+        let flags = self.generation.flags;
+        let isolated = refusal.tolerated || Generation::enforces(flags, origin) || Generation::audits(flags, origin);
+        let verdict = match (self.drops(origin) && !refusal.tolerated, isolated) {
             (true, _) => Verdict::Drop,
             (false, true) => Verdict::WouldDrop,
             (false, false) => Verdict::Pass,
         };
-        self.world.count(family, verdict, reason);
-        !drops
+        self.world.count(headers.family, verdict, reason);
+        let mut ends = Ends::of(headers, self.dir);
+        if verdict != Verdict::Pass {
+            // A reply to no query is what it is, not a service with the number of its identifier.
+            if headers.kind == Kind::REPLY && origin == self.dir {
+                ends = ends.with_service(origin, headers.icmp);
+            }
+            let refused = Refused { verdict, reason, origin, rule: refusal.rule, epoch: self.generation.epoch };
+            tell(self.world, &refused, &ends, self.packet.interface(), self.now);
+        }
+        if verdict != Verdict::Drop && refusal.opens {
+            self.remember(headers, &Ends::of(headers, self.dir), self.dir, true, 0);
+        }
+        verdict != Verdict::Drop
     }
 
     /// Whether the host's failsafe names this packet, as part of a flow of either end. A packet that opens a
     /// connection is never taken for the reply side.
     #[inline(always)]
     fn failsafe(&self, headers: &Headers) -> bool {
-        if headers.part == Part::LATER {
+        if matches!(headers.part, Part::LATER | Part::UNREAD) {
             return false;
         }
         let ends = Ends::of(headers, self.dir);
@@ -313,11 +331,6 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
 #[inline(always)]
 fn failsafe_key(ends: &Ends, origin: u8) -> Failsafe {
     let width = if ends.family == V4 { 32 } else { 128 };
-    let mut addr = [0; 16];
-    addr[0..4].copy_from_slice(&ends.remote[0].to_ne_bytes());
-    addr[4..8].copy_from_slice(&ends.remote[1].to_ne_bytes());
-    addr[8..12].copy_from_slice(&ends.remote[2].to_ne_bytes());
-    addr[12..16].copy_from_slice(&ends.remote[3].to_ne_bytes());
     let port = if origin == IN { ends.local_port } else { ends.remote_port };
-    Failsafe { prefix_len: 32 + width, side: origin | ends.family << 1, proto: ends.proto, port, addr }
+    Failsafe { prefix_len: 32 + width, side: origin | ends.family << 1, proto: ends.proto, port, addr: octets(&ends.remote) }
 }

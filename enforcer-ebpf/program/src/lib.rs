@@ -1,7 +1,7 @@
 //! The eBPF host firewall, as far as it can be said without a kernel.
 //!
 //! [`judge`] decides about one packet: which generation is in force, what the packet is ([`parse`]), whether it belongs
-//! to a flow ([`flow`]), and whether a rule opens it ([`rules`]). Maps and packets are the traits [`World`] and
+//! to a flow ([`flow`]), and whether a rule opens it ([`rules`]); [`tell`] adds up and tells what is refused. Maps and packets are the traits [`World`] and
 //! [`Packet`]; the bin beside this library implements them with eBPF maps and `__sk_buff`, tests with plain memory.
 //!
 //! Invariants: the control word is read once per packet; unreadable is never allowed; no loop is unbounded, nothing
@@ -18,6 +18,7 @@ pub mod parse;
 pub mod related;
 pub mod rules;
 mod tcp;
+pub mod tell;
 mod world;
 
 pub use judge::judge;
@@ -28,3 +29,5 @@ pub use world::{Place, World};
 mod fake;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod telling;

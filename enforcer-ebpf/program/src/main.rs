@@ -3,6 +3,9 @@
 //! Each enforcing hook exists for links with an Ethernet header and for links without (tun, WireGuard). `check_in` and
 //! `check_out` are never attached: they judge one packet by the slot named in `skb->mark`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// The target has no type for atomic addition, only the instruction.
+#![cfg_attr(target_arch = "bpf", expect(internal_features, reason = "`AtomicU64::fetch_add` does not exist for this target"))]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 
 #[cfg(target_arch = "bpf")]
 #[path = "main/maps.rs"]

@@ -7,7 +7,7 @@ mod transport;
 mod v4;
 mod v6;
 
-use enforcer_abi::Reason;
+use enforcer_abi::{Reason, V4};
 
 use crate::addr::Addr;
 
@@ -66,6 +66,9 @@ pub trait Packet {
     /// What carries it.
     fn link(&self) -> Link;
 
+    /// The interface it crosses.
+    fn interface(&self) -> u32;
+
     /// `N` bytes from offset `at`, or none if the packet ends before.
     fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
 }
@@ -83,6 +86,8 @@ impl Part {
     pub const FIRST: Self = Self(2);
     /// A later fragment: it has no transport header.
     pub const LATER: Self = Self(3);
+    /// Something whose headers cannot be read.
+    pub const UNREAD: Self = Self(4);
 }
 
 /// Headers of one packet. Ports are in network order; see [`Kind`] for what ICMP has in their place.
@@ -123,6 +128,13 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// Those of a packet that cannot be read: nothing is known of it. It counts as IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub fn unread() -> Self {
+        Self { part: Part::UNREAD, ..Self::new(V4, 0, 0, [0; 4], [0; 4]) }
+    }
+
     #[inline(always)]
     fn new(family: u8, proto: u8, hops: u8, source: Addr, destination: Addr) -> Self {
         Self {

@@ -1,11 +1,14 @@
 //! Everything the program knows besides the packet: maps, clock, counters.
 
-use enforcer_abi::{Control, Failsafe, Flow, Generation, Interval, Reason, Slice, Verdict};
+use core::cell::Cell;
+
+use enforcer_abi::{Control, Event, Failsafe, Flow, Generation, Hook, Interval, Reason, Refusal, RefusalKey, Slice, Verdict};
 
 use crate::{
     addr::Addr,
     flow::{Ends, Live},
     parse::Headers,
+    tell::{Purse, Tally},
 };
 
 /// The table a flow is kept in.
@@ -52,4 +55,16 @@ pub trait World {
     fn count(&self, family: u8, verdict: Verdict, reason: Reason);
     /// Counts a flow a rule opened.
     fn count_rule(&self, rule: u32);
+    /// Where the packet met the program.
+    fn hook(&self) -> Hook;
+    /// What was added up of refusals under `key`.
+    fn tally(&self, key: &RefusalKey) -> Option<&Tally>;
+    /// Begins to add up under `key`, unless another CPU just has.
+    fn keep_tally(&self, key: &RefusalKey, fresh: &Refusal);
+    /// Adds one, whatever other CPUs add meanwhile.
+    fn add(&self, count: &Cell<u64>);
+    /// This CPU's tokens for records.
+    fn purse(&self) -> Option<&Purse>;
+    /// Writes a record for whoever listens, and with `wake` wakes it; false if there is no room.
+    fn publish(&self, event: &Event, wake: bool) -> bool;
 }

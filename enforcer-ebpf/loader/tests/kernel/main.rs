@@ -8,7 +8,9 @@
     reason = "helpers of tests are tests, and say on standard output what they leave out"
 )]
 
+mod events;
 mod failsafe;
+mod import;
 mod lab;
 mod loading;
 mod model;

@@ -1,19 +1,23 @@
 //! The maps, and [`World`] on top of them.
 
+use core::{cell::Cell, intrinsics::AtomicOrdering};
+
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie},
+    bindings::{BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie},
     helpers::bpf_ktime_get_coarse_ns,
     macros::btf_map,
 };
 use enforcer_abi::{
-    BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, COUNTS, Control, Count, FAILSAFE_MAX, Failsafe, Flow, FlowKey4, FlowKey6,
-    Frag, FragKey4, FragKey6, Generation, Hook, HostKey4, HostKey6, Interval, RULE_ID_MAX, Reason, SLOTS, Slice, V4, Verdict,
-    count_index, ticks,
+    BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, Bucket, COUNTS, Control, Count, EVENTS_BYTES, Event, FAILSAFE_MAX,
+    Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, Hook, HostKey4, HostKey6, Interval, REFUSALS_MAX,
+    RULE_ID_MAX, Reason, Refusal, RefusalKey, SLOTS, Slice, V4, Verdict, count_index, ticks,
 };
 use enforcer_program::{
     Headers, Place, World,
-    addr::Addr,
+    addr::{Addr, octets},
     flow::{Ends, Live},
+    tell::{Purse, Tally},
 };
 
 const ANY: u64 = 0;
@@ -62,6 +66,13 @@ static FAILSAFE: LpmTrie<FailsafeRest, u32, { FAILSAFE_MAX as usize }, NO_PREALL
 static COUNTERS: PerCpuArray<Count, { COUNTS as usize }> = PerCpuArray::new();
 #[btf_map(name = "rule_flows")]
 static RULE_FLOWS: PerCpuArray<u64, { RULE_ID_MAX as usize + 1 }> = PerCpuArray::new();
+
+#[btf_map(name = "refusals")]
+static REFUSALS: LruHashMap<RefusalKey, Refusal, { REFUSALS_MAX as usize }> = LruHashMap::new();
+#[btf_map(name = "bucket")]
+static BUCKET: PerCpuArray<Bucket, 1> = PerCpuArray::new();
+#[btf_map(name = "events")]
+static EVENTS: RingBuf<Event, { EVENTS_BYTES as usize }> = RingBuf::new();
 
 /// [`Failsafe`] behind its prefix length.
 #[repr(C, align(4))]
@@ -237,16 +248,44 @@ impl World for Maps {
             unsafe { *count += 1 }
         }
     }
-}
 
-#[inline(always)]
-fn octets(addr: &Addr) -> [u8; 16] {
-    let mut octets = [0; 16];
-    octets[0..4].copy_from_slice(&addr[0].to_ne_bytes());
-    octets[4..8].copy_from_slice(&addr[1].to_ne_bytes());
-    octets[8..12].copy_from_slice(&addr[2].to_ne_bytes());
-    octets[12..16].copy_from_slice(&addr[3].to_ne_bytes());
-    octets
+    #[inline(always)]
+    fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    #[inline(always)]
+    fn tally(&self, key: &RefusalKey) -> Option<&Tally> {
+        // SAFETY: `Tally` has the layout of `Refusal`, asserted where it is defined, and every access to it is one load, store
+        // or atomic addition. An entry evicted meanwhile stays readable until the program returns.
+        REFUSALS.get_ptr(key).map(|refusal| unsafe { &*refusal.cast::<Tally>() })
+    }
+
+    #[inline(always)]
+    fn keep_tally(&self, key: &RefusalKey, fresh: &Refusal) {
+        // Whether another CPU was faster, or the table took none, shows when it is looked up.
+        let _ = REFUSALS.insert(key, fresh, u64::from(BPF_NOEXIST));
+    }
+
+    #[inline(always)]
+    fn add(&self, count: &Cell<u64>) {
+        // SAFETY: a map value, aligned to 8 bytes, that other CPUs too only add to.
+        unsafe { core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count.as_ptr(), 1) };
+    }
+
+    #[inline(always)]
+    fn purse(&self) -> Option<&Purse> {
+        // SAFETY: `Purse` has the layout of `Bucket`, asserted where it is defined; this CPU's own value.
+        BUCKET.get_ptr(0).map(|bucket| unsafe { &*bucket.cast::<Purse>() })
+    }
+
+    #[inline(always)]
+    fn publish(&self, event: &Event, wake: bool) -> bool {
+        let Some(mut record) = EVENTS.reserve(0) else { return false };
+        record.write(*event);
+        record.submit(u64::from(if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+        true
+    }
 }
 
 #[inline(always)]

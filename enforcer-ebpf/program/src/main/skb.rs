@@ -40,6 +40,12 @@ impl<const ETHERNET: bool> Packet for Skb<'_, ETHERNET> {
     }
 
     #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context pointer is valid while the program runs.
+        unsafe { (*self.0.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
     fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         let mut bytes = core::mem::MaybeUninit::<[u8; N]>::uninit();
         // SAFETY: the helper writes N bytes, or fails.
