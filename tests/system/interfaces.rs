@@ -73,12 +73,17 @@ fn an_interface_that_comes_later_keeps_nothing_from_the_others_and_is_guarded_un
     controller.wait("the missing one to be told", |me| Some(open(me, "eth1")).filter(|rows| rows.len() == 2));
     assert!(!ready(&scene), "not everything is guarded");
 
-    scene.sandbox.host.ip(&["link", "add", "late0", "type", "dummy"]).unwrap();
+    scene.sandbox.host.ip(&["link", "add", "late0", "type", "veth", "peer", "name", "far0"]).unwrap();
     scene.sandbox.host.ip(&["link", "set", "late0", "name", "eth1"]).unwrap();
     scene.sandbox.host.ip(&["link", "set", "eth1", "up"]).unwrap();
     let guarded = |scene: &Scene, name: &str| {
         let state = |hook: &&enforcer::Attachment| hook.ifname == name && hook.state == enforcer::AttachmentState::Attached;
-        scene.sandbox.host.run(|| Ok(scene.observe().attachments.iter().filter(state).count() == 2)).unwrap()
+        let pins = scene.sandbox.pins();
+        let look = || {
+            let enforcer = enforcer::Enforcer::open_existing(pins).map_err(std::io::Error::other)?.unwrap();
+            enforcer.glance().map_err(std::io::Error::other)
+        };
+        scene.sandbox.host.run(look).unwrap().attachments.iter().filter(state).count() == 2
     };
     controller.wait("eth1 to be guarded", |_| guarded(&scene, "eth1").then_some(()));
     controller.wait("readiness", |me| (ready(&scene) && open(me, "eth1").is_empty()).then_some(()));
@@ -88,7 +93,7 @@ fn an_interface_that_comes_later_keeps_nothing_from_the_others_and_is_guarded_un
     scene.sandbox.host.ip(&["link", "set", "eth1", "name", "other0"]).unwrap();
     controller.wait("the lost name to be told", |me| Some(open(me, "eth1")).filter(|rows| rows.len() == 2));
     assert!(guarded(&scene, "other0"));
-    scene.sandbox.host.ip(&["link", "add", "eth1", "type", "dummy"]).unwrap();
+    scene.sandbox.host.ip(&["link", "add", "eth1", "type", "veth", "peer", "name", "far1"]).unwrap();
     controller.wait("the new eth1 to be guarded", |_| guarded(&scene, "eth1").then_some(()));
     controller.wait("it to be on record", |me| open(me, "eth1").is_empty().then_some(()));
     assert!(guarded(&scene, "other0"));

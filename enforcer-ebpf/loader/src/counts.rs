@@ -1,4 +1,4 @@
-//! Counters: packets and bytes by what happened to them and why, flows by the rule that let them in, and what the programs cost.
+//! Counters: packets and bytes by what happened to them and why, and what the programs cost.
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
@@ -7,7 +7,7 @@ use aya::{
     programs::ProgramInfo,
     sys::{Stats, enable_stats},
 };
-use enforcer_abi::{COUNTS, Hook, RULE_ID_MAX, Reason, V4, V6, Verdict, count_index};
+use enforcer_abi::{COUNTS, Hook, Reason, V4, V6, Verdict, count_index};
 
 use crate::{error::Error, hook, object::map_error, pin::Layout, table::Direction};
 
@@ -64,21 +64,6 @@ pub(crate) fn read(layout: &Layout) -> Result<Vec<Counted>, Error> {
                     }
                 }
             }
-        }
-    }
-    Ok(found)
-}
-
-/// Every rule that let a flow in.
-pub(crate) fn rule_flows(layout: &Layout) -> Result<Vec<(u32, u64)>, Error> {
-    let failed = |error: MapError| map_error("read how often rules are used", error);
-    let map = MapData::from_pin(layout.map(RULE_FLOWS)).map_err(failed)?;
-    let counts = PerCpuArray::<_, u64>::try_from(Map::PerCpuArray(map)).map_err(failed)?;
-    let mut found = Vec::new();
-    for rule in 1..=RULE_ID_MAX {
-        let flows: u64 = counts.get(&rule, 0).map_err(failed)?.iter().sum();
-        if flows > 0 {
-            found.push((rule, flows));
         }
     }
     Ok(found)

@@ -300,14 +300,6 @@ impl Enforcer {
         counts::read(&self.layout)
     }
 
-    /// Flows that each rule has let in, by its number, since the counters were made; only rules that let any in.
-    ///
-    /// # Errors
-    /// If the kernel cannot be read.
-    pub fn rule_flows(&self) -> Result<Vec<(u32, u64)>, Error> {
-        counts::rule_flows(&self.layout)
-    }
-
     /// Which set of counters there is: another text after a reboot, or once the maps were made anew, as they then begin at zero.
     ///
     /// # Errors

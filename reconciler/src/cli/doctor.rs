@@ -1,5 +1,7 @@
 //! `pci-segment doctor`: what this host and a configuration need, tried out, each failure with what to do.
 
+mod host;
+
 use std::path::Path;
 
 use serde::Serialize;
@@ -79,12 +81,7 @@ fn kernel() -> Vec<Check> {
         Some(version) if version >= (5, 10) => Check::good("kernel", release),
         _ => Check::bad("kernel", release, "enforcing with eBPF needs Linux 5.10 or newer"),
     }];
-    if rustix::process::geteuid().is_root() {
-        checks.push(Check::good("user", "root"));
-    } else {
-        let remedy = "run as root, or give the service CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (deploy/systemd has a unit)";
-        checks.push(Check::bad("user", format!("uid {}", rustix::process::geteuid().as_raw()), remedy).or_optional());
-    }
+    checks.extend(host::host());
     checks.extend(enforcer::Enforcer::probe().into_iter().map(|tried| Check {
         name: tried.name.to_owned(),
         ok: tried.ok,
@@ -109,6 +106,7 @@ async fn configuration(path: &Path) -> Vec<Check> {
     };
     let mut checks = vec![Check::good("configuration", path.display().to_string())];
     checks.extend(interfaces(&config));
+    checks.extend(host::configured(&config));
     checks.push(repository(&config).await);
     checks.push(database(&config).await);
     if config.host.failsafe.inbound.is_empty() && !config.host.interfaces.is_empty() {

@@ -16,6 +16,7 @@ pub struct Reading {
     counts: Vec<Counted>,
     runs: Vec<enforcer::ProgramRuns>,
     flows: std::collections::BTreeMap<u32, u64>,
+    losses: enforcer::Losses,
 }
 
 impl Reading {
@@ -29,6 +30,7 @@ impl Reading {
             counts: enforcer.counts()?,
             runs: enforcer.program_runs()?,
             flows: enforcer.rule_flows()?.into_iter().collect(),
+            losses: enforcer.event_losses()?,
         })
     }
 }
@@ -41,6 +43,22 @@ pub fn families(reading: &Reading, interfaces: &[String], rules: &[Usage], now: 
     all.extend(hooks(&reading.seen, interfaces));
     all.extend(used(reading, rules));
     all.extend(costs(&reading.runs));
+    all.push(
+        Family::new(
+            Kind::Counter,
+            "pci_segment_ebpf_events_suppressed",
+            "Records of refused packets that were not written because their CPU had written as many as it may",
+        )
+        .with(&[], reading.losses.suppressed),
+    );
+    all.push(
+        Family::new(
+            Kind::Counter,
+            "pci_segment_ebpf_events_lost",
+            "Records of refused packets that were not written because nobody had read the buffer empty",
+        )
+        .with(&[], reading.losses.lost),
+    );
     all
 }
 
@@ -171,7 +189,8 @@ mod tests {
             ],
             ..Observed::default()
         };
-        Reading { seen, counts: Vec::new(), runs: Vec::new(), flows: [(3, 12)].into_iter().collect() }
+        let flows = [(3, 12)].into_iter().collect();
+        Reading { seen, counts: Vec::new(), runs: Vec::new(), flows, losses: enforcer::Losses::default() }
     }
 
     #[test]
