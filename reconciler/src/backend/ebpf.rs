@@ -306,8 +306,8 @@ impl Backend for Ebpf {
         .await
     }
 
-    fn numbered(&mut self, memory: &RuleIds) {
-        self.numbers.set(memory);
+    fn in_force(&mut self, rules: &Table, memory: &RuleIds) {
+        self.numbers.set(memory, rules);
     }
 
     fn setup_text(&self) -> String {

@@ -45,7 +45,8 @@ pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
     show_enforced(&summary, &open, config.as_ref(), out);
     match &kernel {
         Ok(Some(kernel)) => kernel.show(out),
-        Ok(None) => {}
+        Ok(None) if config.as_ref().is_none_or(|config| config.host.interfaces.is_empty()) => {}
+        Ok(None) => out.line("kernel       nothing of this controller's is pinned here"),
         Err(reason) => out.line(format!("kernel       cannot be asked: {}", super::output::escape(reason))),
     }
     show_rest(&summary, out);

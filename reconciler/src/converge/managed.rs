@@ -150,7 +150,9 @@ impl<B: Backend> Target for Managed<B> {
         if let Some(memory) = self.candidate_memory.take() {
             self.memory = memory;
         }
-        self.backend.numbered(&self.memory);
+        if let Some(rules) = &self.in_force {
+            self.backend.in_force(rules, &self.memory);
+        }
     }
 
     fn discard(&mut self) {
@@ -169,8 +171,8 @@ impl<B: Backend> Target for Managed<B> {
         self.memory = serde_json::from_str(&kept.memory).unwrap_or_default();
         let rules = B::recall(&kept.rules).filter(|rules| Digest::of_table(rules).to_string() == desired_hash);
         self.in_force = rules;
-        if self.in_force.is_some() {
-            self.backend.numbered(&self.memory);
+        if let Some(rules) = &self.in_force {
+            self.backend.in_force(rules, &self.memory);
         }
         self.in_force.is_some()
     }

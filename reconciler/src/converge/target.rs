@@ -146,8 +146,8 @@ pub trait Backend: Send {
     ) -> impl Future<Output = Result<Option<u64>, BackendError>> + Send;
     /// Everything the rules depend on beside the commit: labels, mode. Another text means that the same commit may mean other rules.
     fn setup_text(&self) -> String;
-    /// What the rules in force are numbered with, each time it changes: for counters.
-    fn numbered(&mut self, _memory: &Self::Memory) {}
+    /// The rules in force and what `lower` remembered of them, each time they may have changed: for counters.
+    fn in_force(&mut self, _rules: &BTreeMap<Self::Key, Self::Rule>, _memory: &Self::Memory) {}
     /// Rules as text, to be kept over restarts.
     fn keep(rules: &BTreeMap<Self::Key, Self::Rule>) -> String;
     /// The other way round; `None` for what is not such a text.

@@ -101,7 +101,8 @@ impl Watch {
         }
         for (name, up, gaps) in unguarded {
             self.guard(&name, &gaps);
-            if up {
+            // It may have come up while it was attached.
+            if up || Enforcer::interface(&name)? == Some(true) {
                 self.vigil.tally.unprotected(&[(name, since.elapsed())]);
             }
         }

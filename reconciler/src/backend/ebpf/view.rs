@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use enforcer::{Attached, AttachmentState, Enforcer, Error, Observed, Tampering, TamperingKind};
-use policy::lower::bpf::RuleIds;
 use policy::lower::bpf::ids::RuleName;
+use policy::lower::bpf::{Rule, RuleIds, Table};
 use tokio::sync::Notify;
 
 use super::damage::{damage, unattached};
@@ -23,9 +23,18 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Other rules are in force, or the same again.
-    pub fn set(&self, ids: &RuleIds) {
-        let list = ids.iter().map(|(name, id)| (name.clone(), id)).collect();
+    /// Other rules are in force, or the same again. Numbers are given to all policies of a repository; those of which nothing is in the
+    /// table concern other hosts. A rule that another hides is not in the table either, but its policy is: it is in force, unused.
+    pub fn set(&self, ids: &RuleIds, table: &Table) {
+        let intervals = table.values().flat_map(|rule| match rule {
+            Rule::Services(list) => list.iter().as_slice(),
+            Rule::Isolation(_) => &[],
+        });
+        let counted: BTreeSet<u32> = intervals.map(|interval| interval.rule).collect();
+        let here: BTreeSet<&str> =
+            ids.iter().filter(|(_, id)| counted.contains(id)).map(|(name, _)| name.policy.as_str()).collect();
+        let own = ids.iter().filter(|(name, _)| here.contains(name.policy.as_str()));
+        let list = own.map(|(name, id)| (name.clone(), id)).collect();
         *self.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(list);
         self.changed.notify_one();
     }
