@@ -67,8 +67,6 @@ pub enum AttachmentState {
     Detached,
     /// Another program runs in its place.
     Replaced,
-    /// It was attached as a filter, whose presence this kernel does not tell through a link.
-    Unverified,
 }
 
 /// One hook of one interface.
@@ -82,6 +80,42 @@ pub struct Attachment {
     pub direction: Direction,
     /// Whether enforcement holds there.
     pub state: AttachmentState,
+    /// What runs before our program there, by name and number, in order; it can keep packets from being judged. Empty is good.
+    pub before: Vec<String>,
+}
+
+/// Condition of the XDP hook of one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum XdpState {
+    /// Nothing runs there, and nothing of ours is meant to.
+    Off,
+    /// Our program runs there, in native mode.
+    Native,
+    /// Another program has the hook.
+    Busy {
+        /// Its name and number.
+        by: String,
+    },
+    /// The interface cannot run it.
+    Unsupported {
+        /// Why.
+        why: String,
+    },
+    /// Our program was attached, and is no longer.
+    Detached,
+}
+
+/// The XDP hook of one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpHook {
+    /// Name of the interface; once it is gone the last one this process knew, empty if it knew none.
+    pub ifname: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Whether our program was put there, and is to be there still.
+    pub wanted: bool,
+    /// What runs there.
+    pub state: XdpState,
 }
 
 /// How the kernel differs from what this loader left there.
@@ -97,6 +131,10 @@ pub enum TamperingKind {
     Edited,
     /// The control word is not ours.
     Control,
+    /// Another program runs before ours, and may keep packets from being judged.
+    Preceded,
+    /// Another program has the XDP hook that ours had.
+    Foreign,
 }
 
 /// One difference.
@@ -123,6 +161,8 @@ pub struct Observed {
     pub trial: Option<Trial>,
     /// Every hook that was attached.
     pub attachments: Vec<Attachment>,
+    /// The XDP hook of every interface that is attached.
+    pub xdp: Vec<XdpHook>,
     /// Everything that is not as it was left.
     pub tampering: Vec<Tampering>,
 }

@@ -21,8 +21,9 @@ use crate::{
     pin::{Layout, unpin},
     probe, sys,
     table::{Direction, Table},
-    test_run,
+    test_run, upgrade,
     world::{self, Kinship, Live},
+    xdp,
 };
 
 /// The firewall of this host. Dropping it changes nothing in the kernel.
@@ -38,6 +39,8 @@ pub struct Enforcer {
     apart: BTreeSet<u32>,
     /// What programs are loaded from when they are first needed.
     pub(crate) object: Cow<'static, [u8]>,
+    /// Attach as on a kernel without TCX.
+    filters: bool,
 }
 
 impl Enforcer {
@@ -59,6 +62,7 @@ impl Enforcer {
 
     fn open_object(root: &Path, object: Cow<'static, [u8]>) -> Result<Self, Error> {
         let layout = Layout::new(root);
+        let older = upgrade::older(root)?;
         layout.prepare()?;
         let _lock = layout.lock()?;
         let (apart, adopted) = world::heal(&layout)?;
@@ -67,6 +71,9 @@ impl Enforcer {
         world::pin_inner(&layout, &generations, adopted)?;
         object::mark::set(&layout, &object)?;
         hook::upgrade(&layout, &generations.core()?, &replaced)?;
+        if let Some(older) = older {
+            upgrade::take_over(&older, &layout, &object, &generations)?;
+        }
         Ok(Self { apart, object, ..Self::with(layout, generations)? })
     }
 
@@ -78,7 +85,10 @@ impl Enforcer {
     pub fn open_existing(root: &Path) -> Result<Option<Self>, Error> {
         let layout = Layout::new(root);
         if !layout.used()? {
-            return Ok(None);
+            return match upgrade::older(root)? {
+                Some(older) => Err(Error::NotTakenOver(older.base().to_owned())),
+                None => Ok(None),
+            };
         }
         let generations = Generations::open_existing(&layout)?;
         Self::with(layout, generations).map(Some)
@@ -90,7 +100,7 @@ impl Enforcer {
         let attached = layout.hooks()?.into_iter().map(|(ifindex, direction, _)| ((ifindex, direction), named(ifindex)));
         let attached = Mutex::new(attached.collect());
         let object = Cow::Borrowed(object::embedded());
-        Ok(Self { layout, generations, failsafe, attached, apart: BTreeSet::new(), object })
+        Ok(Self { layout, generations, failsafe, attached, apart: BTreeSet::new(), object, filters: false })
     }
 
     /// Whether [`Enforcer::attach`] would take interface `ifname`; changes nothing.
@@ -138,12 +148,20 @@ impl Enforcer {
                 );
                 continue;
             }
-            match hook::attach(&self.layout, &self.object, ifname, interface, direction)? {
+            match hook::attach(&self.layout, &self.object, self.filters, ifname, interface, direction)? {
                 Attached::Already => {}
                 changed @ (Attached::Now | Attached::Updated) => result = changed,
             }
         }
+        xdp::mend(&self.layout, interface.index)?;
         Ok(result)
+    }
+
+    /// From now on, hooks that are not attached yet are attached as on a kernel before 6.6, with filters on the clsact qdisc: for
+    /// tests on newer ones.
+    #[doc(hidden)]
+    pub fn without_tcx(&mut self) {
+        self.filters = true;
     }
 
     /// Detaches both directions of interface `ifname`: it is unfiltered afterwards.
@@ -157,7 +175,7 @@ impl Enforcer {
             hook::detach(&self.layout, interface.index, direction)?;
             self.hooks_known(|known| drop(known.remove(&(interface.index, direction))));
         }
-        Ok(())
+        xdp::detach(&self.layout, interface.index)
     }
 
     fn hooks_known(&self, change: impl FnOnce(&mut BTreeMap<(u32, Direction), String>)) {

@@ -45,6 +45,23 @@ pub enum Error {
         /// How it differs.
         detail: String,
     },
+    /// Pins of another version, which this one cannot take over.
+    #[error(
+        "{} was made by another version of pci-segment and goes on enforcing; {why}; start the version that made it, or, to begin \
+         afresh and be unfiltered meanwhile, remove {} and restart",
+        .path.display(), .path.display()
+    )]
+    OtherVersion {
+        /// The directory, or the map that is not as it should be.
+        path: PathBuf,
+        /// The version of the layouts.
+        version: u32,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Pins of an older version, looked at by this one.
+    #[error("{} was made by an older version of pci-segment and goes on enforcing; starting pci-segment takes it over", .0.display())]
+    NotTakenOver(PathBuf),
     /// The kernel's verifier refused a program.
     #[error("the kernel refused program {program}; its verifier ended with:\n{log}")]
     Verifier {

@@ -1,12 +1,22 @@
 //! Attaching to interfaces. A TCX link before all others, pinned, so that it outlives the process; where the kernel has
 //! no TCX (before 6.6), a filter on the clsact qdisc with a priority and handle of our own, which outlives it too.
 
-use std::{io, thread, time::Duration};
+mod filter;
+pub(crate) mod order;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use aya::programs::{
-    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
     links::{FdLink, PinnedLink},
-    tc::{NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+    tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions},
 };
 
 use crate::{
@@ -17,17 +27,12 @@ use crate::{
     sys::{self, Interface},
     table::Direction,
     world::{self, Kinship, Live},
+    xdp,
 };
-
-/// Priority and handle of our clsact filters: before what people number by hand, and recognisably ours.
-const FILTER_PRIORITY: u16 = 1;
-const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5047);
 
 /// Tries to attach while the kernel still removes an older link; about a second in all.
 const LINK_TRIES: u32 = 10;
 
-/// Link types whose packets begin with an Ethernet header.
-const ETHERNET: u32 = 1;
 /// Link types whose packets begin with an IP header: tun and WireGuard, raw IP, IP tunnels.
 const PLAIN: [u32; 5] = [0xFFFE, 519, 768, 769, 776];
 
@@ -61,7 +66,7 @@ pub(crate) const fn programs(direction: Direction) -> [&'static str; 2] {
 
 /// Name of the program for one hook of an interface.
 pub(crate) fn program_name(ifname: &str, interface: Interface, direction: Direction) -> Result<&'static str, Error> {
-    let ethernet = interface.link_type == ETHERNET;
+    let ethernet = interface.is_ethernet();
     if !ethernet && !PLAIN.contains(&interface.link_type) {
         return Err(Error::LinkType { ifname: ifname.to_owned(), kind: interface.link_type });
     }
@@ -80,10 +85,11 @@ const fn tc_type(direction: Direction) -> TcAttachType {
     }
 }
 
-/// Attaches one hook, or finds it attached.
+/// Attaches one hook, or finds it attached; it runs before all others afterwards. With `filters` no TCX link is made.
 pub(crate) fn attach(
     layout: &Layout,
     object: &[u8],
+    filters: bool,
     ifname: &str,
     interface: Interface,
     direction: Direction,
@@ -93,12 +99,17 @@ pub(crate) fn attach(
     let mut program = object::program(layout, name)?;
     let own = program.info().map_err(|error| program_error(name, error))?.id();
     let path = layout.link(interface.index, direction);
-    if layout.filter(interface.index, direction).exists() {
-        return attach_filter(layout, ifname, interface, direction);
+    if layout.filter(interface.index, direction).exists() || (filters && !path.exists()) {
+        return filter::attach(layout, ifname, interface, direction);
     }
     match sys::link_details(&path) {
-        Ok(link) if link.ifindex == interface.index && link.program == own => return Ok(Attached::Already),
         Ok(link) if link.ifindex == interface.index => {
+            if !order::before_link(interface.index, direction, link.program)?.is_empty() {
+                return order::put_first(layout, object, ifname, interface.index, direction, name);
+            }
+            if link.program == own {
+                return Ok(Attached::Already);
+            }
             let pinned = PinnedLink::from_pin(&path).map_err(|error| Error::Load(error.into()))?;
             return replace(&mut program, name, pinned);
         }
@@ -108,15 +119,17 @@ pub(crate) fn attach(
         Err(error) => return Err(Error::kernel(format!("open the link {}", path.display()), error)),
     }
     match attach_link(&mut program, ifname, direction) {
-        Ok(id) => {
-            let link = program.take_link(id).map_err(|error| program_error(name, error))?;
-            let link: FdLink = link.try_into().map_err(|error: aya::programs::links::LinkError| Error::Load(error.into()))?;
-            link.pin(&path).map_err(|error| Error::kernel(format!("pin {}", path.display()), io::Error::other(error)))?;
-            Ok(Attached::Now)
-        }
-        Err(error) if without_tcx(&error) => attach_filter(layout, ifname, interface, direction),
+        Ok(id) => pin_link(&mut program, name, id, &path).map(|()| Attached::Now),
+        Err(error) if without_tcx(&error) => filter::attach(layout, ifname, interface, direction),
         Err(error) => Err(program_error(name, error)),
     }
+}
+
+/// Pins a link just made, so that it outlives this process.
+fn pin_link(program: &mut SchedClassifier, name: &str, id: SchedClassifierLinkId, path: &Path) -> Result<(), Error> {
+    let link = program.take_link(id).map_err(|error| program_error(name, error))?;
+    let link: FdLink = link.try_into().map_err(|error: aya::programs::links::LinkError| Error::Load(error.into()))?;
+    link.pin(path).map(drop).map_err(|error| Error::kernel(format!("pin {}", path.display()), io::Error::other(error)))
 }
 
 /// Attaches before all others. A link that has just lost its last reference is removed a little later, and until then
@@ -151,59 +164,12 @@ fn without_tcx(error: &ProgramError) -> bool {
     matches!(error.io_error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
-/// Attaches as a clsact filter. Adding one that is there already replaces its program.
-pub(crate) fn attach_filter(layout: &Layout, ifname: &str, interface: Interface, direction: Direction) -> Result<Attached, Error> {
-    let name = program_name(ifname, interface, direction)?;
-    let mut program = object::program(layout, name)?;
-    let known = layout.filter(interface.index, direction);
-    if known.exists() && replace_filter(&mut program, ifname, direction) {
-        repin(&mut program, &known)?;
-        return Ok(Attached::Updated);
-    }
-    add_clsact(ifname)?;
-    let options = NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
-    let id = program
-        .attach_with_options(ifname, tc_type(direction), TcAttachOptions::Netlink(options))
-        .map_err(|error| program_error(name, error))?;
-    // A filter has no descriptor to pin: it stays until it is deleted, which dropping its link would do.
-    std::mem::forget(program.take_link(id).map_err(|error| program_error(name, error))?);
-    repin(&mut program, &known)?;
-    Ok(Attached::Now)
-}
-
-/// Has our filter, if it is there, run `program` from the next packet on.
-fn replace_filter(program: &mut SchedClassifier, ifname: &str, direction: Direction) -> bool {
-    let link = SchedClassifierLink::attached(ifname, tc_type(direction), FILTER_PRIORITY, FILTER_HANDLE, None);
-    let Ok(id) = link.map_err(ProgramError::from).and_then(|link| program.attach_to_link(link)) else { return false };
-    program.take_link(id).map(std::mem::forget).is_ok()
-}
-
-fn repin(program: &mut SchedClassifier, path: &std::path::Path) -> Result<(), Error> {
-    unpin(path)?;
-    program.pin(path).map_err(|error| Error::kernel("pin a filter's program", io::Error::other(error)))
-}
-
-fn add_clsact(ifname: &str) -> Result<(), Error> {
-    match qdisc_add_clsact(ifname) {
-        Err(TcError::IoError(error)) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error::kernel(format!("add the clsact qdisc to {ifname}"), error))
-        }
-        // There already is one, perhaps of another program; it is shared.
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn detach_filter(ifname: &str, direction: Direction) {
-    // A link to the filter, which goes with the link; that there is none is as good.
-    drop(SchedClassifierLink::attached(ifname, tc_type(direction), FILTER_PRIORITY, FILTER_HANDLE, None));
-}
-
 /// Detaches one hook.
 pub(crate) fn detach(layout: &Layout, ifindex: u32, direction: Direction) -> Result<(), Error> {
     let filter = layout.filter(ifindex, direction);
     if filter.exists() {
         if let Some(ifname) = sys::interface_name(ifindex) {
-            detach_filter(&ifname, direction);
+            filter::detach(&ifname, direction);
         }
         unpin(&filter)?;
     }
@@ -217,7 +183,7 @@ pub(crate) fn relink(layout: &Layout, object: &[u8], hook: &Live) -> Result<(), 
     };
     let interface = filterable(&ifname)?;
     tracing::info!(ifname, direction = hook.direction.label(), "replacing a program that uses other maps");
-    attach(layout, object, &ifname, interface, hook.direction).map(drop)
+    attach(layout, object, false, &ifname, interface, hook.direction).map(drop)
 }
 
 /// Has every hook that runs a program whose pin was given to a newer one run that from the next packet on. It uses the same
@@ -227,13 +193,19 @@ pub(crate) fn upgrade(layout: &Layout, core: &[Option<u32>; 7], replaced: &Repla
         return Ok(());
     }
     world::sound(layout, core)?;
+    if let Some((old, _)) = replaced.iter().find(|(_, name)| *name == object::XDP_IN) {
+        xdp::upgrade(layout, *old)?;
+    }
     for own in world::live(layout)? {
         let Some(name) = replaced.get(&own.program).filter(|_| own.kinship(core) == Kinship::Ours) else { continue };
         let (ifindex, direction) = (own.ifindex, own.direction);
+        tracing::info!(ifindex, direction = direction.label(), "upgrading the program");
         if layout.filter(ifindex, direction).exists() {
+            if let Some(ifname) = sys::interface_name(ifindex) {
+                filter::upgrade(layout, &ifname, ifindex, direction, name)?;
+            }
             continue;
         }
-        tracing::info!(ifindex, direction = direction.label(), "upgrading the program");
         let path = layout.link(ifindex, direction);
         let pinned = PinnedLink::from_pin(&path).map_err(|error| Error::Load(error.into()))?;
         replace(&mut object::program(layout, name)?, name, pinned)?;
@@ -241,58 +213,57 @@ pub(crate) fn upgrade(layout: &Layout, core: &[Option<u32>; 7], replaced: &Repla
     Ok(())
 }
 
-/// Drops the pins of links whose interface is gone.
-pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
-    for (ifindex, direction, filter) in layout.hooks()? {
-        let path = layout.link(ifindex, direction);
-        if !filter && sys::link_details(&path).is_ok_and(|link| link.ifindex == 0) {
-            tracing::info!(ifindex, direction = direction.label(), "dropping the link of an interface that is gone");
-            unpin(&path)?;
+/// Turns every hook pinned below `old` to the program of the same name pinned below `new`, and pins it there.
+pub(crate) fn adopt(old: &Layout, new: &Layout, object: &[u8]) -> Result<(), Error> {
+    let names = running_names(old)?;
+    for (ifindex, direction, is_filter) in old.hooks()? {
+        let from = if is_filter { old.filter(ifindex, direction) } else { old.link(ifindex, direction) };
+        let doing = |error| Error::kernel(format!("take over {}", from.display()), error);
+        if is_filter {
+            let Some(ifname) = sys::interface_name(ifindex) else { continue };
+            filter::adopt(old, new, object, &ifname, ifindex, direction)?;
+            continue;
         }
+        let details = sys::link_details(&from).map_err(doing)?;
+        if details.ifindex == 0 {
+            continue;
+        }
+        let [ether, plain] = programs(direction);
+        let name = if names.get(&details.program).is_some_and(|name| name == plain) { plain } else { ether };
+        object::ensure(new, object, name)?;
+        let link = sys::open_pin(&from).map_err(doing)?;
+        let program = sys::open_pin(&new.prog(name)).map_err(doing)?;
+        sys::tc::update_link(link.as_fd(), program.as_fd()).map_err(doing)?;
+        let to = new.link(ifindex, direction);
+        unpin(&to)?;
+        sys::pin(link.as_fd(), &to).map_err(doing)?;
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use std::{path::PathBuf, process::Command, thread};
+/// Names of the programs pinned below `layout`, by number.
+fn running_names(layout: &Layout) -> Result<BTreeMap<u32, String>, Error> {
+    let path = layout.progs();
+    let entries = fs::read_dir(&path).map_err(|source| Error::PinDirectory { path, source })?;
+    let named = |path: PathBuf| Some((ProgramInfo::from_pin(&path).ok()?.id(), path.file_name()?.to_string_lossy().into_owned()));
+    Ok(entries.flatten().filter_map(|entry| named(entry.path())).collect())
+}
 
-    use super::{attach_filter, detach, filterable};
-    use crate::{api::Attached, enforcer::Enforcer, sys, table::Direction};
-
-    fn run(command: &str) -> String {
-        let mut words = command.split_whitespace();
-        let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
-        assert!(output.status.success(), "{command}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn as_a_filter() {
-        sys::own_network().unwrap();
-        run("ip link add d0 type veth peer name d1");
-        let root = PathBuf::from(format!("/run/pci-segment-test-{}-filter", std::process::id()));
-        let enforcer = Enforcer::open(&root).unwrap();
-        let d0 = filterable("d0").unwrap();
-        let show = || run("tc filter show dev d0 ingress");
-        let attach = || attach_filter(&enforcer.layout, "d0", d0, Direction::In).unwrap();
-        assert_eq!(attach(), Attached::Now);
-        assert!(show().contains("tc_in_ether"), "{}", show());
-        assert_eq!(attach(), Attached::Updated);
-        assert_eq!(show().matches("handle").count(), 1, "{}", show());
-        detach(&enforcer.layout, d0.index, Direction::In).unwrap();
-        assert_eq!(show(), "");
-        assert_eq!(enforcer.layout.hooks().unwrap(), []);
-        drop(enforcer);
-        run(&format!("umount -l {}", root.display()));
-        std::fs::remove_dir(root).unwrap();
-    }
-
-    #[test]
-    fn a_filter_outlives_its_link_is_replaced_in_place_and_is_removed_by_detaching() {
-        let root = rustix::process::geteuid().is_root();
-        assert!(root || std::env::var("CI").as_deref() != Ok("true"), "this needs root, and CI must not leave it out");
-        if root {
-            thread::spawn(as_a_filter).join().unwrap();
+/// Drops the pins of links whose interface is gone.
+pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
+    for (ifindex, direction, filter) in layout.hooks()? {
+        let path = if filter { layout.filter(ifindex, direction) } else { layout.link(ifindex, direction) };
+        let gone = if filter { sys::interface_name(ifindex).is_none() } else { is_dead(&path) };
+        if gone {
+            tracing::info!(ifindex, direction = direction.label(), "dropping the link of an interface that is gone");
+            unpin(&path)?;
         }
     }
+    // A dead link of an interface that is there tells that the hook was taken from us.
+    let gone = |ifindex: &u32| sys::interface_name(*ifindex).is_none() && is_dead(&layout.xdp(*ifindex));
+    layout.xdp_hooks()?.into_iter().filter(gone).try_for_each(|ifindex| unpin(&layout.xdp(ifindex)))
+}
+
+fn is_dead(link: &Path) -> bool {
+    sys::link_details(link).is_ok_and(|link| link.ifindex == 0)
 }

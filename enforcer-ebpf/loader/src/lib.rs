@@ -22,16 +22,19 @@ mod object;
 mod observe;
 mod pin;
 mod probe;
+mod sizes;
 mod sys;
 mod table;
 mod test_run;
 mod trial;
+mod upgrade;
 mod watch;
 mod world;
+mod xdp;
 
 pub use api::{
     Attached, Attachment, AttachmentState, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering, TamperingKind,
-    Timed, Trial,
+    Timed, Trial, XdpHook, XdpState,
 };
 pub use counts::{Counted, ProgramRuns, measure_runs};
 pub use enforcer::Enforcer;
@@ -39,6 +42,7 @@ pub use enforcer_abi::ABI_VERSION;
 pub use error::Error;
 pub use events::{DropEvent, Events, Losses, Refused};
 pub use import::LiveFlow;
+pub use sizes::TableSize;
 pub use table::{Cidr, Direction, Interval, Mode, Table, TableError};
 pub use test_run::Checker;
 pub use watch::LinkWatch;

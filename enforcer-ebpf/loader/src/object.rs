@@ -6,9 +6,10 @@
 //! together with the maps it uses. Programs that few hosts need are left out until something asks for them.
 #![expect(clippy::wildcard_enum_match_arm, reason = "which errors a dependency has is not ours to list")]
 
+mod clock;
 pub(crate) mod mark;
 
-use std::{collections::BTreeMap, fs, io, os::fd::AsFd as _, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, fs, io, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -66,6 +67,9 @@ pub(crate) fn ensure(layout: &Layout, object: &[u8], name: &str) -> Result<(), E
     // The mark speaks of what is pinned, so it is put again; where there was none, something else is amiss.
     let marked = mark::stands(layout, object);
     load_programs(layout, object, |own| own == name)?;
+    if !layout.prog(name).exists() {
+        return Err(Error::Object(name.to_owned()));
+    }
     if marked { mark::set(layout, object) } else { Ok(()) }
 }
 
@@ -83,14 +87,14 @@ fn load_programs(layout: &Layout, object: &[u8], wanted: impl Fn(&str) -> bool) 
 }
 
 /// Has aya make or re-use the maps, each pinned.
-fn load_maps(layout: &Layout, object: &[u8]) -> Result<Ebpf, Error> {
+pub(crate) fn load_maps(layout: &Layout, object: &[u8]) -> Result<Ebpf, Error> {
     raise_memlock();
     let names = compare(layout, object)?;
     let mut loader = EbpfLoader::new();
     for name in &names {
         loader.map_pin_path(name, layout.map(name));
     }
-    loader.load(object).map_err(load_error)
+    loader.load(&suited(object)).map_err(load_error)
 }
 
 /// Has the verifier look at `program`. A signal to this process interrupts it, and aya, asking again for the reason, may
@@ -144,6 +148,11 @@ pub(crate) fn map(layout: &Layout, name: &str) -> Result<MapData, Error> {
         return Err(Error::PinGone(path));
     }
     MapData::from_pin(path).map_err(|error| map_error(format!("open the pinned map {name}"), error))
+}
+
+/// `object` as this kernel takes it.
+pub(crate) fn suited(object: &[u8]) -> Cow<'_, [u8]> {
+    clock::suited(object)
 }
 
 /// Names of the maps, after each pinned one has been found to be what `object` would make.

@@ -1,15 +1,12 @@
 //! Reading the kernel back: what is in force, where, and what is not as it was left.
 
-use std::sync::PoisonError;
+mod hooks;
 
-use aya::{
-    maps::{MapData, MapInfo},
-    programs::ProgramInfo,
-};
+use aya::maps::{MapData, MapInfo};
 use enforcer_abi::{Control, SLOTS};
 
 use crate::{
-    api::{Attachment, AttachmentState, Observed, Tampering, TamperingKind},
+    api::{Observed, Tampering, TamperingKind},
     enforcer::Enforcer,
     error::Error,
     generation::{OUTER, encode::Encoded, inner::Inner},
@@ -17,7 +14,7 @@ use crate::{
     object::{self, map_error},
     sys,
     table::Direction,
-    world,
+    world, xdp,
 };
 
 pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
@@ -46,7 +43,8 @@ pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
 pub(crate) fn glance(enforcer: &Enforcer) -> Result<(Observed, u32), Error> {
     let mut observed = Observed::default();
     let word = enforcer.generations.control.load();
-    observed.attachments = attachments(enforcer, &mut observed.tampering)?;
+    observed.attachments = hooks::attachments(enforcer, &mut observed.tampering)?;
+    observed.xdp = xdp::observe(enforcer, &mut observed.tampering)?;
     programs(enforcer, &mut observed.tampering)?;
     let (slot, audit) = enforcer.generations.judging();
     observed.audit = audit;
@@ -106,51 +104,6 @@ fn inner(enforcer: &Enforcer, slot: u32, tampering: &mut Vec<Tampering>) -> Resu
         }
     }
     Ok(<[MapData; 5]>::try_from(maps).ok().map(Inner::from_maps))
-}
-
-/// Every hook that was attached, by this process or an earlier one.
-fn attachments(enforcer: &Enforcer, tampering: &mut Vec<Tampering>) -> Result<Vec<Attachment>, Error> {
-    let pinned = enforcer.layout.hooks()?;
-    let known = enforcer.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let name =
-        |ifindex, direction| sys::interface_name(ifindex).or_else(|| known.get(&(ifindex, direction)).cloned()).unwrap_or_default();
-    let mut attachments = Vec::new();
-    for (ifindex, direction, filter) in &pinned {
-        let state = if *filter { AttachmentState::Unverified } else { state(enforcer, *ifindex, *direction)? };
-        attachments.push(Attachment { ifname: name(*ifindex, *direction), ifindex: *ifindex, direction: *direction, state });
-    }
-    for (ifindex, direction) in known.keys().copied() {
-        if !pinned.iter().any(|(index, dir, _)| (*index, *dir) == (ifindex, direction)) {
-            let ifname = name(ifindex, direction);
-            attachments.push(Attachment { ifname, ifindex, direction, state: AttachmentState::Detached });
-        }
-    }
-    for own in &attachments {
-        let kind = match own.state {
-            AttachmentState::Attached | AttachmentState::Unverified => continue,
-            AttachmentState::Detached => TamperingKind::Detached,
-            AttachmentState::Replaced => TamperingKind::Replaced,
-        };
-        let detail = format!("interface {} ({}), direction {}", own.ifname, own.ifindex, own.direction.label());
-        found(tampering, kind, detail);
-    }
-    Ok(attachments)
-}
-
-fn state(enforcer: &Enforcer, ifindex: u32, direction: Direction) -> Result<AttachmentState, Error> {
-    let path = enforcer.layout.link(ifindex, direction);
-    let link = match sys::link_details(&path) {
-        Ok(link) => link,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(AttachmentState::Detached),
-        Err(error) => return Err(Error::kernel(format!("open the link {}", path.display()), error)),
-    };
-    if link.ifindex != ifindex {
-        return Ok(AttachmentState::Detached);
-    }
-    let ours = hook::programs(direction)
-        .into_iter()
-        .any(|name| ProgramInfo::from_pin(enforcer.layout.prog(name)).is_ok_and(|program| program.id() == link.program));
-    Ok(if ours { AttachmentState::Attached } else { AttachmentState::Replaced })
 }
 
 /// The enforcing programs must use our maps.

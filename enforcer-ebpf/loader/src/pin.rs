@@ -19,6 +19,8 @@ use crate::{error::Error, table::Direction};
 const MODE: u32 = 0o700;
 /// Where the BPF file system belongs; the only directory this crate mounts on that it has not made itself.
 const BPFFS: &str = "/sys/fs/bpf";
+/// How the name of an XDP hook's link ends.
+const XDP: &str = "-xdp";
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: i64 = 0xCAFE_4A11;
 
@@ -27,11 +29,17 @@ const BPF_FS_MAGIC: i64 = 0xCAFE_4A11;
 pub(crate) struct Layout {
     root: PathBuf,
     base: PathBuf,
+    version: u32,
 }
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), base: root.join(format!("abi{ABI_VERSION}")) }
+        Self::of_version(root, ABI_VERSION)
+    }
+
+    /// Where another version pins.
+    pub(crate) fn of_version(root: &Path, version: u32) -> Self {
+        Self { root: root.to_owned(), base: root.join(format!("abi{version}")), version }
     }
 
     /// Makes every directory, and mounts a BPF file system if there is none.
@@ -67,6 +75,11 @@ impl Layout {
             rustix::io::Errno::WOULDBLOCK => Error::EventsTaken,
             other => Error::PinDirectory { path: self.maps(), source: other.into() },
         })
+    }
+
+    /// Which layouts its maps have.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 
     pub(crate) fn base(&self) -> &Path {
@@ -110,13 +123,29 @@ impl Layout {
         self.links().join(format!("{ifindex}-{}-filter", direction.label()))
     }
 
+    /// The link on the XDP hook of an interface.
+    pub(crate) fn xdp(&self, ifindex: u32) -> PathBuf {
+        self.links().join(format!("{ifindex}{XDP}"))
+    }
+
+    /// Every interface whose XDP hook was attached.
+    pub(crate) fn xdp_hooks(&self) -> Result<Vec<u32>, Error> {
+        let parse = |name: &str| name.strip_suffix(XDP)?.parse().ok();
+        self.linked(parse)
+    }
+
     /// Every hook that was attached: interface, direction, whether as a filter.
     pub(crate) fn hooks(&self) -> Result<Vec<(u32, Direction, bool)>, Error> {
+        self.linked(parse_hook)
+    }
+
+    /// What `parse` makes of the names of links, in order.
+    fn linked<T: Ord>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
         let path = self.links();
         let read = || {
             let mut found = Vec::new();
             for entry in fs::read_dir(&path)? {
-                found.extend(parse_hook(&entry?.file_name().to_string_lossy()));
+                found.extend(parse(&entry?.file_name().to_string_lossy()));
             }
             found.sort_unstable();
             Ok(found)
@@ -124,14 +153,19 @@ impl Layout {
         read().map_err(|source| Error::PinDirectory { path: path.clone(), source })
     }
 
-    /// Removes everything below the root, and the root if it is empty then.
-    pub(crate) fn remove(&self) -> Result<(), Error> {
+    /// Removes everything of this version.
+    pub(crate) fn remove_base(&self) -> Result<(), Error> {
         match fs::remove_dir_all(&self.base) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::PinDirectory { path: self.base.clone(), source: error });
+                Err(Error::PinDirectory { path: self.base.clone(), source: error })
             }
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Removes everything below the root, and the root if it is empty then.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        self.remove_base()?;
         // Another version's pins, or a mount, may keep it.
         let _ = fs::remove_dir(&self.root);
         Ok(())

@@ -5,6 +5,7 @@
 
 mod interface;
 pub(crate) mod netlink;
+pub(crate) mod tc;
 
 use std::{
     ffi::CString,
@@ -20,8 +21,8 @@ use std::{
 
 use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
 use enforcer_abi::{
-    Control, Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4, NetKey6, Refusal,
-    RefusalKey, Slice,
+    Control, Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, HostKey4, HostKey6, Interval,
+    NetKey4, NetKey6, Refusal, RefusalKey, Slice,
 };
 
 pub(crate) use interface::{Interface, interface, interface_name, interface_names};
@@ -40,8 +41,8 @@ macro_rules! plain {
 }
 
 plain!(
-    u32, u64, [u64; 4], Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Generation, HostKey4, HostKey6, Interval, NetKey4,
-    NetKey6, Refusal, RefusalKey, Slice
+    u32, u64, [u64; 4], Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, HostKey4, HostKey6,
+    Interval, NetKey4, NetKey6, Refusal, RefusalKey, Slice
 );
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
@@ -140,6 +141,31 @@ pub(crate) fn some_entries<K: Plain, V: Plain>(map: BorrowedFd<'_>, most: usize)
     Ok(found)
 }
 
+/// More than any of our keys.
+const KEY_BYTES_MAX: usize = 64;
+
+/// How many entries a map has, at most `max`: one that changes meanwhile is not followed for ever.
+pub(crate) fn count(map: BorrowedFd<'_>, key_size: u32, max: u32) -> io::Result<u64> {
+    if key_size as usize > KEY_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let (mut key, mut next) = ([0_u8; KEY_BYTES_MAX], [0_u8; KEY_BYTES_MAX]);
+    for entries in 0..max {
+        let mut attr = attr();
+        // SAFETY: as in `lookup`; both buffers hold a key, as checked above.
+        let element = unsafe { &mut attr.__bindgen_anon_2 };
+        element.map_fd = number(map);
+        element.key = if entries == 0 { 0 } else { address(&key) };
+        element.__bindgen_anon_1.next_key = next.as_mut_ptr() as u64;
+        match bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) {
+            Ok(_) => key = next,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(u64::from(entries)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(u64::from(max))
+}
+
 fn next_key<K: Plain>(map: BorrowedFd<'_>, previous: Option<&K>) -> io::Result<Option<K>> {
     let mut next = MaybeUninit::<K>::zeroed();
     let mut attr = attr();
@@ -156,7 +182,7 @@ fn next_key<K: Plain>(map: BorrowedFd<'_>, previous: Option<&K>) -> io::Result<O
     }
 }
 
-/// What the kernel says about a TCX link.
+/// What the kernel says about a TCX or XDP link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinkDetails {
     pub(crate) program: u32,
@@ -177,7 +203,7 @@ pub(crate) fn link_details(path: &Path) -> io::Result<LinkDetails> {
     }
     attr.info.info = std::ptr::from_mut(&mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: integers whatever the link's type; the loader pins TCX links only.
+    // SAFETY: integers whatever the link's type; the loader pins TCX and XDP links, where the interface is in the same place.
     let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
     Ok(LinkDetails { program: info.prog_id, ifindex })
 }
@@ -217,10 +243,27 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     // SAFETY: as in `lookup`; the string outlives the call.
     let object = unsafe { &mut attr.__bindgen_anon_4 };
     object.pathname = path.as_ptr() as u64;
-    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
+    Ok(made(bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?))
+}
+
+/// Pins an object.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = attr();
+    // SAFETY: as in `lookup`; the string outlives the call.
+    let pinned = unsafe { &mut attr.__bindgen_anon_4 };
+    pinned.pathname = path.as_ptr() as u64;
+    pinned.bpf_fd = number(object);
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// What the kernel answered to a command that makes a descriptor.
+fn made(answer: libc::c_long) -> OwnedFd {
     #[expect(clippy::cast_possible_truncation, reason = "the kernel returns a file descriptor")]
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    unsafe {
+        OwnedFd::from_raw_fd(answer as i32)
+    }
 }
 
 /// The control word, mapped. Loads and stores are single instructions, so no packet sees half a word.

@@ -234,7 +234,7 @@ pub(crate) fn ready(layout: &Layout, object: &[u8], generations: &Generations, a
 
 /// Sees that the pinned programs, which hooks are about to be given, use the maps of `core`.
 pub(crate) fn sound(layout: &Layout, core: &[Option<u32>; 7]) -> Result<(), Error> {
-    for name in Direction::ALL.into_iter().flat_map(hook::programs) {
+    for name in Direction::ALL.into_iter().flat_map(hook::programs).chain([object::XDP_IN]) {
         let path = layout.prog(name);
         if !path.exists() {
             // It is loaded when it is attached.

@@ -62,6 +62,32 @@ pub fn families(reading: &Reading, interfaces: &[String], rules: &[Usage], now: 
     all
 }
 
+/// How full the tables are and what they weigh: walks maps, so it is asked for less often.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn sizes(enforcer: &Enforcer) -> Result<Vec<Family>, Error> {
+    let family = |name, help| Family::new(Kind::Gauge, name, help);
+    let mut entries = family("pci_segment_ebpf_entries", "Entries in the tables of the generation that judges now");
+    let mut entries_max = family("pci_segment_ebpf_entries_max", "The most that fit");
+    let mut flows = family("pci_segment_ebpf_flows", "Flows that are remembered, over ones included until their place is needed");
+    let mut flows_max = family("pci_segment_ebpf_flows_max", "The most that fit; then the one used longest ago goes");
+    for size in enforcer.table_sizes()? {
+        let of_flows = FLOWS.iter().any(|kind| size.name.starts_with(kind));
+        let (now, max) = if of_flows { (&mut flows, &mut flows_max) } else { (&mut entries, &mut entries_max) };
+        now.push(&[("table", size.name)], size.entries);
+        max.push(&[("table", size.name)], size.max);
+    }
+    let mut memory = family("pci_segment_ebpf_kernel_memory_bytes", "Memory of the maps of one name, all generations together");
+    for (map, bytes) in enforcer.kernel_memory()? {
+        memory.push(&[("map", &map)], bytes);
+    }
+    Ok(vec![entries, entries_max, flows, flows_max, memory])
+}
+
+/// How the names of tables of flows begin.
+const FLOWS: [&str; 4] = ["tcp", "half", "other", "frags"];
+
 fn packets(counts: &[Counted]) -> Vec<Family> {
     let mut packets = Family::new(
         Kind::Counter,
@@ -105,14 +131,21 @@ fn hooks(seen: &Observed, interfaces: &[String]) -> Vec<Family> {
         "pci_segment_ebpf_attached",
         "Whether our program runs in a hook of a configured interface; 0 also while the interface does not exist",
     );
+    let mut first = Family::new(
+        Kind::Gauge,
+        "pci_segment_ebpf_hook_is_first",
+        "Whether no other program runs before ours in a hook, where it could keep packets from being judged",
+    );
     for interface in interfaces {
         for direction in Direction::ALL {
             let here = |own: &&enforcer::Attachment| own.ifname == *interface && own.direction == direction;
-            let state = seen.attachments.iter().filter(here).any(|own| runs(own.state));
-            attached.push(&[("interface", interface), ("hook", hook(direction))], state);
+            let labels = [("interface", interface.as_str()), ("hook", hook(direction))];
+            let own = seen.attachments.iter().find(here);
+            attached.push(&labels, own.is_some_and(|own| runs(own.state)));
+            first.push(&labels, own.is_some_and(|own| runs(own.state) && own.before.is_empty()));
         }
     }
-    vec![attached]
+    vec![attached, first]
 }
 
 fn hook(direction: Direction) -> &'static str {
@@ -178,7 +211,7 @@ mod tests {
     use crate::metrics::render;
 
     fn reading() -> Reading {
-        let attachment = |direction, state| Attachment { ifname: "eth0".to_owned(), ifindex: 2, direction, state };
+        let attachment = |direction, state| Attachment { ifname: "eth0".to_owned(), ifindex: 2, direction, state, before: Vec::new() };
         let seen = Observed {
             epoch: 7,
             audit: true,

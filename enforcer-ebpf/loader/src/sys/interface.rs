@@ -13,6 +13,16 @@ pub(crate) struct Interface {
     pub(crate) link_type: u32,
 }
 
+/// Link type of interfaces whose packets begin with an Ethernet header.
+const ETHERNET: u32 = 1;
+
+impl Interface {
+    /// Whether its packets begin with an Ethernet header.
+    pub(crate) fn is_ethernet(&self) -> bool {
+        self.link_type == ETHERNET
+    }
+}
+
 /// Looks up an interface by name; none if there is no such interface.
 pub(crate) fn interface(name: &str) -> io::Result<Option<Interface>> {
     // SAFETY: zero is a value of every integer in it.

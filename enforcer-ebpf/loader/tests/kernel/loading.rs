@@ -141,12 +141,34 @@ fn removing_all_leaves_nothing_behind() {
 }
 
 #[test]
-fn this_kernel_has_what_is_needed() {
+fn h03_this_kernel_has_what_is_needed() {
     if !privileged("probing") {
         return;
     }
-    for capability in Enforcer::probe() {
+    let found = Enforcer::probe();
+    for optional in ["TCX links (kernel 6.6)", "XDP links (kernel 5.9)", "coarse clock (kernel 5.11)"] {
+        assert!(found.iter().any(|own| own.name == optional && own.optional), "{optional}");
+    }
+    assert!(found.iter().any(|own| own.name.starts_with("ring buffer") && !own.optional));
+    for capability in found {
         assert!(capability.ok || capability.optional, "{capability:?}");
         assert_eq!(capability.ok, capability.remedy.is_empty(), "{capability:?}");
     }
+}
+
+#[test]
+fn h03_what_is_missing_is_named_with_what_to_do() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    if !privileged("probing") {
+        return;
+    }
+    let found = std::thread::spawn(|| {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective = CapabilitySet::empty();
+        set_capabilities(None, sets).unwrap();
+        Enforcer::probe()
+    });
+    let missing: Vec<_> = found.join().unwrap().into_iter().filter(|own| !own.ok).collect();
+    assert!(missing.iter().any(|own| !own.optional), "{missing:?}");
+    assert!(missing.iter().all(|own| own.remedy.contains("CAP_BPF")), "{missing:?}");
 }

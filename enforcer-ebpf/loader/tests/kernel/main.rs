@@ -8,8 +8,10 @@
     reason = "helpers of tests are tests, and say on standard output what they leave out"
 )]
 
+mod clsact;
 mod events;
 mod failsafe;
+mod hooks;
 mod import;
 mod lab;
 mod loading;
@@ -22,3 +24,4 @@ mod tampering;
 mod timing;
 mod traffic;
 mod trial;
+mod upgrade;

@@ -31,7 +31,7 @@ fn filtered(what: &str) -> Option<Lab> {
 }
 
 /// Sends forbidden packets all the time while `work` runs; answers how many arrived.
-fn under_fire(lab: &Lab, work: impl FnOnce()) -> usize {
+pub(crate) fn under_fire(lab: &Lab, work: impl FnOnce()) -> usize {
     let to = SocketAddr::new(HOST4.parse().unwrap(), FORBIDDEN);
     let target = lab.on_host(|| UdpSocket::bind(to)).unwrap();
     target.set_nonblocking(true).unwrap();

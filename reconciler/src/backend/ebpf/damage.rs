@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer::{AttachmentState, Direction as KernelDirection, FailsafeEntry, TamperingKind};
+use enforcer::{AttachmentState, Direction as KernelDirection, FailsafeEntry, TamperingKind, XdpState};
 
 use crate::converge::{Deviation, Difference};
 
@@ -11,10 +11,9 @@ use crate::converge::{Deviation, Difference};
 /// Only of `interfaces` that are there: through one that is gone nothing passes, and it cannot be mended.
 pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Difference> {
     let ours = seen.attachments.iter().filter(|hook| interfaces.contains(&hook.ifname));
-    let hooks = ours.filter_map(|hook| {
+    let hooks = ours.clone().filter_map(|hook| {
         let kind = match hook.state {
-            // A legacy filter cannot be asked what it runs; that it is there is all that can be known.
-            AttachmentState::Attached | AttachmentState::Unverified => return None,
+            AttachmentState::Attached => return None,
             AttachmentState::Detached => Deviation::Detached,
             AttachmentState::Replaced => Deviation::Changed,
         };
@@ -24,7 +23,7 @@ pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Di
     let tampering = seen.tampering.iter().filter_map(|found| {
         let (name, kind) = match found.kind {
             // Hooks are reported above, one by one; edited content by the diff, rule by rule, as long as it can be read.
-            TamperingKind::Detached | TamperingKind::Replaced => return None,
+            TamperingKind::Detached | TamperingKind::Replaced | TamperingKind::Preceded | TamperingKind::Foreign => return None,
             TamperingKind::Edited if seen.table.is_some() => return None,
             TamperingKind::Edited => ("maps", Deviation::Changed),
             TamperingKind::Rewired => ("wiring", Deviation::Changed),
@@ -32,7 +31,21 @@ pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Di
         };
         Some(Difference { key: name.to_owned(), kind, expected: "as it was left".to_owned(), observed: found.detail.clone() })
     });
-    hooks.chain(tampering).collect()
+    let preceded = ours.clone().filter(|hook| !hook.before.is_empty()).map(|hook| Difference {
+        key: format!("hook {} {}", hook.ifname, hook.direction.label()),
+        kind: Deviation::Changed,
+        expected: "our program first".to_owned(),
+        observed: format!("{} before it", hook.before.join(", ")),
+    });
+    let xdp = seen.xdp.iter().filter(|hook| hook.wanted && interfaces.contains(&hook.ifname)).filter_map(|hook| {
+        let (kind, observed) = match &hook.state {
+            XdpState::Native | XdpState::Unsupported { .. } => return None,
+            XdpState::Busy { by } => (Deviation::Changed, by.clone()),
+            XdpState::Detached | XdpState::Off => (Deviation::Detached, "nothing".to_owned()),
+        };
+        Some(Difference { key: format!("hook {} xdp", hook.ifname), kind, expected: "our program".to_owned(), observed })
+    });
+    hooks.chain(preceded).chain(xdp).chain(tampering).collect()
 }
 
 /// Both hooks of each interface that does not exist.

@@ -73,6 +73,8 @@ pub(super) fn kinds(seen: &Observed) -> BTreeSet<&'static str> {
         TamperingKind::Rewired => "rewired",
         TamperingKind::Edited => "edited",
         TamperingKind::Control => "control",
+        TamperingKind::Preceded => "preceded",
+        TamperingKind::Foreign => "foreign",
     };
     seen.tampering.iter().map(kind).collect()
 }
@@ -145,7 +147,7 @@ impl View {
 #[must_use]
 pub fn runs(state: AttachmentState) -> bool {
     match state {
-        AttachmentState::Attached | AttachmentState::Unverified => true,
+        AttachmentState::Attached => true,
         AttachmentState::Detached | AttachmentState::Replaced => false,
     }
 }

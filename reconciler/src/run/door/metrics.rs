@@ -24,6 +24,9 @@ use crate::store::Store;
 /// A page is shown again for so long.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// What takes long to count is counted again after this long.
+const SIZES_FRESH: Duration = Duration::from_secs(15);
+
 /// Where a page comes from.
 #[derive(Clone)]
 pub(in crate::run) struct Sources {
@@ -31,6 +34,8 @@ pub(in crate::run) struct Sources {
     pub(in crate::run) tally: Arc<Tally>,
     pub(in crate::run) view: Arc<OnceLock<View>>,
     pub(in crate::run) sums: Sums,
+    /// What takes long to count, as it was last.
+    pub(in crate::run) sizes: Arc<Mutex<Option<(Instant, Vec<Family>)>>>,
 }
 
 /// The route.
@@ -84,8 +89,24 @@ impl Sources {
             Ok(None) => {}
             Err(error) => failed.push(("kernel", error)),
         }
+        match self.sizes().await {
+            Ok(sizes) => all.extend(sizes),
+            Err(error) => failed.push(("kernel", error)),
+        }
         all.push(errors(&failed));
         all
+    }
+
+    async fn sizes(&self) -> Result<Vec<Family>, String> {
+        let Some(view) = self.view.get().cloned() else { return Ok(Vec::new()) };
+        let mut last = self.sizes.lock().await;
+        if let Some((_, sizes)) = last.as_ref().filter(|(at, _)| at.elapsed() < SIZES_FRESH) {
+            return Ok(sizes.clone());
+        }
+        let counted = tokio::task::spawn_blocking(move || view.open()?.map_or(Ok(Vec::new()), |enforcer| kernel::sizes(&enforcer)));
+        let sizes = counted.await.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
+        *last = Some((Instant::now(), sizes.clone()));
+        Ok(sizes)
     }
 
     async fn kernel(&self) -> Result<Option<(View, Reading)>, String> {
