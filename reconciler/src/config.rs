@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub use self::sections::{
     CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, ForgeName, HostBackend, HostConfig,
-    HostMode, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig,
+    HostMode, HostXdp, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig,
     WebhooksConfig,
 };
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
@@ -251,6 +251,13 @@ mod tests {
         let error = parse("source: {url: file:///p}\nlisten: x\n").unwrap_err();
         assert!(error.starts_with("c.yaml:2:"), "{error}");
         assert!(error.contains("`x`") && error.contains("127.0.0.1:8080"), "{error}");
+    }
+
+    #[test]
+    fn early_drop_is_off_unless_it_is_asked_for() {
+        let with = |host: &str| parse(&format!("source: {{url: file:///p}}\nhost: {{{host}}}")).map(|config| config.host.xdp);
+        assert_eq!((with(""), with("xdp: off"), with("xdp: native")), (Ok(HostXdp::Off), Ok(HostXdp::Off), Ok(HostXdp::Native)));
+        assert!(with("xdp: generic").is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod words;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use enforcer::{Enforcer, FailsafeEntry};
+use enforcer::{Enforcer, FailsafeEntry, XdpState};
 use policy::compile::Ruleset;
 use policy::digest::Digest;
 use policy::host::HostIdentity;
@@ -38,6 +38,7 @@ pub struct Ebpf {
     numbers: Numbers,
     wrong: view::Wrong,
     audit: bool,
+    xdp: bool,
 }
 
 /// What the firewall is opened for.
@@ -53,6 +54,8 @@ pub struct Setup<'a> {
     pub failsafe: Vec<FailsafeEntry>,
     /// Count, do not drop.
     pub audit: bool,
+    /// Drop early what would be dropped anyway, where the interface can.
+    pub xdp: bool,
 }
 
 impl Ebpf {
@@ -85,6 +88,7 @@ impl Ebpf {
             wrong: view::Wrong::default(),
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
+            xdp: setup.xdp,
         }
     }
 
@@ -173,6 +177,17 @@ fn current(list: &Mutex<Vec<FailsafeEntry>>) -> Vec<FailsafeEntry> {
     list.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// Early drop is an advantage, never a condition: where it cannot be had, everything is judged all the same, a little later.
+fn drop_early(enforcer: &mut Enforcer, interface: &str, on: bool) {
+    match enforcer.set_xdp(interface, on) {
+        Ok(XdpState::Native | XdpState::Off) => {}
+        Ok(XdpState::Busy { by }) => tracing::warn!(interface, "no early drop: {by} has the XDP hook"),
+        Ok(XdpState::Unsupported { why }) => tracing::warn!(interface, "no early drop: {why}"),
+        Ok(XdpState::Detached) => tracing::warn!(interface, "no early drop: the program was detached"),
+        Err(error) => tracing::warn!(interface, "early drop cannot be set: {}", crate::chain::chain(&error)),
+    }
+}
+
 /// The interfaces that are there.
 fn present(interfaces: &[String]) -> Result<Vec<String>, enforcer::Error> {
     let mut there = Vec::with_capacity(interfaces.len());
@@ -190,9 +205,10 @@ fn check_all(enforcer: &Enforcer, interfaces: &[String]) -> Result<(), enforcer:
 }
 
 /// Attaches every interface that is there; one that cannot be attached does not keep the others from being guarded.
-fn attach_all(enforcer: &mut Enforcer, interfaces: &[String]) -> Result<(), enforcer::Error> {
+fn attach_all(enforcer: &mut Enforcer, interfaces: &[String], xdp: bool) -> Result<(), enforcer::Error> {
     let there = present(interfaces)?;
     let failed = there.iter().filter_map(|interface| enforcer.attach(interface).err()).next_back();
+    there.iter().for_each(|interface| drop_early(enforcer, interface, xdp));
     // One that has just gone is seen to be absent by the next look.
     failed.filter(|error| !matches!(error, enforcer::Error::NoInterface { .. })).map_or(Ok(()), Err)
 }
@@ -249,7 +265,7 @@ impl Backend for Ebpf {
 
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
         let table = to_kernel(desired);
-        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
+        let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         let epoch = self
             .blocking("the rules cannot be put in force", move |enforcer| {
                 // All or nothing: an interface that cannot be guarded is known before anything changes.
@@ -257,7 +273,7 @@ impl Backend for Ebpf {
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
                 let epoch = trial::put(enforcer, &table, digest.0, within)?;
-                attach_all(enforcer, &interfaces)?;
+                attach_all(enforcer, &interfaces, xdp)?;
                 Ok(epoch)
             })
             .await?;
@@ -283,12 +299,12 @@ impl Backend for Ebpf {
 
     async fn rehearse(&mut self, desired: &Table, digest: Digest) -> Result<Rehearsal, BackendError> {
         let table = to_kernel(desired);
-        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
+        let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         self.blocking("the first enforcement cannot be prepared", move |enforcer| {
             check_all(enforcer, &interfaces)?;
             enforcer.set_failsafe(&current(&failsafe))?;
             trial::rehearse(enforcer, &table, digest.0)?;
-            attach_all(enforcer, &interfaces)?;
+            attach_all(enforcer, &interfaces, xdp)?;
             Ok(Rehearsal::default())
         })
         .await
@@ -296,11 +312,11 @@ impl Backend for Ebpf {
 
     async fn mend(&mut self, desired: &Table, digest: Digest, blank: bool) -> Result<Option<u64>, BackendError> {
         let table = blank.then(|| to_kernel(desired));
-        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
+        let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         self.blocking("the hooks cannot be put back", move |enforcer| {
             enforcer.set_failsafe(&current(&failsafe))?;
             let installed = table.map(|table| enforcer.install(&table, digest.0, 0)).transpose()?;
-            attach_all(enforcer, &interfaces)?;
+            attach_all(enforcer, &interfaces, xdp)?;
             Ok(installed.map(|installed| u64::from(installed.epoch)))
         })
         .await

@@ -126,7 +126,10 @@ fn interfaces(config: &Config) -> Vec<Check> {
         if there {
             Check::good(&label, "exists")
         } else {
-            let remedy = format!("nothing to do if it comes later: it is guarded as soon as it appears; else choose from: {}", known_interfaces());
+            let remedy = format!(
+                "nothing to do if it comes later: it is guarded as soon as it appears; else choose from: {}",
+                known_interfaces()
+            );
             Check::bad(&label, "does not exist", &remedy).or_optional()
         }
     };

@@ -1,6 +1,6 @@
 //! The part of `status` that is not on record: what this host's kernel enforces at this moment.
 
-use enforcer::{Direction, Enforcer, Observed};
+use enforcer::{Direction, Enforcer, Observed, XdpState};
 use serde::Serialize;
 
 use super::output::{Output, Tone};
@@ -29,6 +29,8 @@ struct Guarded {
     name: String,
     /// `guarded`, `not guarded`, `does not exist`.
     state: &'static str,
+    /// Early drop: `off`, `native`, or why not.
+    xdp: String,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -73,7 +75,8 @@ impl Kernel {
         out.line(format!("kernel       {}, generation {}{trial}{audit}", self.backend, self.generation));
         for one in &self.interfaces {
             let tone = if one.state == "guarded" { Tone::Good } else { Tone::Bad };
-            out.line(format!("interface    {} {}", super::output::escape(&one.name), out.paint(tone, one.state)));
+            let xdp = if one.xdp == "off" { String::new() } else { format!(", early drop {}", super::output::escape(&one.xdp)) };
+            out.line(format!("interface    {} {}{xdp}", super::output::escape(&one.name), out.paint(tone, one.state)));
         }
         for what in &self.tampering {
             out.line(format!("tampering    {}", out.paint(Tone::Bad, &super::output::escape(what))));
@@ -95,7 +98,15 @@ fn guarded(name: &str, seen: &Observed) -> Result<Guarded, enforcer::Error> {
         (Some(_), 2) if seen.epoch != 0 => "guarded",
         (Some(_), _) => "not guarded",
     };
-    Ok(Guarded { name: name.to_owned(), state })
+    let early = seen.xdp.iter().find(|hook| hook.ifname == name && hook.wanted);
+    let xdp = match early.map(|hook| &hook.state) {
+        None | Some(XdpState::Off) => "off".to_owned(),
+        Some(XdpState::Native) => "native".to_owned(),
+        Some(XdpState::Busy { by }) => format!("not possible: {by} has the hook"),
+        Some(XdpState::Unsupported { why }) => format!("not possible: {why}"),
+        Some(XdpState::Detached) => "detached".to_owned(),
+    };
+    Ok(Guarded { name: name.to_owned(), state, xdp })
 }
 
 fn packets(counts: &[enforcer::Counted]) -> Packets {

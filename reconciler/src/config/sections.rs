@@ -151,6 +151,17 @@ pub enum HostMode {
     Audit,
 }
 
+/// Whether packets are dropped early.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostXdp {
+    /// Where they are judged.
+    #[default]
+    Off,
+    /// What would be dropped anyway, also by XDP in the driver.
+    Native,
+}
+
 /// `host:`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,6 +180,9 @@ pub struct HostConfig {
     /// Whether it drops.
     #[serde(default)]
     pub mode: HostMode,
+    /// Whether it drops early.
+    #[serde(default)]
+    pub xdp: HostXdp,
     /// What stays reachable whatever a commit says.
     #[serde(default)]
     pub failsafe: FailsafeConfig,
@@ -185,6 +199,7 @@ impl Default for HostConfig {
             interfaces: Vec::new(),
             backend: HostBackend::Auto,
             mode: HostMode::Enforce,
+            xdp: HostXdp::Off,
             failsafe: FailsafeConfig::default(),
             pin_dir: default_pin_dir(),
         }

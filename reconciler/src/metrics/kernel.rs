@@ -211,7 +211,8 @@ mod tests {
     use crate::metrics::render;
 
     fn reading() -> Reading {
-        let attachment = |direction, state| Attachment { ifname: "eth0".to_owned(), ifindex: 2, direction, state, before: Vec::new() };
+        let attachment =
+            |direction, state| Attachment { ifname: "eth0".to_owned(), ifindex: 2, direction, state, before: Vec::new() };
         let seen = Observed {
             epoch: 7,
             audit: true,

@@ -10,7 +10,7 @@ use policy::plan::{EmptyState, Limits};
 use super::reach::{self, Keeping, Reach};
 use super::sender::AnyForge;
 use crate::backend::ebpf::{Ebpf, Setup};
-use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostMode, ProfileName};
+use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostMode, HostXdp, ProfileName};
 use crate::converge::{Managed, Posture, Settings, Target};
 use crate::forge::github::{GitHub, GitHubConfig};
 use crate::forge::silent::Silent;
@@ -131,6 +131,7 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
         interfaces: config.host.interfaces.clone(),
         failsafe,
         audit: config.host.mode == HostMode::Audit,
+        xdp: config.host.xdp == HostXdp::Native,
     };
     let firewall = match purpose {
         Purpose::Plan => Ebpf::open_to_look(setup)?,
