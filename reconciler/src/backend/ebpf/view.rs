@@ -15,10 +15,13 @@ use tokio::sync::Notify;
 use super::damage::{damage, unattached};
 use crate::converge::{Deviation, Difference};
 
+/// Rules and their numbers.
+type Numbered = Vec<(RuleName, u32)>;
+
 /// The numbers of the rules in force, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers {
-    list: Arc<Mutex<Option<Vec<(RuleName, u32)>>>>,
+    list: Arc<Mutex<Option<Numbered>>>,
     changed: Arc<Notify>,
 }
 

@@ -27,6 +27,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// What takes long to count is counted again after this long.
 const SIZES_FRESH: Duration = Duration::from_secs(15);
 
+/// What was counted, and when.
+pub(in crate::run) type Kept = Option<(Instant, Vec<Family>)>;
+
 /// Where a page comes from.
 #[derive(Clone)]
 pub(in crate::run) struct Sources {
@@ -35,7 +38,7 @@ pub(in crate::run) struct Sources {
     pub(in crate::run) view: Arc<OnceLock<View>>,
     pub(in crate::run) sums: Sums,
     /// What takes long to count, as it was last.
-    pub(in crate::run) sizes: Arc<Mutex<Option<(Instant, Vec<Family>)>>>,
+    pub(in crate::run) sizes: Arc<Mutex<Kept>>,
 }
 
 /// The route.
