@@ -8,9 +8,13 @@
     reason = "helpers of tests are tests, and say on standard output what they leave out"
 )]
 
+mod bad_packets;
 mod clsact;
 mod events;
 mod failsafe;
+mod flood;
+mod fragments;
+mod frames;
 mod hooks;
 mod import;
 mod lab;

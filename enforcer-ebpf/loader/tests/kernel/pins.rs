@@ -192,15 +192,15 @@ fn what_is_pinned_is_loaded_again_only_where_something_about_it_differs() {
     let unchanged = || {
         lab.on_host(|| {
             without_loading();
-            open(&lab.root).map(|enforcer| enforcer.observe().unwrap().tampering)
+            open(&lab.root).map(drop)
         })
     };
-    assert_eq!(unchanged().unwrap(), []);
+    unchanged().unwrap();
     for below in ["maps/tcp4", "progs/check_in"] {
         std::fs::remove_file(lab.pins().join(below)).unwrap();
         assert!(matches!(unchanged(), Err(Error::NotPermitted { .. })), "{below} is gone");
         lab.open();
-        assert_eq!(unchanged().unwrap(), [], "{below} is back");
+        assert!(unchanged().is_ok(), "{below} is back");
     }
     // The same name, another program.
     let path = lab.pins().join("progs/check_in");
@@ -208,7 +208,8 @@ fn what_is_pinned_is_loaded_again_only_where_something_about_it_differs() {
     aya::programs::SchedClassifier::from_pin(lab.pins().join("progs/empty")).unwrap().pin(&path).unwrap();
     assert!(matches!(unchanged(), Err(Error::NotPermitted { .. })), "another program");
     lab.open();
-    assert_eq!(unchanged().unwrap(), []);
+    unchanged().unwrap();
+    assert_eq!(lab.on_host(|| lab.open().observe()).unwrap().tampering, []);
 }
 
 #[test]
