@@ -19,6 +19,7 @@ mod target;
 mod trial;
 mod words;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use policy::plan::{EmptyState, Limits};
 use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
+pub(crate) use self::drift::row as drift_row;
 pub use self::first::FirstEnforcement;
 pub use self::managed::Managed;
 pub use self::pass::kept_name;
@@ -138,6 +140,10 @@ pub struct Memory {
     pub(crate) learning_since: Option<Timestamp>,
     /// The day on which what is in force was last looked at: rules end, reviews come due.
     pub(crate) looked_on: Option<Date>,
+    /// What was last written down as drift of a target, and when.
+    pub(crate) drift_noted: BTreeMap<String, (Vec<store::DriftSeen>, Timestamp)>,
+    /// What was last said of a target's drift.
+    pub(crate) drift_said: BTreeMap<String, String>,
     /// The set in force, read once.
     pub(crate) enforced: Option<(CommitId, Arc<PolicySet>)>,
 }

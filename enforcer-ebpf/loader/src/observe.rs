@@ -18,18 +18,8 @@ use crate::{
 };
 
 pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
-    let mut observed = Observed::default();
-    let word = enforcer.generations.control.load();
-    observed.attachments = hooks::attachments(enforcer, &mut observed.tampering)?;
-    observed.xdp = xdp::observe(enforcer, &mut observed.tampering)?;
-    programs(enforcer, &mut observed.tampering)?;
-    let (slot, audit) = enforcer.generations.judging();
-    observed.audit = audit;
-    observed.trial = enforcer.generations.trial()?;
+    let (mut observed, slot) = glance(enforcer)?;
     let record = enforcer.generations.record(slot)?;
-    observed.epoch = record.epoch;
-    observed.digest = record.digest;
-    check_word(enforcer, word, &mut observed.tampering)?;
     if record.epoch == 0 {
         return Ok(observed);
     }
@@ -47,6 +37,23 @@ pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
         Err(why) => found(&mut observed.tampering, TamperingKind::Edited, why),
     }
     Ok(observed)
+}
+
+/// Everything but the content of the maps, and the slot in force: the same few calls however large the table is.
+pub(crate) fn glance(enforcer: &Enforcer) -> Result<(Observed, u32), Error> {
+    let mut observed = Observed::default();
+    let word = enforcer.generations.control.load();
+    observed.attachments = hooks::attachments(enforcer, &mut observed.tampering)?;
+    observed.xdp = xdp::observe(enforcer, &mut observed.tampering)?;
+    programs(enforcer, &mut observed.tampering)?;
+    let (slot, audit) = enforcer.generations.judging();
+    observed.audit = audit;
+    observed.trial = enforcer.generations.trial()?;
+    let record = enforcer.generations.record(slot)?;
+    observed.epoch = record.epoch;
+    observed.digest = record.digest;
+    check_word(enforcer, word, &mut observed.tampering)?;
+    Ok((observed, slot))
 }
 
 fn found(tampering: &mut Vec<Tampering>, kind: TamperingKind, detail: String) {

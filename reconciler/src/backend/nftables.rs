@@ -31,6 +31,7 @@ use policy::lower::bpf::{Key, Rule, RuleIds, Table};
 use self::firewall::{Error, Firewall};
 use super::displaced::Displaced;
 use super::ebpf::Ebpf;
+use super::host::absent;
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
 /// The nftables firewall of this host.
@@ -180,8 +181,9 @@ impl Backend for Nftables {
     }
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
-        let seen = self.blocking("the kernel cannot be read", Firewall::observe).await?;
-        Ok(Observed { rules: seen.table, damage: seen.damage, audited: seen.audited })
+        let look = |firewall: &Firewall, failsafe: &[FailsafeEntry]| Ok((firewall.observe(failsafe)?, absent(&firewall.absent())));
+        let (seen, absent) = self.blocking("the kernel cannot be read", look).await?;
+        Ok(Observed { rules: seen.table, damage: seen.damage, audited: seen.audited, absent })
     }
 
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {

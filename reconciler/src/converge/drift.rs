@@ -1,11 +1,17 @@
 //! Drift: what is enforced differs from what should be, and no commit explains it.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::{Deviation, Difference, Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
 use crate::store::{DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolution, Why};
 
 /// What is said of a target on which audit was turned on by hand.
 pub(super) const AUDITED: &str = "nothing is dropped: audit was turned on by hand; end it with pci-segment rescue enforce";
+/// A difference that lasts is written down again after this long.
+const NOTED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Compares every target with what should be in force and writes down what differs; in mode heal, puts it back. Returns how many
 /// differences are left.
@@ -32,11 +38,17 @@ impl<S: Source> World<'_, S> {
         let Some(plan) = plan else { return Ok(0) };
         let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(plan.audited.then(audited)).collect();
         let count = seen.len();
-        if count > 0 || self.has_open_drift().await? {
-            let noted = self.store.note_drift(name.clone(), seen, None, (self.clock)()).await?;
+        if !self.is_noted(&name, &seen) && (count > 0 || self.has_open_drift().await?) {
+            let now = (self.clock)();
+            let noted = self.store.note_drift(name.clone(), seen.clone(), None, now).await?;
+            self.memory.drift_noted.insert(name.clone(), (seen, now));
             if noted.opened > 0 {
                 tracing::warn!(target = %name, found = count, "what is enforced is not what should be");
             }
+        }
+        if !plan.damage.is_empty() || plan.changes > 0 {
+            // What follows changes what is on record.
+            self.memory.drift_noted.remove(&name);
         }
         let damaged = plan.damage.len();
         let mended = if damaged > 0 && self.rehook(index, &plan).await { damaged } else { 0 };
@@ -45,6 +57,20 @@ impl<S: Source> World<'_, S> {
         let may_heal = self.settings.heal && self.memory.trial.is_none() && !plan.audited;
         let healed = if changed > 0 && may_heal && self.heal(index, plan).await? { changed } else { 0 };
         Ok(count - mended - healed)
+    }
+
+    /// Whether the same was written down a short while ago: what lasts is looked at far more often than it has to be written.
+    fn is_noted(&self, target: &str, seen: &[DriftSeen]) -> bool {
+        let fresh = |at: Timestamp| (self.clock)().duration_since(at).unsigned_abs() < NOTED_AGAIN;
+        !seen.is_empty() && self.memory.drift_noted.get(target).is_some_and(|(noted, at)| noted == seen && fresh(*at))
+    }
+
+    /// Says something of a target once, however often it is found.
+    fn say_once(&mut self, target: &str, text: String) {
+        if self.memory.drift_said.get(target) != Some(&text) {
+            tracing::error!(target, "{text}");
+            self.memory.drift_said.insert(target.to_owned(), text);
+        }
     }
 
     async fn has_open_drift(&self) -> Result<bool, Trouble> {
@@ -57,9 +83,11 @@ impl<S: Source> World<'_, S> {
         let name = plan.target.clone();
         let mended = self.mend(index, plan.blank).await;
         if let Err(trouble) = &mended {
-            tracing::error!(target = %name, "not enforced everywhere: {}", chain(trouble));
+            let text = format!("not enforced everywhere: {}", chain(trouble));
+            self.say_once(&name, text);
             return false;
         }
+        self.memory.drift_said.remove(&name);
         tracing::warn!(target = %name, mended = plan.damage.len(), "put back what enforcement hangs on");
         let left =
             plan.differences.iter().filter(|d| !plan.damage.contains(d)).map(row).chain(plan.audited.then(audited)).collect();
@@ -74,7 +102,7 @@ impl<S: Source> World<'_, S> {
         let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) else { return Ok(false) };
         let name = plan.target.clone();
         if let Some(excess) = self.targets.get(index).and_then(|target| target.excess(&self.settings.limits)) {
-            tracing::warn!(target = %name, "drift is not healed: {excess}; push a commit, or mend it by hand");
+            self.say_once(&name, format!("drift is not healed: {excess}; push a commit, or mend it by hand"));
             return Ok(false);
         }
         let changes = plan.differences.len() as u64;
@@ -104,7 +132,8 @@ fn audited() -> DriftSeen {
     }
 }
 
-fn row(difference: &Difference) -> DriftSeen {
+/// A difference as it is recorded.
+pub(crate) fn row(difference: &Difference) -> DriftSeen {
     let side = |text: &str| if text.is_empty() { None } else { Some(text.to_owned()) };
     DriftSeen {
         key: difference.key.clone(),

@@ -88,6 +88,7 @@ impl Pair {
                 failsafe: Vec::new(),
                 audit: false,
                 dhcp: true,
+                xdp: false,
             };
             let mut backend = ebpf::Ebpf::open(setup).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

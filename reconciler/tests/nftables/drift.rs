@@ -145,6 +145,6 @@ fn h04_a_table_that_is_gone_or_sleeps_is_no_firewall() {
     let seen = lab.on_host(|| firewall.observe(&ssh())).unwrap();
     assert_eq!((seen.table.as_ref(), seen.damage.as_slice()), (Some(&rules), &[][..]), "a set of another kind is replaced");
     lab.sandbox.host.ip(&["link", "delete", "eth0"]).unwrap();
-    let gone = lab.on_host(|| firewall.apply(&rules, digest, &ssh(), None)).unwrap_err();
-    assert_eq!(gone.to_string(), "interface eth0 does not exist");
+    put();
+    assert_eq!(lab.on_host(|| firewall.absent()), ["eth0"], "what is not there yet keeps nothing from being put in force");
 }

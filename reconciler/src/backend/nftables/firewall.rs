@@ -140,9 +140,8 @@ impl Firewall {
     /// Puts a table in force, on trial if a time is given, and ends the connections it denies.
     ///
     /// # Errors
-    /// An interface is gone, or `nft` refuses: nothing has changed.
+    /// `nft` refuses: nothing has changed.
     pub fn apply(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry], within: Option<Duration>) -> Result<u64, Error> {
-        self.check_interfaces()?;
         let present = Present::read(&self.nft, false)?;
         let way_back = within.map(|within| WayBack { within, to: State::of(&present).way_back(present.newest()) });
         let epoch = self.put(table, digest, failsafe, way_back, false, &present)?;
@@ -155,7 +154,6 @@ impl Firewall {
     /// # Errors
     /// As for [`Firewall::apply`].
     pub fn rehearse(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry]) -> Result<Vec<String>, Error> {
-        self.check_interfaces()?;
         let present = Present::read(&self.nft, false)?;
         let tracked = !matches!(State::of(&present), State::Absent) || conntrack_is_busy();
         self.put(table, digest, failsafe, None, true, &present)?;
@@ -305,10 +303,10 @@ impl Firewall {
         Ok(present.counters.iter().filter_map(rule).filter(|(_, flows)| *flows > 0).collect())
     }
 
-    /// An interface that is not there is known before anything changes.
-    fn check_interfaces(&self) -> Result<(), Error> {
-        let gone = self.interfaces.iter().find(|name| interface_index(name).is_none());
-        gone.map_or(Ok(()), |name| Err(Error::Interface { name: name.clone(), why: "does not exist" }))
+    /// Interfaces that are not there. The table knows them by name, so they are filtered from their first packet on.
+    #[must_use]
+    pub fn absent(&self) -> Vec<String> {
+        self.interfaces.iter().filter(|name| interface_index(name).is_none()).cloned().collect()
     }
 }
 
