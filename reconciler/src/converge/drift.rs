@@ -38,7 +38,7 @@ impl<S: Source> World<'_, S> {
         let Some(plan) = plan else { return Ok(0) };
         let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(plan.audited.then(audited)).collect();
         let count = seen.len();
-        if !self.is_noted(&name, &seen) && (count > 0 || self.has_open_drift().await?) {
+        if !self.is_noted(&name, &seen).await? && (count > 0 || self.has_open_drift().await?) {
             let now = (self.clock)();
             let noted = self.store.note_drift(name.clone(), seen.clone(), None, now).await?;
             self.memory.drift_noted.insert(name.clone(), (seen, now));
@@ -60,9 +60,17 @@ impl<S: Source> World<'_, S> {
     }
 
     /// Whether the same was written down a short while ago: what lasts is looked at far more often than it has to be written.
-    fn is_noted(&self, target: &str, seen: &[DriftSeen]) -> bool {
+    ///
+    /// Others close rows too: what was mended and is lost again is news, however soon.
+    async fn is_noted(&self, target: &str, seen: &[DriftSeen]) -> Result<bool, Trouble> {
         let fresh = |at: Timestamp| (self.clock)().duration_since(at).unsigned_abs() < NOTED_AGAIN;
-        !seen.is_empty() && self.memory.drift_noted.get(target).is_some_and(|(noted, at)| noted == seen && fresh(*at))
+        let noted = self.memory.drift_noted.get(target).is_some_and(|(noted, at)| noted == seen && fresh(*at));
+        if seen.is_empty() || !noted {
+            return Ok(false);
+        }
+        let open = self.store.drift(true).await?;
+        let is_open = |one: &DriftSeen| open.iter().any(|row| row.target == target && row.key == one.key && row.kind == one.kind);
+        Ok(seen.iter().all(is_open))
     }
 
     /// Says something of a target once, however often it is found.
