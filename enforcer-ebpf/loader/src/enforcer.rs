@@ -309,7 +309,7 @@ impl Enforcer {
     /// # Errors
     /// If the kernel cannot be read.
     pub fn glance(&self) -> Result<Observed, Error> {
-        observe::glance(self).map(|(observed, _)| observed)
+        observe::glance(self).map(|(observed, ..)| observed)
     }
 
     /// Packets by what happened to them, and why; only what happened at all.

@@ -18,14 +18,19 @@ use crate::{
 };
 
 pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
-    let (mut observed, slot) = glance(enforcer)?;
+    let (mut observed, word, slot) = glance(enforcer)?;
     let record = enforcer.generations.record(slot)?;
+    if word.fallback() != slot && !enforcer.generations.as_left(&enforcer.layout, word.fallback())? {
+        let detail = "the generation before, the way back, was changed after it was installed".to_owned();
+        found(&mut observed.tampering, TamperingKind::Edited, detail);
+    }
     if record.epoch == 0 {
         return Ok(observed);
     }
     let Some(inner) = inner(enforcer, slot, &mut observed.tampering)? else { return Ok(observed) };
     let encoded = Encoded { record, ..inner.read()? };
     if enforcer.generations.seal(slot)?[1] != encoded.checksum() {
+        enforcer.generations.forget(slot);
         found(
             &mut observed.tampering,
             TamperingKind::Edited,
@@ -39,8 +44,8 @@ pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
     Ok(observed)
 }
 
-/// Everything but the content of the maps, and the slot in force: the same few calls however large the table is.
-pub(crate) fn glance(enforcer: &Enforcer) -> Result<(Observed, u32), Error> {
+/// Everything but the content of the maps, the control word and the slot in force: the same few calls however large the table is.
+pub(crate) fn glance(enforcer: &Enforcer) -> Result<(Observed, Control, u32), Error> {
     let mut observed = Observed::default();
     let word = enforcer.generations.control.load();
     observed.attachments = hooks::attachments(enforcer, &mut observed.tampering)?;
@@ -53,7 +58,7 @@ pub(crate) fn glance(enforcer: &Enforcer) -> Result<(Observed, u32), Error> {
     observed.epoch = record.epoch;
     observed.digest = record.digest;
     check_word(enforcer, word, &mut observed.tampering)?;
-    Ok((observed, slot))
+    Ok((observed, word, slot))
 }
 
 fn found(tampering: &mut Vec<Tampering>, kind: TamperingKind, detail: String) {
