@@ -33,3 +33,4 @@ mod timing;
 mod traffic;
 mod trial;
 mod upgrade;
+mod xdp;
