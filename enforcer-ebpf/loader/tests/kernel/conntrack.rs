@@ -221,7 +221,7 @@ impl Conntrack {
         for origin in origins {
             let service = match what {
                 What::Reply(own) | What::Notice(own) => u32::from(ends.proto) << 16 | u32::from(own),
-                _ => ends.service(origin),
+                What::Tcp { .. } | What::Plain | What::Query | What::Error => ends.service(origin),
             };
             let rule = self.allowed(origin, ends, service);
             if self.permits(origin, rule) {
@@ -235,7 +235,7 @@ impl Conntrack {
         let reason = match what {
             What::Tcp { .. } if !syn => "midflow",
             What::Reply(_) => "no_flow",
-            _ => "no_rule",
+            What::Tcp { .. } | What::Plain | What::Query | What::Notice(_) | What::Error => "no_rule",
         };
         let end = End { would_pass: audited, ..self.refuse(dir, reason) };
         if end.verdict != "drop" && (syn || matches!(what, What::Plain | What::Query)) {

@@ -19,7 +19,7 @@ use enforcer_abi::{Hook, IN, Reason, V4, V6, Verdict, count_index, ticks};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::{
-    conntrack::{Conntrack, End, Ends, Flow, Packet, Place},
+    conntrack::{Conntrack, End, Ends, Flow, Place},
     conversation::{Step, frame, steps, table},
     lab::{HOST4, HOST6, Lab},
 };
@@ -35,7 +35,7 @@ const REASONS: [&str; 10] =
 type Flows<const KEY: usize> = HashMap<MapData, [u8; KEY], [u8; 28]>;
 
 /// The loaded programs, their tables of flows and their counts.
-struct Kernel {
+pub(crate) struct Kernel {
     programs: [SchedClassifier; 2],
     v4: Vec<(Place, Flows<16>)>,
     v6: Vec<(Place, Flows<40>)>,
@@ -44,7 +44,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn of(lab: &Lab) -> Self {
+    pub(crate) fn of(lab: &Lab) -> Self {
         let map = |name: String| MapData::from_pin(lab.pins().join("maps").join(name)).unwrap();
         let flows = |name: String| Map::LruHashMap(map(name));
         let program = |name| SchedClassifier::from_pin(lab.pins().join("progs").join(name)).unwrap();
@@ -57,34 +57,35 @@ impl Kernel {
         }
     }
 
-    /// How one packet ended.
-    fn judge(&self, packet: &Packet) -> (bool, End) {
-        let options = TestRunOptions { data_in: Some(&frame(packet)), ..TestRunOptions::new() };
-        let answer = self.programs[usize::from(packet.dir == Direction::Out)].test_run(options).unwrap().return_value;
-        let counted = self.counted(packet);
+    /// Whether one packet went on, and how it ended.
+    pub(crate) fn judge(&self, dir: Direction, frame: &[u8]) -> (bool, End) {
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        let answer = self.programs[usize::from(dir == Direction::Out)].test_run(options).unwrap().return_value;
+        let counted = self.counted(dir);
         let would_pass = counted.contains(&("would_pass", "audit_rule"));
         let [(verdict, reason)] = counted.iter().copied().filter(|own| own.0 != "would_pass").collect::<Vec<_>>()[..] else {
-            panic!("a packet ends once: {counted:?} {packet:?}")
+            panic!("a packet ends once: {counted:?}, {frame:x?}")
         };
         (answer != 2, End { verdict, reason, would_pass })
     }
 
-    /// What has been counted since it was last asked for.
-    fn counted(&self, packet: &Packet) -> Vec<(&'static str, &'static str)> {
-        let hook = if packet.dir == Direction::In { Hook::TcIn } else { Hook::TcOut };
-        // What is passed unread counts as IPv4.
-        let families = if packet.ends.peer.is_ipv6() { [V6, V4].as_slice() } else { &[V4] };
-        let verdicts = [Verdict::Pass, Verdict::Drop, Verdict::WouldDrop, Verdict::WouldPass];
+    /// What has been counted since it was last asked for, of either family: what is not read counts as IPv4.
+    fn counted(&self, dir: Direction) -> Vec<(&'static str, &'static str)> {
+        let hook = if dir == Direction::In { Hook::TcIn } else { Hook::TcOut };
         let mut seen = self.seen.borrow_mut();
-        let all = verdicts.into_iter().flat_map(|verdict| Reason::ALL.iter().map(move |reason| (verdict, *reason)));
-        let all = families.iter().flat_map(|family| all.clone().map(move |(verdict, reason)| (*family, verdict, reason)));
-        all.filter_map(|(family, verdict, reason)| {
-            let index = count_index(hook, family, verdict, reason);
-            let now = self.counts.get(&index, 0).unwrap().iter().map(|[packets, _]| packets).sum();
-            let before = seen.insert(index, now).unwrap_or(0);
-            (now > before).then_some((verdict.label(), reason.label()))
-        })
-        .collect()
+        let mut counted = Vec::new();
+        for family in [V4, V6] {
+            for verdict in [Verdict::Pass, Verdict::Drop, Verdict::WouldDrop, Verdict::WouldPass] {
+                for reason in Reason::ALL {
+                    let index = count_index(hook, family, verdict, *reason);
+                    let now = self.counts.get(&index, 0).unwrap().iter().map(|[packets, _]| packets).sum();
+                    if now > seen.insert(index, now).unwrap_or(0) {
+                        counted.push((verdict.label(), reason.label()));
+                    }
+                }
+            }
+        }
+        counted
     }
 
     /// Makes every entry older, or takes it out if no age is given.
@@ -168,7 +169,7 @@ fn run(
             Step::Packet(packet) if model.unsure(packet.ends) => prop_assert!(!model.flows.is_empty()),
             Step::Packet(packet) => {
                 let expected = model.judge(packet);
-                let found = kernel.judge(packet);
+                let found = kernel.judge(packet.dir, &frame(packet));
                 prop_assert_eq!(found, (expected.verdict != "drop", expected), "step {}: {:?}", at, packet);
                 let mut wanted: Vec<_> = model.flows.iter().filter(|((_, ends), _)| *ends == packet.ends).collect();
                 wanted.sort_by_key(|((place, _), _)| PLACES.iter().position(|own| own.0 == *place));

@@ -14,6 +14,7 @@ mod clsact;
 mod conntrack;
 mod conversation;
 mod crash;
+mod decisions;
 mod events;
 mod failsafe;
 mod flood;
