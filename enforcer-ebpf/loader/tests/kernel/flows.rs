@@ -77,7 +77,7 @@ impl Kernel {
         for family in [V4, V6] {
             for verdict in [Verdict::Pass, Verdict::Drop, Verdict::WouldDrop, Verdict::WouldPass] {
                 for reason in Reason::ALL {
-                    let index = count_index(hook, family, verdict, *reason);
+                    let index = count_index(hook, family, verdict, *reason as u8);
                     let now = self.counts.get(&index, 0).unwrap().iter().map(|[packets, _]| packets).sum();
                     if now > seen.insert(index, now).unwrap_or(0) {
                         counted.push((verdict.label(), reason.label()));
