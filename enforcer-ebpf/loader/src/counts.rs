@@ -54,7 +54,7 @@ pub(crate) fn read(layout: &Layout) -> Result<Vec<Counted>, Error> {
         for family in [V4, V6] {
             for verdict in VERDICTS {
                 for reason in Reason::ALL {
-                    let index = count_index(hook, family, verdict, *reason).min(COUNTS - 1);
+                    let index = count_index(hook, family, verdict, *reason as u8).min(COUNTS - 1);
                     let per_cpu = counts.get(&index, 0).map_err(failed)?;
                     let sum = |field: usize| per_cpu.iter().filter_map(|count| count.get(field)).sum();
                     let (packets, bytes) = (sum(0), sum(1));

@@ -363,6 +363,23 @@ impl Enforcer {
         test_run::time(&self.layout, timed, self.generations.judging().0, packet, repeat)
     }
 
+    /// Whether the enforcing program of `direction` lets `packet` (with its Ethernet header) pass; it remembers the flow.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run the program.
+    pub fn passes(&self, direction: Direction, packet: &[u8]) -> Result<bool, Error> {
+        test_run::passes(&self.layout, direction, packet)
+    }
+
+    /// Whether the program that drops early, which is loaded if it is not, lets `packet` go on to the enforcing one.
+    ///
+    /// # Errors
+    /// If the kernel refuses to load or run the program.
+    pub fn passes_early(&self, packet: &[u8]) -> Result<bool, Error> {
+        object::ensure(&self.layout, &self.object, object::XDP_IN)?;
+        test_run::passes_early(&self.layout, packet)
+    }
+
     /// Detaches every interface and removes every pin: the host is unfiltered afterwards.
     ///
     /// # Errors

@@ -2,17 +2,22 @@
 
 use aya::{
     TestRun as _,
-    programs::{SchedClassifier, TestRunOptions},
+    programs::{SchedClassifier, TestRunOptions, Xdp},
 };
+use aya_obj::programs::XdpAttachType;
 use enforcer_abi::{Reason, Verdict};
 
 use crate::{
     api::{Checked, Timed},
     error::Error,
-    object::{self, CHECK_IN, CHECK_OUT, EMPTY},
+    object::{self, CHECK_IN, CHECK_OUT, EMPTY, XDP_IN},
     pin::Layout,
     table::Direction,
 };
+
+/// What the programs answer for a packet that goes no further: `TC_ACT_SHOT` and `XDP_DROP`.
+const TC_DROP: u32 = 2;
+const XDP_DROP: u32 = 1;
 
 /// Size of `__sk_buff`, and where its mark lies.
 const CONTEXT_BYTES: usize = 192;
@@ -58,6 +63,25 @@ pub(crate) fn time(layout: &Layout, timed: Timed, slot: u32, packet: &[u8], repe
     };
     let (_, nanoseconds) = run(&object::program(layout, name)?, slot, packet, repeat)?;
     Ok(nanoseconds)
+}
+
+/// Runs an enforcing program of a link with an Ethernet header on `packet`.
+pub(crate) fn passes(layout: &Layout, direction: Direction, packet: &[u8]) -> Result<bool, Error> {
+    let name = match direction {
+        Direction::In => "tc_in_ether",
+        Direction::Out => "tc_out_ether",
+    };
+    let (answer, _) = run(&object::program(layout, name)?, 0, packet, 1)?;
+    Ok(answer != TC_DROP)
+}
+
+/// Runs the XDP program on `packet`.
+pub(crate) fn passes_early(layout: &Layout, packet: &[u8]) -> Result<bool, Error> {
+    let program =
+        Xdp::from_pin(layout.prog(XDP_IN), XdpAttachType::Interface).map_err(|error| object::program_error(XDP_IN, error))?;
+    let options = TestRunOptions { data_in: Some(packet), ..TestRunOptions::new() };
+    let result = program.test_run(options).map_err(|error| object::program_error(XDP_IN, error))?;
+    Ok(result.return_value != XDP_DROP)
 }
 
 fn run(program: &SchedClassifier, slot: u32, packet: &[u8], repeat: u32) -> Result<(u32, u32), Error> {

@@ -7,7 +7,8 @@ use crate::{
     parse::{Headers, Kind, Part, proto},
 };
 
-/// The reason to pass `headers` in direction `dir` whatever the rules of a generation with `flags`, if there is one.
+/// The reason to pass `headers` in direction `dir` whatever the rules, if there is one; `flags` are those of the
+/// generation, which may leave DHCP to the rules.
 #[inline(always)]
 #[must_use]
 pub fn built_in(headers: &Headers, dir: u8, flags: u32) -> Option<Reason> {

@@ -7,8 +7,8 @@ use crate::{
     addr::{spoofed, unspecified},
     builtin::built_in,
     flow::Ends,
-    parse::{Headers, Kind, Packet, Part, parse, veil},
-    rules::{Allowed, allowed},
+    parse::{Carried, Headers, Kind, Packet, Part, Veil, carried, network4, network6, transport},
+    rules::allowed,
     tcp::Flags,
     world::World,
 };
@@ -23,9 +23,19 @@ pub fn check<W: World, P: Packet>(world: &W, packet: &P, dir: u8, slot: u32) -> 
     if !Generation::isolates(generation.flags) {
         return answer(Verdict::Pass, Reason::Unselected, 0);
     }
-    let refused = match parse(packet) {
-        Ok(None) => return answer(Verdict::Pass, Reason::NotIp, 0),
-        Ok(Some(headers)) => match decide(world, generation, &headers.forget(veil(world.clock())), dir, slot) {
+    let veil = Veil::new(world.clock());
+    let network = match carried(packet, veil) {
+        Ok(Carried::V4(at)) => network4(packet, at, veil),
+        Ok(Carried::V6(at)) => network6(packet, at, veil),
+        Ok(Carried::Other) => return answer(Verdict::Pass, Reason::NotIp, 0),
+        Err(reason) => Err(reason),
+    };
+    let headers = match network {
+        Ok(network) => transport(packet, network, veil),
+        Err(reason) => Err(reason),
+    };
+    let refused = match headers {
+        Ok(headers) => match decide(world, generation, &headers, dir, (slot, veil)) {
             Ok((reason, rule)) => return answer(Verdict::Pass, reason, rule),
             Err(reason) => reason,
         },
@@ -47,7 +57,13 @@ fn answer(verdict: Verdict, reason: Reason, rule: u32) -> u32 {
 }
 
 #[inline(always)]
-fn decide<W: World>(world: &W, generation: &Generation, headers: &Headers, dir: u8, slot: u32) -> Result<(Reason, u32), Reason> {
+fn decide<W: World>(
+    world: &W,
+    generation: &Generation,
+    headers: &Headers,
+    dir: u8,
+    (slot, veil): (u32, Veil),
+) -> Result<(Reason, u32), Reason> {
     let built_in = built_in(headers, dir, generation.flags);
     let nowhere = unspecified(&headers.source) && built_in.is_none();
     if nowhere || spoofed(headers.family, &headers.source, &headers.destination) {
@@ -69,10 +85,10 @@ fn decide<W: World>(world: &W, generation: &Generation, headers: &Headers, dir: 
         Kind::REPLY => u32::from(ends.proto) << 16 | u32::from(headers.icmp),
         _ => ends.service(dir),
     };
-    let found = allowed(world, slot, generation, dir, &ends, service);
+    let found = allowed(world, slot, generation, dir, &ends, service, veil);
     if !found.permits(generation.flags, dir) {
         return Err(Reason::NoRule);
     }
-    let reason = if matches!(found, Allowed::Audited { .. }) { Reason::AuditRule } else { Reason::New };
+    let reason = if found.is_audited() { Reason::AuditRule } else { Reason::New };
     Ok((reason, found.rule()))
 }

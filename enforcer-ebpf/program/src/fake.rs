@@ -3,14 +3,13 @@
 use core::cell::{Cell, RefCell};
 use std::{collections::HashMap, rc::Rc};
 
-use enforcer_abi::{
-    Control, Event, Failsafe, Flow, Generation, Hook, IN, Interval, Reason, Refusal, RefusalKey, Slice, TICK_SHIFT, Verdict,
-};
+use enforcer_abi::{Control, Event, Flow, Generation, Hook, IN, Interval, Reason, Refusal, RefusalKey, Slice, TICK_SHIFT, Verdict};
 
 use crate::{
-    Headers, Link, Packet, Place, World,
+    Headers, Link, Packet, Place, Why, World,
     addr::Addr,
     flow::{Ends, Live},
+    parse::{Carried, Veil, carried, network4, network6, transport},
     tell::{Purse, Tally},
 };
 
@@ -41,6 +40,17 @@ impl Packet for Bytes {
     fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         self.bytes.get(at as usize..at as usize + N)?.try_into().ok()
     }
+}
+
+/// The headers of a whole packet; none if it carries no IP.
+pub(crate) fn parse(packet: &Bytes) -> Result<Option<Headers>, Reason> {
+    let veil = Veil::new(1);
+    let network = match carried(packet, veil)? {
+        Carried::V4(at) => network4(packet, at, veil)?,
+        Carried::V6(at) => network6(packet, at, veil)?,
+        Carried::Other => return Ok(None),
+    };
+    transport(packet, network, veil).map(Some)
 }
 
 /// An Ethernet frame around an IPv4 packet.
@@ -197,12 +207,13 @@ impl World for Memory {
         self.fragments.borrow_mut().push((headers.fragment_id, dir, epoch, now));
     }
 
-    fn failsafe(&self, key: &Failsafe) -> bool {
-        self.failsafe.contains(&(key.side, key.proto, u16::from_be(key.port)))
+    fn failsafe(&self, ends: &Ends, origin: u8) -> bool {
+        let port = if origin == IN { ends.local_port } else { ends.remote_port };
+        self.failsafe.contains(&(origin, ends.proto, u16::from_be(port)))
     }
 
-    fn count(&self, _family: u8, verdict: Verdict, reason: Reason) {
-        self.counts.borrow_mut().push((verdict, reason));
+    fn count(&self, _family: u8, verdict: Verdict, why: Why) {
+        self.counts.borrow_mut().push((verdict, Reason::ALL[usize::from(why.number())]));
     }
 
     fn count_rule(&self, _rule: u32) {}

@@ -12,18 +12,21 @@
 pub mod addr;
 pub mod builtin;
 pub mod check;
+mod failsafe;
 pub mod flow;
 pub mod judge;
+pub mod keys;
 pub mod parse;
 pub mod related;
 pub mod rules;
 mod tcp;
 pub mod tell;
 mod world;
+pub mod xdp;
 
 pub use judge::judge;
 pub use parse::{Headers, Link, Packet};
-pub use world::{Place, World};
+pub use world::{Place, Why, World};
 
 #[cfg(test)]
 mod fake;

@@ -1,6 +1,6 @@
 //! The hooks, and the maps behind [`enforcer_program::World`].
 //!
-//! Each enforcing hook exists for links with an Ethernet header and for links without (tun, WireGuard). `check_in` and
+//! Each enforcing TC hook exists for links with an Ethernet header and for links without (tun, WireGuard). `check_in` and
 //! `check_out` are never attached: they judge one packet by the slot named in `skb->mark`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // The target has no type for atomic addition, only the instruction.
@@ -8,19 +8,29 @@
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 
 #[cfg(target_arch = "bpf")]
+#[path = "main/frame.rs"]
+mod frame;
+#[cfg(target_arch = "bpf")]
 #[path = "main/maps.rs"]
 mod maps;
 #[cfg(target_arch = "bpf")]
 #[path = "main/skb.rs"]
 mod skb;
+#[cfg(target_arch = "bpf")]
+#[path = "main/words.rs"]
+mod words;
 
 #[cfg(target_arch = "bpf")]
 mod hooks {
-    use aya_ebpf::{macros::classifier, programs::TcContext};
+    use aya_ebpf::{
+        bindings::xdp_action,
+        macros::{classifier, xdp},
+        programs::{TcContext, XdpContext},
+    };
     use enforcer_abi::{Hook, IN, OUT};
-    use enforcer_program::{check::check, judge};
+    use enforcer_program::{Packet as _, check::check, judge, xdp::goes_on};
 
-    use crate::{maps::Maps, skb::Skb};
+    use crate::{frame::Frame, maps::Maps, skb::Skb};
 
     /// Go on to whatever else is attached (`TCX_NEXT`, `TC_ACT_UNSPEC`).
     const NEXT: i32 = -1;
@@ -43,42 +53,58 @@ mod hooks {
 
     /// Ingress of links with an Ethernet header.
     #[classifier]
+    #[inline(always)]
     pub(crate) fn tc_in_ether(ctx: TcContext) -> i32 {
         enforce::<true>(&ctx, IN, Hook::TcIn)
     }
 
     /// Egress of links with an Ethernet header.
     #[classifier]
+    #[inline(always)]
     pub(crate) fn tc_out_ether(ctx: TcContext) -> i32 {
         enforce::<true>(&ctx, OUT, Hook::TcOut)
     }
 
     /// Ingress of links without.
     #[classifier]
+    #[inline(always)]
     pub(crate) fn tc_in_plain(ctx: TcContext) -> i32 {
         enforce::<false>(&ctx, IN, Hook::TcIn)
     }
 
     /// Egress of links without.
     #[classifier]
+    #[inline(always)]
     pub(crate) fn tc_out_plain(ctx: TcContext) -> i32 {
         enforce::<false>(&ctx, OUT, Hook::TcOut)
     }
 
+    /// Before TC, on links with an Ethernet header: what TC would drop anyway.
+    #[xdp]
+    #[inline(always)]
+    pub(crate) fn xdp_in(ctx: XdpContext) -> u32 {
+        let frame = Frame(&ctx);
+        let maps = Maps { hook: Hook::Xdp, bytes: frame.length() };
+        if goes_on(&maps, &frame) { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+    }
+
     /// Inbound, by the slot in the mark.
     #[classifier]
+    #[inline(always)]
     pub(crate) fn check_in(ctx: TcContext) -> i32 {
         try_out(&ctx, IN)
     }
 
     /// Outbound, by the slot in the mark.
     #[classifier]
+    #[inline(always)]
     pub(crate) fn check_out(ctx: TcContext) -> i32 {
         try_out(&ctx, OUT)
     }
 
     /// Nothing: what benchmarks subtract.
     #[classifier]
+    #[inline(always)]
     pub(crate) fn empty(_ctx: TcContext) -> i32 {
         NEXT
     }

@@ -40,6 +40,10 @@ const LLDP: u16 = 0x88CC;
 /// VLAN tags that are skipped, in packet metadata and inline together.
 const TAGS_MAX: u32 = 2;
 
+/// No offset of a network or a transport header has other bits than these; the verifier is told so.
+const LINK_MASK: u32 = 31;
+const TRANSPORT_MASK: u32 = 511;
+
 /// What carries the packet.
 #[derive(Clone, Copy, Debug)]
 pub enum Link {
@@ -88,6 +92,29 @@ impl Part {
     pub const LATER: Self = Self(3);
     /// Something whose headers cannot be read.
     pub const UNREAD: Self = Self(4);
+
+    #[inline(always)]
+    pub(crate) fn forget(self, veil: Veil) -> Self {
+        Self(veil.byte(self.0))
+    }
+}
+
+/// Headers up to the transport header, which is still to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    /// What is known so far.
+    pub headers: Headers,
+    /// Where the datagram ends.
+    pub end: u32,
+}
+
+impl Network {
+    /// Whether a TCP header follows.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        self.headers.proto == proto::TCP && self.headers.part != Part::LATER
+    }
 }
 
 /// Headers of one packet. Ports are in network order; see [`Kind`] for what ICMP has in their place.
@@ -135,6 +162,31 @@ impl Headers {
         Self { part: Part::UNREAD, ..Self::new(V4, 0, 0, [0; 4], [0; 4]) }
     }
 
+    /// The same headers, of which the verifier knows nothing any more.
+    #[inline(always)]
+    #[must_use]
+    pub fn forget(self, veil: Veil) -> Self {
+        let addr = |own: Addr| [veil.word(own[0]), veil.word(own[1]), veil.word(own[2]), veil.word(own[3])];
+        Self {
+            family: veil.byte(self.family) & 1,
+            proto: veil.byte(self.proto),
+            hops: veil.byte(self.hops),
+            kind: self.kind.forget(veil),
+            source: addr(self.source),
+            destination: addr(self.destination),
+            source_port: veil.short(self.source_port),
+            destination_port: veil.short(self.destination_port),
+            flags: veil.byte(self.flags),
+            seq: veil.word(self.seq),
+            ack: veil.word(self.ack),
+            icmp: veil.short(self.icmp),
+            transport: veil.offset::<TRANSPORT_MASK>(self.transport),
+            part: self.part.forget(veil),
+            fragment_id: veil.word(self.fragment_id),
+            fragment_proto: veil.byte(self.fragment_proto),
+        }
+    }
+
     #[inline(always)]
     fn new(family: u8, proto: u8, hops: u8, source: Addr, destination: Addr) -> Self {
         Self {
@@ -158,61 +210,100 @@ impl Headers {
     }
 }
 
-/// Zero, made from nanoseconds since boot in a way whose result the verifier does not see: their top bit is clear for
-/// 292 years.
-#[inline(always)]
-#[must_use]
-pub fn veil(clock: u64) -> u64 {
-    (clock >> 63).wrapping_neg()
-}
+/// Zero, made from the clock in a way whose result the verifier does not see: the top bit of nanoseconds since boot is
+/// clear for 292 years.
+///
+/// Each way through the parser leaves the verifier with other knowledge (this is TCP behind two options), and it would
+/// follow everything after once per way: more than the million instructions it is willing to look at. A value combined
+/// with the veil is one of which it knows nothing any more, so that the ways meet.
+#[derive(Clone, Copy, Debug)]
+pub struct Veil(u64);
 
-impl Headers {
-    /// The same headers, of which the verifier knows nothing any more. `veil` is what [`veil`] makes.
-    ///
-    /// Each way through the parser leaves it with other knowledge (this is TCP over IPv6 behind two options), and it
-    /// would follow everything after once per way: more than the million instructions it is willing to look at.
+impl Veil {
+    /// A veil from the clock's nanoseconds.
     #[inline(always)]
     #[must_use]
-    pub fn forget(self, veil: u64) -> Self {
-        let (byte, short, word) = (veil as u8, veil as u16, veil as u32);
-        let addr = |own: Addr| [own[0] ^ word, own[1] ^ word, own[2] ^ word, own[3] ^ word];
-        Self {
-            family: (self.family ^ byte) & 1,
-            proto: self.proto ^ byte,
-            hops: self.hops ^ byte,
-            kind: Kind(self.kind.0 ^ byte),
-            source: addr(self.source),
-            destination: addr(self.destination),
-            source_port: self.source_port ^ short,
-            destination_port: self.destination_port ^ short,
-            flags: self.flags ^ byte,
-            seq: self.seq ^ word,
-            ack: self.ack ^ word,
-            icmp: self.icmp ^ short,
-            transport: self.transport ^ word,
-            part: Part(self.part.0 ^ byte),
-            fragment_id: self.fragment_id ^ word,
-            fragment_proto: self.fragment_proto ^ byte,
-        }
+    pub fn new(clock: u64) -> Self {
+        Self((clock >> 63).wrapping_neg())
+    }
+
+    #[inline(always)]
+    pub(crate) fn byte(self, value: u8) -> u8 {
+        value ^ self.0 as u8
+    }
+
+    #[inline(always)]
+    pub(crate) fn short(self, value: u16) -> u16 {
+        value ^ self.0 as u16
+    }
+
+    #[inline(always)]
+    pub(crate) fn word(self, value: u32) -> u32 {
+        value ^ self.0 as u32
+    }
+
+    /// An offset, of which the verifier then knows that it is at most `LIMIT`, one less than a power of two.
+    #[inline(always)]
+    fn offset<const LIMIT: u32>(self, at: u32) -> u32 {
+        (at ^ self.0 as u32) & LIMIT
     }
 }
 
-/// Reads the headers of `packet`; none if it carries no IP and must pass for the link to work.
+/// What a frame carries, and where that begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Carried {
+    /// An IPv4 packet at this offset.
+    V4(u32),
+    /// An IPv6 packet at this offset.
+    V6(u32),
+    /// No IP, and it must pass for the link to work.
+    Other,
+}
+
+/// Finds the IP packet in a frame.
 ///
 /// # Errors
 /// The reason to refuse it.
 #[inline(always)]
-pub fn parse<P: Packet>(packet: &P) -> Result<Option<Headers>, Reason> {
+pub fn carried<P: Packet>(packet: &P, veil: Veil) -> Result<Carried, Reason> {
     let (ethertype, at) = match packet.link() {
         Link::Ethernet { tags } => ethernet(packet, tags)?,
         Link::None { ethertype } => (ethertype, 0),
     };
+    let at = veil.offset::<LINK_MASK>(at);
     match ethertype {
-        IPV4 => v4::parse(packet, at).map(Some),
-        IPV6 => v6::parse(packet, at).map(Some),
-        ARP | LLDP | EAPOL | SLOW => Ok(None),
+        IPV4 => Ok(Carried::V4(at)),
+        IPV6 => Ok(Carried::V6(at)),
+        ARP | LLDP | EAPOL | SLOW => Ok(Carried::Other),
         _ => Err(Reason::Ethertype),
     }
+}
+
+/// Reads an IPv4 header up to the transport header.
+///
+/// # Errors
+/// The reason to refuse it.
+#[inline(always)]
+pub fn network4<P: Packet>(packet: &P, at: u32, veil: Veil) -> Result<Network, Reason> {
+    v4::parse(packet, at, veil)
+}
+
+/// Reads IPv6 headers up to the transport header.
+///
+/// # Errors
+/// The reason to refuse it.
+#[inline(always)]
+pub fn network6<P: Packet>(packet: &P, at: u32, veil: Veil) -> Result<Network, Reason> {
+    v6::parse(packet, at, veil)
+}
+
+/// Reads the transport header, if the packet has one.
+///
+/// # Errors
+/// The reason to refuse it.
+#[inline(always)]
+pub fn transport<P: Packet>(packet: &P, network: Network, veil: Veil) -> Result<Headers, Reason> {
+    transport::parse(packet, network, veil)
 }
 
 /// The type behind the Ethernet header and its VLAN tags, and where its payload begins.

@@ -6,8 +6,10 @@ use enforcer_abi::{Control, Generation, IN, OUT, Reason, Verdict, ticks};
 
 use crate::{
     Place,
+    check::check,
     fake::{Bytes, HERE, Memory, THERE, between, ipv4, ipv6, tcp, udp},
     judge,
+    xdp::goes_on,
 };
 
 const SYN: u8 = 0x02;
@@ -205,4 +207,48 @@ fn the_link_keeps_working_without_a_rule() {
     let discover = ipv4([0; 4], [255; 4], 17, &udp(68, 67));
     assert_eq!(sees(&world, OUT, &discover), (true, Reason::Dhcp));
     assert_eq!(sees(&world, IN, &discover), (false, Reason::Spoofed));
+}
+
+#[test]
+fn dhcp_is_left_to_the_rules_where_the_host_says_so() {
+    let mut world = Rc::into_inner(Memory::new(&[(OUT, 0x11_0043)])).unwrap();
+    world.generations[0].flags |= Generation::NO_DHCP;
+    let renewal = |dir: u8| between(dir, 17, &if dir == OUT { udp(68, 67) } else { udp(67, 68) });
+    assert_eq!(sees(&world, IN, &renewal(IN)), (false, Reason::NoRule));
+    let discover = ipv4([0; 4], [255; 4], 17, &udp(68, 67));
+    assert_eq!(sees(&world, OUT, &discover), (false, Reason::Spoofed), "no rule can name a host without an address");
+    assert_eq!(sees(&world, OUT, &renewal(OUT)), (true, Reason::New));
+    assert_eq!(sees(&world, IN, &renewal(IN)), (true, Reason::Flow));
+    assert_eq!(check(&world, &renewal(IN), IN, 0) & 0xFF, Verdict::Drop as u32);
+    world.generations[0].flags &= !Generation::NO_DHCP;
+    assert_eq!(check(&world, &renewal(IN), IN, 0) & 0xFF, Verdict::Pass as u32);
+}
+
+#[test]
+fn xdp_drops_a_stranger_and_nothing_that_tc_has_more_to_say_about() {
+    let mut world = Rc::into_inner(Memory::new(&[(IN, HTTP)])).unwrap();
+    world.failsafe.push((IN, 6, 22));
+    let goes_on = |packet: &Bytes| goes_on(&world, packet);
+    let to = |port| between(IN, 6, &tcp(4001, port, SYN, 1, 0));
+    assert!(goes_on(&to(80)) && goes_on(&to(22)), "a rule, the failsafe");
+    assert!(!goes_on(&to(23)));
+    assert_eq!(world.last(), (Verdict::Drop, Reason::NoRule));
+    assert!(!goes_on(&between(IN, 6, &tcp(4000, 23, ACK, 1, 0))));
+    assert_eq!(world.last(), (Verdict::Drop, Reason::Midflow));
+    assert!(goes_on(&between(IN, 6, &tcp(4000, 23, 0, 1, 0))), "flags no connection has");
+    assert!(goes_on(&between(IN, 17, &udp(67, 68))), "DHCP");
+    assert!(goes_on(&between(IN, 1, &[3, 3, 0, 0, 0, 0, 0, 0])), "an ICMP error");
+    assert!(goes_on(&Bytes { bytes: vec![0; 20], tags: 0, segmented: false }), "no IP");
+    let mut fragment = between(IN, 17, &udp(1, 2));
+    assert!(!goes_on(&fragment));
+    fragment.bytes[20] = 0x20;
+    assert!(goes_on(&fragment), "a fragment");
+    established(&world);
+    world.word.set(Control::new(1, 0));
+    assert!(goes_on(&segment(IN, ACK, 101, 901)), "of a flow that has no rule any more");
+    assert!(!goes_on(&to(80)), "a new one has none");
+    for word in [Control::new(1, 0).with_audit(true), Control::new(1, 0).with_learning(true)] {
+        world.word.set(word);
+        assert!(goes_on(&to(80)));
+    }
 }

@@ -11,10 +11,14 @@
 use core::cell::Cell;
 
 use enforcer_abi::{
-    Bucket, EVENT_PAUSE_SECONDS, EVENTS_BURST, EVENTS_PER_SECOND, Event, Reason, Refusal, RefusalKey, TICK_SHIFT, Verdict, ticks,
+    Bucket, EVENT_PAUSE_SECONDS, EVENTS_BURST, EVENTS_PER_SECOND, Event, Refusal, RefusalKey, TICK_SHIFT, Verdict, ticks,
 };
 
-use crate::{addr::octets, flow::Ends, world::World};
+use crate::{
+    addr::octets,
+    flow::Ends,
+    world::{Why, World},
+};
 
 /// Ticks between two records of one key.
 const PAUSE: u32 = ticks(EVENT_PAUSE_SECONDS);
@@ -67,7 +71,7 @@ pub struct Refused {
     /// Drop or would drop.
     pub verdict: Verdict,
     /// Why.
-    pub reason: Reason,
+    pub reason: Why,
     /// Who opened the flow it belongs to; the packet's direction where it belongs to none.
     pub origin: u8,
     /// The rule that allowed its flow before; 0 for none.
@@ -80,7 +84,7 @@ pub struct Refused {
 #[inline(always)]
 pub fn tell<W: World>(world: &W, refused: &Refused, ends: &Ends, ifindex: u32, now: u32) {
     let remote = octets(&ends.remote);
-    let (dir, reason, family) = (refused.origin, refused.reason as u8, ends.family);
+    let (dir, reason, family) = (refused.origin, refused.reason.number(), ends.family);
     let key = RefusalKey { remote, service: ends.service(dir), dir, reason, family, zero: 0 };
     let mut tally = world.tally(&key);
     if tally.is_none() {
@@ -124,7 +128,7 @@ fn publish<W: World>(world: &W, refused: &Refused, ends: &Ends, ifindex: u32, no
         remote_port: ends.remote_port,
         proto: ends.proto,
         verdict: refused.verdict as u8,
-        reason: refused.reason as u8,
+        reason: refused.reason.number(),
         bits: Event::bits(refused.origin, ends.family, world.hook()),
     };
     let written = world.publish(&event, left & (WAKE_EVERY - 1) == 0);

@@ -2,14 +2,42 @@
 
 use core::cell::Cell;
 
-use enforcer_abi::{Control, Event, Failsafe, Flow, Generation, Hook, Interval, Reason, Refusal, RefusalKey, Slice, Verdict};
+use enforcer_abi::{Control, Event, Flow, Generation, Hook, Interval, Reason, Refusal, RefusalKey, Slice, Verdict};
 
 use crate::{
     addr::Addr,
     flow::{Ends, Live},
-    parse::Headers,
+    parse::{Headers, Veil},
     tell::{Purse, Tally},
 };
+
+/// A [`Reason`] by its number, which can be hidden from the verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Why(u32);
+
+impl From<Reason> for Why {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        Self(reason as u32)
+    }
+}
+
+impl Why {
+    /// Its number.
+    #[inline(always)]
+    #[must_use]
+    pub fn number(self) -> u8 {
+        (self.0 & (REASONS - 1)) as u8
+    }
+
+    #[inline(always)]
+    pub(crate) fn forget(self, veil: Veil) -> Self {
+        Self(veil.word(self.0) & (REASONS - 1))
+    }
+}
+
+/// One more than any number of a reason; a power of two.
+const REASONS: u32 = 32;
 
 /// The table a flow is kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,10 +77,10 @@ pub trait World {
     fn fragment_passed(&self, headers: &Headers, dir: u8, epoch: u32, now: u32) -> bool;
     /// Remembers that the first fragment of this datagram passed.
     fn keep_fragment(&self, headers: &Headers, dir: u8, epoch: u32, now: u32);
-    /// Whether the failsafe has this entry.
-    fn failsafe(&self, key: &Failsafe) -> bool;
+    /// Whether the failsafe has an entry for flows of `origin` between these ends.
+    fn failsafe(&self, ends: &Ends, origin: u8) -> bool;
     /// Counts the packet.
-    fn count(&self, family: u8, verdict: Verdict, reason: Reason);
+    fn count(&self, family: u8, verdict: Verdict, why: Why);
     /// Counts a flow a rule opened.
     fn count_rule(&self, rule: u32);
     /// Where the packet met the program.

@@ -9,14 +9,15 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use enforcer_abi::{
-    BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, Bucket, COUNTS, Control, Count, EVENTS_BYTES, Event, FAILSAFE_MAX,
-    Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, Hook, HostKey4, HostKey6, Interval, REFUSALS_MAX,
-    RULE_ID_MAX, Reason, Refusal, RefusalKey, SLOTS, Slice, V4, Verdict, count_index, ticks,
+    BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, Bucket, COUNTS, Control, Count, EVENTS_BYTES, Event, FAILSAFE_MAX, Flow,
+    Frag, Generation, Hook, Interval, REFUSALS_MAX, RULE_ID_MAX, Refusal, RefusalKey, SLOTS, Slice, V4, Verdict, count_index,
+    ticks,
 };
 use enforcer_program::{
-    Headers, Place, World,
-    addr::{Addr, octets},
+    Headers, Place, Why, World,
+    addr::Addr,
     flow::{Ends, Live},
+    keys,
     tell::{Purse, Tally},
 };
 
@@ -24,10 +25,10 @@ const ANY: u64 = 0;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const FOUR: usize = SLOTS as usize;
 
-type Hosts4 = HashMap<HostKey4, Slice, 1>;
-type Hosts6 = HashMap<HostKey6, Slice, 1>;
-type Nets4 = LpmTrie<HostKey4, Slice, 1, NO_PREALLOC>;
-type Nets6 = LpmTrie<HostKey6, Slice, 1, NO_PREALLOC>;
+type Hosts4 = HashMap<keys::Host4, Slice, 1>;
+type Hosts6 = HashMap<keys::Host6, Slice, 1>;
+type Nets4 = LpmTrie<keys::Host4, Slice, 1, NO_PREALLOC>;
+type Nets6 = LpmTrie<keys::Host6, Slice, 1, NO_PREALLOC>;
 type Intervals = Array<Interval, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
 #[btf_map(name = "control")]
@@ -45,23 +46,23 @@ static NETS6: ArrayOfMaps<Nets6, FOUR> = ArrayOfMaps::new();
 #[btf_map(name = "intervals")]
 static INTERVALS: ArrayOfMaps<Intervals, FOUR> = ArrayOfMaps::new();
 #[btf_map(name = "tcp4")]
-static TCP4: LruHashMap<FlowKey4, Flow, 131_072> = LruHashMap::new();
+static TCP4: LruHashMap<keys::Flow4, Flow, 131_072> = LruHashMap::new();
 #[btf_map(name = "tcp6")]
-static TCP6: LruHashMap<FlowKey6, Flow, 32_768> = LruHashMap::new();
+static TCP6: LruHashMap<keys::Flow6, Flow, 32_768> = LruHashMap::new();
 #[btf_map(name = "half4")]
-static HALF4: LruHashMap<FlowKey4, Flow, 32_768> = LruHashMap::new();
+static HALF4: LruHashMap<keys::Flow4, Flow, 32_768> = LruHashMap::new();
 #[btf_map(name = "half6")]
-static HALF6: LruHashMap<FlowKey6, Flow, 16_384> = LruHashMap::new();
+static HALF6: LruHashMap<keys::Flow6, Flow, 16_384> = LruHashMap::new();
 #[btf_map(name = "other4")]
-static OTHER4: LruHashMap<FlowKey4, Flow, 32_768> = LruHashMap::new();
+static OTHER4: LruHashMap<keys::Flow4, Flow, 32_768> = LruHashMap::new();
 #[btf_map(name = "other6")]
-static OTHER6: LruHashMap<FlowKey6, Flow, 16_384> = LruHashMap::new();
+static OTHER6: LruHashMap<keys::Flow6, Flow, 16_384> = LruHashMap::new();
 #[btf_map(name = "frags4")]
-static FRAGS4: LruHashMap<FragKey4, Frag, 8_192> = LruHashMap::new();
+static FRAGS4: LruHashMap<keys::Frag4, Frag, 8_192> = LruHashMap::new();
 #[btf_map(name = "frags6")]
-static FRAGS6: LruHashMap<FragKey6, Frag, 4_096> = LruHashMap::new();
+static FRAGS6: LruHashMap<keys::Frag6, Frag, 4_096> = LruHashMap::new();
 #[btf_map(name = "failsafe")]
-static FAILSAFE: LpmTrie<FailsafeRest, u32, { FAILSAFE_MAX as usize }, NO_PREALLOC> = LpmTrie::new();
+static FAILSAFE: LpmTrie<keys::Failsafe, u32, { FAILSAFE_MAX as usize }, NO_PREALLOC> = LpmTrie::new();
 #[btf_map(name = "counts")]
 static COUNTERS: PerCpuArray<Count, { COUNTS as usize }> = PerCpuArray::new();
 #[btf_map(name = "rule_flows")]
@@ -73,17 +74,6 @@ static REFUSALS: LruHashMap<RefusalKey, Refusal, { REFUSALS_MAX as usize }> = Lr
 static BUCKET: PerCpuArray<Bucket, 1> = PerCpuArray::new();
 #[btf_map(name = "events")]
 static EVENTS: RingBuf<Event, { EVENTS_BYTES as usize }> = RingBuf::new();
-
-/// [`Failsafe`] behind its prefix length.
-#[repr(C, align(4))]
-struct FailsafeRest {
-    side: u8,
-    proto: u8,
-    port: u16,
-    addr: [u8; 16],
-}
-
-const _: () = assert!(size_of::<FailsafeRest>() + 4 == size_of::<Failsafe>());
 
 /// A datagram's fragments arrive within this, or not at all (RFC 791, RFC 8200 allow 60 s; Linux keeps 30).
 const FRAGMENTS_LIFE: u32 = ticks(30);
@@ -118,14 +108,14 @@ impl World for Maps {
     #[inline(always)]
     fn slice(&self, slot: u32, family: u8, dir: u8, peer: &Addr) -> Option<Slice> {
         if family == V4 {
-            let key = HostKey4 { dir, zero: [0; 3], addr: peer[0].to_ne_bytes() };
+            let key = keys::host4(dir, peer);
             // SAFETY: hosts of a slot are written only while no packet is judged by it.
             if let Some(slice) = HOSTS4.get(slot).and_then(|hosts| unsafe { hosts.get(&key) }) {
                 return Some(*slice);
             }
             NETS4.get(slot)?.get(&lpm_trie::Key::new(32 + 32, key)).copied()
         } else {
-            let key = HostKey6 { dir, zero: [0; 3], addr: octets(peer) };
+            let key = keys::host6(dir, peer);
             // SAFETY: as above.
             if let Some(slice) = HOSTS6.get(slot).and_then(|hosts| unsafe { hosts.get(&key) }) {
                 return Some(*slice);
@@ -147,14 +137,14 @@ impl World for Maps {
     #[inline(always)]
     fn flow(&self, place: Place, ends: &Ends) -> Option<&Live> {
         let found = if ends.family == V4 {
-            let key = key4(ends);
+            let key = keys::flow4(ends);
             match place {
                 Place::Tcp => TCP4.get_ptr(&key),
                 Place::Half => HALF4.get_ptr(&key),
                 Place::Other => OTHER4.get_ptr(&key),
             }
         } else {
-            let key = key6(ends);
+            let key = keys::flow6(ends);
             match place {
                 Place::Tcp => TCP6.get_ptr(&key),
                 Place::Half => HALF6.get_ptr(&key),
@@ -169,14 +159,14 @@ impl World for Maps {
     #[inline(always)]
     fn keep(&self, place: Place, ends: &Ends, flow: &Flow) -> bool {
         let kept = if ends.family == V4 {
-            let key = key4(ends);
+            let key = keys::flow4(ends);
             match place {
                 Place::Tcp => TCP4.insert(&key, flow, ANY),
                 Place::Half => HALF4.insert(&key, flow, ANY),
                 Place::Other => OTHER4.insert(&key, flow, ANY),
             }
         } else {
-            let key = key6(ends);
+            let key = keys::flow6(ends);
             match place {
                 Place::Tcp => TCP6.insert(&key, flow, ANY),
                 Place::Half => HALF6.insert(&key, flow, ANY),
@@ -190,14 +180,14 @@ impl World for Maps {
     fn forget(&self, place: Place, ends: &Ends) {
         // That there was nothing to forget is as good.
         let _ = if ends.family == V4 {
-            let key = key4(ends);
+            let key = keys::flow4(ends);
             match place {
                 Place::Tcp => TCP4.remove(&key),
                 Place::Half => HALF4.remove(&key),
                 Place::Other => OTHER4.remove(&key),
             }
         } else {
-            let key = key6(ends);
+            let key = keys::flow6(ends);
             match place {
                 Place::Tcp => TCP6.remove(&key),
                 Place::Half => HALF6.remove(&key),
@@ -208,7 +198,11 @@ impl World for Maps {
 
     #[inline(always)]
     fn fragment_passed(&self, headers: &Headers, dir: u8, epoch: u32, now: u32) -> bool {
-        let found = if headers.family == V4 { FRAGS4.get_ptr(&frag4(headers, dir)) } else { FRAGS6.get_ptr(&frag6(headers, dir)) };
+        let found = if headers.family == V4 {
+            FRAGS4.get_ptr(&keys::frag4(headers, dir))
+        } else {
+            FRAGS6.get_ptr(&keys::frag6(headers, dir))
+        };
         // SAFETY: a map value, readable until the program returns.
         found.is_some_and(|frag| unsafe { (*frag).epoch == epoch && now.wrapping_sub((*frag).last) < FRAGMENTS_LIFE })
     }
@@ -218,21 +212,21 @@ impl World for Maps {
         let frag = Frag { epoch, last: now };
         // Without an entry the rest of the datagram is refused, which is the safe side.
         let _ = if headers.family == V4 {
-            FRAGS4.insert(&frag4(headers, dir), &frag, ANY)
+            FRAGS4.insert(&keys::frag4(headers, dir), &frag, ANY)
         } else {
-            FRAGS6.insert(&frag6(headers, dir), &frag, ANY)
+            FRAGS6.insert(&keys::frag6(headers, dir), &frag, ANY)
         };
     }
 
     #[inline(always)]
-    fn failsafe(&self, key: &Failsafe) -> bool {
-        let rest = FailsafeRest { side: key.side, proto: key.proto, port: key.port, addr: key.addr };
-        FAILSAFE.get(&lpm_trie::Key::new(key.prefix_len, rest)).is_some()
+    fn failsafe(&self, ends: &Ends, origin: u8) -> bool {
+        let width = if ends.family == V4 { 32 } else { 128 };
+        FAILSAFE.get(&lpm_trie::Key::new(32 + width, keys::failsafe(ends, origin))).is_some()
     }
 
     #[inline(always)]
-    fn count(&self, family: u8, verdict: Verdict, reason: Reason) {
-        if let Some(count) = COUNTERS.get_ptr_mut(count_index(self.hook, family, verdict, reason)) {
+    fn count(&self, family: u8, verdict: Verdict, why: Why) {
+        if let Some(count) = COUNTERS.get_ptr_mut(count_index(self.hook, family, verdict, why.number())) {
             // SAFETY: this CPU's own value; a hook never interrupts itself on one CPU.
             unsafe {
                 (*count).packets += 1;
@@ -285,52 +279,5 @@ impl World for Maps {
         record.write(*event);
         record.submit(u64::from(if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
         true
-    }
-}
-
-#[inline(always)]
-fn key4(ends: &Ends) -> FlowKey4 {
-    FlowKey4 {
-        local: ends.local[0].to_ne_bytes(),
-        remote: ends.remote[0].to_ne_bytes(),
-        local_port: ends.local_port,
-        remote_port: ends.remote_port,
-        proto: ends.proto,
-        zero: [0; 3],
-    }
-}
-
-#[inline(always)]
-fn key6(ends: &Ends) -> FlowKey6 {
-    FlowKey6 {
-        local: octets(&ends.local),
-        remote: octets(&ends.remote),
-        local_port: ends.local_port,
-        remote_port: ends.remote_port,
-        proto: ends.proto,
-        zero: [0; 3],
-    }
-}
-
-#[inline(always)]
-fn frag4(headers: &Headers, dir: u8) -> FragKey4 {
-    FragKey4 {
-        src: headers.source[0].to_ne_bytes(),
-        dst: headers.destination[0].to_ne_bytes(),
-        id: headers.fragment_id as u16,
-        proto: headers.fragment_proto,
-        dir,
-    }
-}
-
-#[inline(always)]
-fn frag6(headers: &Headers, dir: u8) -> FragKey6 {
-    FragKey6 {
-        src: octets(&headers.source),
-        dst: octets(&headers.destination),
-        id: headers.fragment_id,
-        proto: headers.fragment_proto,
-        dir,
-        zero: [0; 2],
     }
 }

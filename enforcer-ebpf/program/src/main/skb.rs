@@ -1,7 +1,9 @@
 //! `__sk_buff` as a [`Packet`].
 
-use aya_ebpf::{EbpfContext as _, programs::TcContext};
+use aya_ebpf::{EbpfContext as _, helpers::bpf_skb_load_bytes, programs::TcContext};
 use enforcer_program::{Link, Packet};
+
+use crate::words::{self, Buffer};
 
 /// A packet at a TC hook; `ETHERNET` tells whether its bytes begin with an Ethernet header.
 pub(crate) struct Skb<'a, const ETHERNET: bool>(pub(crate) &'a TcContext);
@@ -47,11 +49,17 @@ impl<const ETHERNET: bool> Packet for Skb<'_, ETHERNET> {
 
     #[inline(always)]
     fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
-        let mut bytes = core::mem::MaybeUninit::<[u8; N]>::uninit();
+        let start = self.0.data() + at as usize;
+        if start + N <= self.0.data_end() {
+            // SAFETY: N bytes from there are within the packet, as the verifier sees too.
+            return Some(unsafe { words::read(start) });
+        }
+        // What lies beyond the linear part, if anything does.
+        let mut buffer = core::mem::MaybeUninit::<Buffer<N>>::uninit();
         // SAFETY: the helper writes N bytes, or fails.
         unsafe {
-            let failed = aya_ebpf::helpers::bpf_skb_load_bytes(self.0.as_ptr(), at, bytes.as_mut_ptr().cast(), N as u32);
-            if failed == 0 { Some(bytes.assume_init()) } else { None }
+            let failed = bpf_skb_load_bytes(self.0.as_ptr(), at, buffer.as_mut_ptr().cast(), N as u32);
+            if failed == 0 { Some(buffer.assume_init().0) } else { None }
         }
     }
 }

@@ -1,7 +1,7 @@
 use enforcer_abi::Reason;
 
-use super::{Kind, Part, parse};
-use crate::fake::{Bytes, ipv4, ipv6, tcp, udp};
+use super::{Kind, Part};
+use crate::fake::{Bytes, ipv4, ipv6, parse, tcp, udp};
 
 const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];

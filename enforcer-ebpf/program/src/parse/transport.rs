@@ -2,7 +2,7 @@
 
 use enforcer_abi::{Reason, V4, V6};
 
-use super::{Headers, Packet, Part, be16, ne16, ne32, proto};
+use super::{Headers, Network, Packet, Part, Veil, be16, ne16, ne32, proto};
 
 /// What a transport header is.
 ///
@@ -12,7 +12,7 @@ use super::{Headers, Packet, Part, be16, ne16, ne32, proto};
 ///
 /// A number rather than an enum, as is [`Part`]: see [`Headers::forget`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind(pub(super) u8);
+pub struct Kind(u8);
 
 impl Kind {
     /// Has ports, or is a protocol without.
@@ -27,19 +27,37 @@ impl Kind {
     pub const ERROR: Self = Self(4);
     /// Any other ICMP.
     pub const NOTICE: Self = Self(5);
+
+    #[inline(always)]
+    pub(super) fn forget(self, veil: Veil) -> Self {
+        Self(veil.byte(self.0))
+    }
 }
 
-/// Reads the transport header at `headers.transport` of a datagram that ends at `end`.
+/// Reads the transport header; a later fragment has none.
 #[inline(always)]
-pub(super) fn parse<P: Packet>(packet: &P, headers: Headers, end: u32) -> Result<Headers, Reason> {
+pub(super) fn parse<P: Packet>(packet: &P, network: Network, veil: Veil) -> Result<Headers, Reason> {
+    let Network { headers, end } = network;
     let room = end.saturating_sub(headers.transport);
-    match (headers.proto, headers.family) {
-        (proto::TCP, _) => tcp(packet, headers, room),
-        (proto::UDP, _) => udp(packet, headers, room),
-        (proto::SCTP, _) => sctp(packet, headers, room),
-        (proto::ICMP, V4) | (proto::ICMP6, V6) => icmp(packet, headers, room),
-        _ => Ok(headers),
+    if headers.proto == proto::TCP && headers.part != Part::LATER {
+        return tcp(packet, headers, room);
     }
+    let headers = match (headers.proto, headers.family) {
+        _ if headers.part == Part::LATER => headers,
+        (proto::UDP, _) => udp(packet, headers, room)?,
+        (proto::SCTP, _) => sctp(packet, headers, room)?,
+        (proto::ICMP, V4) | (proto::ICMP6, V6) => icmp(packet, headers, room)?,
+        _ => headers,
+    };
+    Ok(Headers {
+        kind: headers.kind.forget(veil),
+        proto: veil.byte(headers.proto),
+        part: headers.part.forget(veil),
+        source_port: veil.short(headers.source_port),
+        destination_port: veil.short(headers.destination_port),
+        icmp: veil.short(headers.icmp),
+        ..headers
+    })
 }
 
 #[inline(always)]

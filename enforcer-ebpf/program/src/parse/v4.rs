@@ -2,14 +2,14 @@
 
 use enforcer_abi::{Reason, V4};
 
-use super::{Headers, Packet, Part, be16, ne16, ne32, proto, transport};
+use super::{Headers, Network, Packet, Part, Veil, be16, ne16, ne32, proto};
 
 const HEADER: u32 = 20;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1FFF;
 
 #[inline(always)]
-pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
+pub(super) fn parse<P: Packet>(packet: &P, at: u32, veil: Veil) -> Result<Network, Reason> {
     let bytes: [u8; HEADER as usize] = packet.bytes(at).ok_or(Reason::Truncated)?;
     if bytes[0] >> 4 != 4 || bytes[0] & 15 < 5 {
         return Err(Reason::Malformed);
@@ -32,12 +32,11 @@ pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
             return Err(Reason::Fragment);
         }
         headers.part = Part::LATER;
-        return Ok(headers);
-    }
-    if fragment & MORE_FRAGMENTS != 0 {
+    } else if fragment & MORE_FRAGMENTS != 0 {
         headers.part = Part::FIRST;
     }
-    transport::parse(packet, headers, end)
+    headers.part = headers.part.forget(veil);
+    Ok(Network { headers, end: veil.word(end) })
 }
 
 /// Where the datagram ends.

@@ -2,7 +2,7 @@
 
 use enforcer_abi::{Reason, V6};
 
-use super::{Headers, Packet, Part, be16, ne32, proto, transport};
+use super::{Headers, Network, Packet, Part, TRANSPORT_MASK, Veil, be16, ne32, proto};
 
 const HEADER: u32 = 40;
 /// Extension headers that are walked.
@@ -16,7 +16,7 @@ const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
 
 #[inline(always)]
-pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
+pub(super) fn parse<P: Packet>(packet: &P, at: u32, veil: Veil) -> Result<Network, Reason> {
     let bytes: [u8; HEADER as usize] = packet.bytes(at).ok_or(Reason::Truncated)?;
     if bytes[0] >> 4 != 6 {
         return Err(Reason::Malformed);
@@ -32,7 +32,15 @@ pub(super) fn parse<P: Packet>(packet: &P, at: u32) -> Result<Headers, Reason> {
     let mut headers = Headers::new(V6, bytes[6], bytes[7], source, destination);
     headers.transport = first;
     let headers = walk(packet, headers, end)?;
-    if headers.part == Part::LATER { Ok(headers) } else { transport::parse(packet, headers, end) }
+    let headers = Headers {
+        proto: veil.byte(headers.proto),
+        part: headers.part.forget(veil),
+        transport: veil.offset::<TRANSPORT_MASK>(headers.transport),
+        fragment_id: veil.word(headers.fragment_id),
+        fragment_proto: veil.byte(headers.fragment_proto),
+        ..headers
+    };
+    Ok(Network { headers, end: veil.word(end) })
 }
 
 /// Walks extension headers to the transport header, or to the payload of a later fragment.
