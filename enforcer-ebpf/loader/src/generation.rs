@@ -57,10 +57,18 @@ pub(crate) struct Generations {
 /// What this process remembers of its last installations; the kernel is asked whether it still holds.
 #[derive(Debug, Default)]
 struct Memory {
-    /// What it left in each slot, with its checksum.
-    left: [Option<(Arc<Encoded>, u64)>; SLOTS as usize],
+    /// What it left in each slot.
+    left: [Option<Left>; SLOTS as usize],
     /// Slot and epoch of the generation since whose switch no program runs that began before it.
     settled: Option<(u32, u32)>,
+}
+
+/// What a process left in a slot, and in which maps.
+#[derive(Clone, Debug)]
+struct Left {
+    content: Arc<Encoded>,
+    checksum: u64,
+    maps: [u32; 5],
 }
 
 /// What a generation was when it was installed, kept beside it: how later changes by others are noticed. The epoch, a

@@ -30,12 +30,17 @@ pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
     observed.epoch = record.epoch;
     observed.digest = record.digest;
     check_word(enforcer, word, &mut observed.tampering)?;
+    if word.fallback() != slot && !enforcer.generations.as_left(&enforcer.layout, word.fallback())? {
+        let detail = "the generation before, the way back, was changed after it was installed".to_owned();
+        found(&mut observed.tampering, TamperingKind::Edited, detail);
+    }
     if record.epoch == 0 {
         return Ok(observed);
     }
     let Some(inner) = inner(enforcer, slot, &mut observed.tampering)? else { return Ok(observed) };
     let encoded = Encoded { record, ..inner.read()? };
     if enforcer.generations.seal(slot)?[1] != encoded.checksum() {
+        enforcer.generations.forget(slot);
         found(
             &mut observed.tampering,
             TamperingKind::Edited,

@@ -1,4 +1,6 @@
 //! A sum over what a generation holds, whatever order the kernel tells it in.
+//!
+//! Being a sum of a hash of each part, it follows a change by what the change takes away and adds, without looking at the rest.
 
 use enforcer_abi::{Generation, Interval, Slice};
 
@@ -6,26 +8,36 @@ use super::{encode::Encoded, entries::Key};
 
 /// The sum of a hash of every prefix, of every interval at its place and of the record: finds accidents and meddling, not forgery.
 pub(crate) fn checksum(encoded: &Encoded) -> u64 {
-    let Generation { epoch, flags, any, digest } = encoded.record;
+    let own = &encoded.entries;
+    let prefixes = [prefixes(&own.hosts4), prefixes(&own.hosts6), prefixes(&own.nets4), prefixes(&own.nets6)];
+    prefixes.into_iter().chain([intervals(0, &encoded.intervals)]).fold(record(&encoded.record), u64::wrapping_add)
+}
+
+/// The part of the record.
+pub(crate) fn record(own: &Generation) -> u64 {
+    let Generation { epoch, flags, any, digest } = own;
     let mut record = Hash::new(5);
-    record.pair(epoch, flags);
+    record.pair(*epoch, *flags);
     any.iter().for_each(|slice| record.pair(slice.first, slice.len));
     for chunk in digest.chunks_exact(8) {
         record.word(chunk.try_into().map_or(0, u64::from_le_bytes));
     }
-    let own = &encoded.entries;
-    let prefixes = [prefixes(1, &own.hosts4), prefixes(2, &own.hosts6), prefixes(3, &own.nets4), prefixes(4, &own.nets6)];
-    let intervals = (0_u64..).zip(&encoded.intervals).map(|(index, own)| interval(index, own));
-    prefixes.into_iter().chain([intervals.fold(0, u64::wrapping_add)]).fold(record.0, u64::wrapping_add)
+    record.0
 }
 
-fn prefixes<K: Key>(kind: u64, entries: &[(K, Slice)]) -> u64 {
-    entries.iter().map(|(key, slice)| prefix(kind, key, *slice)).fold(0, u64::wrapping_add)
+/// The part of `own`, the first of which is at place `first`.
+pub(crate) fn intervals(first: usize, own: &[Interval]) -> u64 {
+    (first as u64..).zip(own).map(|(index, own)| interval(index, own)).fold(0, u64::wrapping_add)
 }
 
-fn prefix<K: Key>(kind: u64, key: &K, slice: Slice) -> u64 {
+fn prefixes<K: Key>(entries: &[(K, Slice)]) -> u64 {
+    entries.iter().map(|(key, slice)| prefix(key, *slice)).fold(0, u64::wrapping_add)
+}
+
+/// The part of one prefix.
+pub(crate) fn prefix<K: Key>(key: &K, slice: Slice) -> u64 {
     let (dir, addr, len) = key.parts();
-    let mut hash = Hash::new(kind);
+    let mut hash = Hash::new(K::MAP);
     hash.pair(len, u32::from(dir));
     match addr {
         std::net::IpAddr::V4(addr) => hash.word(u64::from(addr.to_bits())),
@@ -35,7 +47,7 @@ fn prefix<K: Key>(kind: u64, key: &K, slice: Slice) -> u64 {
         }
     }
     hash.pair(slice.first, slice.len);
-    hash.word(kind);
+    hash.word(K::MAP);
     hash.0
 }
 

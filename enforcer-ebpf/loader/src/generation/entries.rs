@@ -14,6 +14,9 @@ pub(crate) trait Key: Plain {
     /// Orders keys as a table orders prefixes, so that what is in order there is here.
     type Rank: Ord + Copy;
 
+    /// Which of the four maps it is a key of, counted from 1.
+    const MAP: u64;
+
     /// Its place in the order.
     fn rank(&self) -> Self::Rank;
 
@@ -32,6 +35,8 @@ pub(crate) trait Key: Plain {
 impl Key for HostKey4 {
     type Rank = u64;
 
+    const MAP: u64 = 1;
+
     fn rank(&self) -> u64 {
         u64::from(self.dir) << 32 | u64::from(u32::from_be_bytes(self.addr))
     }
@@ -43,6 +48,8 @@ impl Key for HostKey4 {
 
 impl Key for HostKey6 {
     type Rank = (u8, u128);
+
+    const MAP: u64 = 2;
 
     fn rank(&self) -> (u8, u128) {
         (self.dir, u128::from_be_bytes(self.addr))
@@ -56,6 +63,8 @@ impl Key for HostKey6 {
 impl Key for NetKey4 {
     type Rank = (u64, u32);
 
+    const MAP: u64 = 3;
+
     fn rank(&self) -> (u64, u32) {
         (self.host.rank(), self.prefix_len)
     }
@@ -68,6 +77,8 @@ impl Key for NetKey4 {
 
 impl Key for NetKey6 {
     type Rank = (u8, u128, u32);
+
+    const MAP: u64 = 4;
 
     fn rank(&self) -> (u8, u128, u32) {
         let (dir, addr) = self.host.rank();

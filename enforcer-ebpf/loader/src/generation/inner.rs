@@ -80,17 +80,33 @@ impl Inner {
 
     /// [`Inner::read`], in the order of the kernel. Intervals beyond the last one that is not all zero are the spare room.
     pub(super) fn read_unordered(&self) -> Result<Encoded, Error> {
-        let [hosts4, hosts6, nets4, nets6, intervals] = &self.maps;
-        let mut list = list(intervals)?;
-        let used = list.iter().rposition(|interval| *interval != Interval::default()).map_or(0, |last| last + 1);
-        list.truncate(used);
+        let [hosts4, hosts6, nets4, nets6, _] = &self.maps;
+        let intervals = self.intervals()?;
         let entries = Entries {
             hosts4: read("hosts4", hosts4)?,
             hosts6: read("hosts6", hosts6)?,
             nets4: read("nets4", nets4)?,
             nets6: read("nets6", nets6)?,
         };
-        Ok(Encoded { entries, intervals: list, ..Encoded::default() })
+        Ok(Encoded { entries, intervals, ..Encoded::default() })
+    }
+
+    /// The intervals without the spare room after them.
+    pub(super) fn intervals(&self) -> Result<Vec<Interval>, Error> {
+        let [.., intervals] = &self.maps;
+        let mut list = list(intervals)?;
+        let used = list.iter().rposition(|interval| *interval != Interval::default()).map_or(0, |last| last + 1);
+        list.truncate(used);
+        Ok(list)
+    }
+
+    /// The kernel's numbers of the maps.
+    pub(super) fn numbers(&self) -> Result<[u32; 5], Error> {
+        let mut numbers = [0; 5];
+        for (number, map) in numbers.iter_mut().zip(&self.maps) {
+            *number = map.info().map_err(|error| map_error("ask for a map's number", error))?.id();
+        }
+        Ok(numbers)
     }
 
     /// Compares what the kernel holds with what it was given.

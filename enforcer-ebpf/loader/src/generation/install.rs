@@ -17,7 +17,7 @@ use std::{
 use enforcer_abi::{Control, SLOTS};
 
 use super::{
-    Generations, Memory, SealState,
+    Generations, Left, Memory, SealState,
     encode::{Encoded, Wanted},
     golden::{self, Spot},
     inner::Inner,
@@ -47,7 +47,7 @@ pub(crate) struct Order<'a> {
 /// A generation that is ready to be turned to.
 struct Ready {
     slot: u32,
-    content: Encoded,
+    left: Left,
     how: Built,
     took: Took,
 }
@@ -68,8 +68,8 @@ impl Generations {
             Some(ready) => ready,
             None => self.whole(layout, order, epoch)?,
         };
-        let Ready { slot, content, how, mut took } = ready;
-        let checksum = content.checksum();
+        let Ready { slot, left, how, mut took } = ready;
+        let checksum = left.checksum;
         let flipping = Instant::now();
         let next = self.word_for(slot, order.within)?;
         let seal = |state: SealState| [u64::from(epoch), checksum, next.0, state as u64];
@@ -79,7 +79,7 @@ impl Generations {
         self.write_seal(slot, &seal(SealState::InForce))?;
         self.remember(|memory| {
             memory.settled = None;
-            memory.left.get_mut(slot as usize).map(|left| left.replace((Arc::new(content), checksum)))
+            memory.left.get_mut(slot as usize).map(|own| own.replace(left))
         });
         if let Err(error) = self.settle(layout, next, epoch) {
             tracing::warn!(%error, "memory of older generations was not given back");
@@ -97,30 +97,19 @@ impl Generations {
         }
         let Some(inner) = self.pinned_inner(layout, slot)? else { return Ok(None) };
         let room = inner.room()?;
-        let [_, sealed, ..] = self.seal(slot)?;
-        // What this process left there is compared with the kernel while the change to it is worked out.
-        let left = self.remember(|memory| memory.left.get(slot as usize).cloned().flatten());
-        let left = left.and_then(|(content, checksum)| (checksum == sealed).then_some(content));
-        let (quiet, intact, patch, encode) = thread::scope(|scope| {
+        let encoding = Instant::now();
+        let wanted = Wanted::of(order.table);
+        let plan = |base: &Encoded, sum| Patch::plan((base, sum), &wanted, room, epoch, order.digest);
+        let (quiet, patch) = thread::scope(|scope| {
             let waiting = scope.spawn(|| self.quiet_since(layout, word));
-            let reading = scope.spawn(|| Ok(Encoded { record: self.record(slot)?, ..inner.read_unordered()? }));
-            let encoding = Instant::now();
-            let wanted = Wanted::of(order.table);
-            let plan = |base: &Encoded| Patch::plan(base, &wanted, room, epoch, order.digest);
-            let planned = left.as_deref().map(plan);
-            let encode = encoding.elapsed();
-            let mut read: Encoded = joined(reading.join())?;
-            let intact = read.checksum() == sealed;
-            let patch = planned.unwrap_or_else(|| {
-                read.entries.sort();
-                plan(&read)
-            });
-            Ok::<_, Error>((joined(waiting.join())?, intact, patch, encode))
+            let patch = match self.known(slot, &inner)? {
+                Some(left) => plan(&left.content, left.checksum),
+                None => self.intact(slot, &inner)?.and_then(|(read, sum)| plan(&read, sum)),
+            };
+            Ok::<_, Error>((joined(waiting.join())?, patch))
         })?;
-        if !intact {
-            tracing::warn!(slot, "the previous generation is not as it was left; building the whole generation");
-        }
-        let Some(patch) = patch.filter(|_| intact && quiet) else { return Ok(None) };
+        let encode = encoding.elapsed();
+        let Some(patch) = patch.filter(|_| quiet) else { return Ok(None) };
         self.mark(slot, SealState::Changing)?;
         patch.write(&inner)?;
         self.write_record(slot, &patch.after.record)?;
@@ -130,7 +119,32 @@ impl Generations {
         let golden = self.try_out(layout, slot, order.table, &patch.spots())?;
         let took = Took { build, encode, verify: verifying.elapsed(), golden, flip: Duration::ZERO };
         let how = Built::Patched { changes: patch.changes() };
-        Ok(Some(Ready { slot, content: patch.after, how, took }))
+        let left = Left { content: Arc::new(patch.after), checksum: patch.checksum, maps: inner.numbers()? };
+        Ok(Some(Ready { slot, left, how, took }))
+    }
+
+    /// What this process left in `slot`, if it is the sealed content of these maps. The intervals, which are memory, are compared;
+    /// prefixes are not, as reading them all takes longer than everything else a small change does.
+    fn known(&self, slot: u32, inner: &Inner) -> Result<Option<Left>, Error> {
+        let Some(left) = self.remember(|memory| memory.left.get(slot as usize).cloned().flatten()) else { return Ok(None) };
+        let [_, sealed, ..] = self.seal(slot)?;
+        let same = left.checksum == sealed
+            && left.maps == inner.numbers()?
+            && left.content.record == self.record(slot)?
+            && left.content.intervals == inner.intervals()?;
+        Ok(same.then_some(left))
+    }
+
+    /// What `slot` holds, all of it read, with its checksum, if that is the sealed one.
+    fn intact(&self, slot: u32, inner: &Inner) -> Result<Option<(Encoded, u64)>, Error> {
+        let [_, sealed, ..] = self.seal(slot)?;
+        let mut read = Encoded { record: self.record(slot)?, ..inner.read_unordered()? };
+        if read.checksum() != sealed {
+            tracing::warn!(slot, "the previous generation is not as it was left; building the whole generation");
+            return Ok(None);
+        }
+        read.entries.sort();
+        Ok(Some((read, sealed)))
     }
 
     /// Builds everything from nothing, in a slot that is neither in force nor the way back.
@@ -156,7 +170,8 @@ impl Generations {
         let place = placing.elapsed();
         let golden = self.try_out(layout, slot, order.table, &golden::spots(order.table))?;
         let took = Took { build: build + place, encode, verify: read + golden, golden, flip: Duration::ZERO };
-        Ok(Ready { slot, content: encoded, how: Built::Whole, took })
+        let left = Left { checksum: encoded.checksum(), content: Arc::new(encoded), maps: inner.numbers()? };
+        Ok(Ready { slot, left, how: Built::Whole, took })
     }
 
     /// Golden packets; how long they took.
@@ -175,7 +190,7 @@ impl Generations {
     }
 
     /// Whether a generation was completed in `slot` and is still what its seal names.
-    fn sealed(&self, slot: u32) -> Result<bool, Error> {
+    pub(super) fn sealed(&self, slot: u32) -> Result<bool, Error> {
         let [epoch, _, _, state] = self.seal(slot)?;
         Ok(epoch != 0 && epoch == u64::from(self.record(slot)?.epoch) && state != SealState::Changing as u64)
     }

@@ -1,8 +1,11 @@
 //! The usual small change: only the difference is written, into the quiet slot that holds the previous generation.
 //!
-//! What the slot holds is read from the kernel and must be what its seal says, and no packet may still be judged by it (a grace
-//! period after the last switch). It is marked as being changed before the first write and until the whole change has been tried
-//! out, so whatever a crash leaves there is neither built upon nor rolled back to. The maps in force are never written.
+//! What the slot holds must be what its seal says, and no packet may still be judged by it (a grace period after the last switch).
+//! It is marked as being changed before the first write and until the whole change has been tried out, so whatever a crash leaves
+//! there is neither built upon nor rolled back to. The maps in force are never written.
+//!
+//! A process that left that content there itself knows it, and does not read a hundred thousand entries to change ten: it reads back
+//! what it writes. [`observe`](crate::observe) reads both slots whole, and what it finds edited is forgotten here.
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +16,7 @@ use aya::maps::MapData;
 use enforcer_abi::{Generation, HostKey4, HostKey6, Interval as Raw, NetKey4, NetKey6, Slice};
 
 use super::{
+    checksum,
     encode::{Encoded, Placed, Wanted, raw},
     entries::{Entries, Key},
     golden::Spot,
@@ -54,14 +58,22 @@ pub(crate) struct Patch<'a> {
     changed: Vec<Changed<'a>>,
     /// What the slot holds afterwards.
     pub(crate) after: Encoded,
+    /// The checksum of that.
+    pub(crate) checksum: u64,
 }
 
 impl<'a> Patch<'a> {
-    /// The change from `base` to `wanted`; none if it is not small or the maps have no room for it.
-    pub(crate) fn plan(base: &Encoded, wanted: &Wanted<'a>, room: [usize; 5], epoch: u32, digest: [u8; 32]) -> Option<Self> {
+    /// The change from `base`, whose checksum is `sum`, to `wanted`; none if it is not small or the maps have no room for it.
+    pub(crate) fn plan(
+        (base, sum): (&Encoded, u64),
+        wanted: &Wanted<'a>,
+        room: [usize; 5],
+        epoch: u32,
+        digest: [u8; 32],
+    ) -> Option<Self> {
         let total: usize = wanted.entries.counts().iter().sum();
         let most = (total / 8).max(FEW);
-        let mut diff = Diff { base, placed: Placed::from(base.intervals.len()), changed: Vec::new(), most };
+        let mut diff = Diff { base, placed: Placed::from(base.intervals.len()), changed: Vec::new(), most, sum };
         let mut after = Entries::default();
         let (old, new) = (&base.entries, &wanted.entries);
         let hosts4 = diff.of(&old.hosts4, &new.hosts4, &mut after.hosts4)?;
@@ -74,15 +86,17 @@ impl<'a> Patch<'a> {
                 *slice = diff.placed.place(list);
             }
         }
-        let Diff { placed, changed, .. } = diff;
+        let Diff { placed, changed, sum, .. } = diff;
         let appended = placed.intervals;
         let mut intervals = base.intervals.clone();
         intervals.extend(&appended);
         let record = Generation { epoch, flags: wanted.flags, any, digest };
+        let added = checksum::intervals(base.intervals.len(), &appended).wrapping_add(checksum::record(&record));
+        let checksum = sum.wrapping_sub(checksum::record(&base.record)).wrapping_add(added);
         let after = Encoded { entries: after, intervals, record };
         // A full trie refuses even to replace an entry, on kernels before 6.13.
         let fits = after.counts().into_iter().zip(room).all(|(count, room)| count < room);
-        fits.then_some(Self { hosts4, hosts6, nets4, nets6, appended, changed, after })
+        fits.then_some(Self { hosts4, hosts6, nets4, nets6, appended, changed, after, checksum })
     }
 
     /// How many prefixes it adds, changes or removes.
@@ -141,6 +155,8 @@ struct Diff<'a, 'b> {
     placed: Placed<'a>,
     changed: Vec<Changed<'a>>,
     most: usize,
+    /// The checksum of `base`, less the prefixes that go and with those that come.
+    sum: u64,
 }
 
 impl<'a> Diff<'a, '_> {
@@ -172,8 +188,12 @@ impl<'a> Diff<'a, '_> {
             if self.changed.len() > self.most {
                 return None;
             }
+            if let Some((_, slice)) = before {
+                self.sum = self.sum.wrapping_sub(checksum::prefix(&key, slice));
+            }
             if now.is_some() {
                 let slice = self.placed.place(list);
+                self.sum = self.sum.wrapping_add(checksum::prefix(&key, slice));
                 changes.put.push((key, slice));
                 after.push((key, slice));
             } else {

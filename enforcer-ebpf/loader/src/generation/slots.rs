@@ -5,7 +5,7 @@ use std::{os::fd::AsFd as _, thread};
 use aya::maps::MapData;
 use enforcer_abi::{Control, SLOTS};
 
-use super::{Generations, OUTER, SealState, inner::Inner};
+use super::{Generations, OUTER, SealState, encode::Encoded, inner::Inner};
 use crate::{
     error::Error,
     object::map_error,
@@ -23,6 +23,27 @@ impl Generations {
             }
         }
         Ok(Some(inner))
+    }
+
+    /// Whether `slot`, all of it read, is as it was left; what is being changed meanwhile, or whose seal is lost, has nothing to be
+    /// compared with. What is not as it was left is forgotten, so that nothing is built upon it.
+    pub(crate) fn as_left(&self, layout: &Layout, slot: u32) -> Result<bool, Error> {
+        let seal = self.seal(slot)?;
+        if !self.sealed(slot)? {
+            return Ok(true);
+        }
+        let Some(inner) = self.pinned_inner(layout, slot)? else { return Ok(true) };
+        let read = Encoded { record: self.record(slot)?, ..inner.read_unordered()? };
+        if read.checksum() == seal[1] || self.seal(slot)? != seal {
+            return Ok(true);
+        }
+        self.forget(slot);
+        Ok(false)
+    }
+
+    /// From now on what `slot` holds is not known, until it is read.
+    pub(crate) fn forget(&self, slot: u32) {
+        self.remember(|memory| memory.left.get_mut(slot as usize).map(Option::take));
     }
 
     /// Whether no program runs any more that began before `word` put its slot in force; waits for that if need be.
@@ -93,7 +114,7 @@ impl Generations {
             self.mark(slot, SealState::Changing)?;
             together(held, "take a map out of", |outer| sys::delete(outer.fd().as_fd(), &slot))?;
             OUTER.into_iter().try_for_each(|name| unpin(&layout.inner(slot, name)))?;
-            self.remember(|memory| memory.left.get_mut(slot as usize).map(Option::take));
+            self.forget(slot);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
-use enforcer::{Built, Direction, Enforcer, Error, Installed, Interval, Mode, Table};
+use enforcer::{Built, Direction, Enforcer, Error, Installed, Interval, Mode, Table, TamperingKind};
 
 use crate::lab::{Lab, TCP, cidr, service, table};
 
@@ -92,35 +92,74 @@ fn h01_a_slot_somebody_died_over_is_neither_built_upon_nor_rolled_back_to() {
     assert_eq!(enforcer.observe().unwrap().table, Some(numbered(3)));
 }
 
+/// Opens a port of the peers in a slot's addresses that no rule opens.
+fn slip_in(slot: &Path, host: u8) {
+    let map = Map::HashMap(MapData::from_pin(slot.join("hosts4")).unwrap());
+    let mut hosts = HashMap::<_, [u8; 8], [u32; 2]>::try_from(map).unwrap();
+    hosts.insert([0, 0, 0, 0, 10, 7, 0, host], [0, 1], 0).unwrap();
+}
+
+fn take_out(slot: &Path) {
+    let map = Map::HashMap(MapData::from_pin(slot.join("hosts4")).unwrap());
+    HashMap::<_, [u8; 8], [u32; 2]>::try_from(map).unwrap().remove(&[0, 0, 0, 0, 10, 8, 0, 9]).unwrap();
+}
+
+fn open_everything(slot: &Path) {
+    let map = Map::Array(MapData::from_pin(slot.join("intervals")).unwrap());
+    Array::<_, [u32; 4]>::try_from(map).unwrap().set(0, [0, 0xFF_FFFF, 1, 0], 0).unwrap();
+}
+
+fn kinds(enforcer: &Enforcer) -> Vec<TamperingKind> {
+    enforcer.observe().unwrap().tampering.into_iter().map(|own| own.kind).collect()
+}
+
+type Edit<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_slot_that_was_edited_or_rewired_is_not_built_upon() {
     let Some(lab) = Lab::new("changing in place") else { return };
     let mut enforcer = lab.open();
     let [mut base, mut latest] = settled(&mut enforcer);
-    let edit: [&dyn Fn(&Path); 4] = [
-        &|slot| {
-            let map = Map::Array(MapData::from_pin(slot.join("intervals")).unwrap());
-            Array::<_, [u32; 4]>::try_from(map).unwrap().set(0, [0, 0xFF_FFFF, 1, 0], 0).unwrap();
-        },
-        &|slot| {
-            let map = Map::HashMap(MapData::from_pin(slot.join("hosts4")).unwrap());
-            let mut hosts = HashMap::<_, [u8; 8], [u32; 2]>::try_from(map).unwrap();
-            hosts.insert([0, 0, 0, 0, 10, 7, 0, 9], [0, 1], 0).unwrap();
-        },
-        &|slot| {
-            let map = Map::HashMap(MapData::from_pin(slot.join("hosts4")).unwrap());
-            HashMap::<_, [u8; 8], [u32; 2]>::try_from(map).unwrap().remove(&[0, 0, 0, 0, 10, 8, 0, 9]).unwrap();
-        },
-        &|slot| fs::remove_file(slot.join("nets6")).unwrap(),
+    let edits: [(Edit<'_>, &[TamperingKind]); 4] = [
+        (&open_everything, &[TamperingKind::Edited]),
+        (&|slot| slip_in(slot, 9), &[TamperingKind::Edited]),
+        (&take_out, &[TamperingKind::Edited]),
+        (&|slot| fs::remove_file(slot.join("nets6")).unwrap(), &[]),
     ];
-    for (port, edit) in (3..).zip(edit) {
+    for (port, (edit, told)) in (3..).zip(edits) {
         edit(&inner_of(&lab, base.slot));
+        assert_eq!(kinds(&enforcer), told, "{port}");
         let next = install(&mut enforcer, port);
         assert_eq!(next.how, Built::Whole, "{port}");
         (base, latest) = (latest, next);
     }
     assert_eq!(install(&mut enforcer, 9).how, Built::Patched { changes: 1 });
     assert_eq!(enforcer.roll_back().unwrap(), Some(latest.epoch));
+}
+
+#[test]
+fn an_edit_of_the_slot_before_that_nobody_looked_for_is_found_at_once_or_once_it_is_in_force() {
+    let Some(lab) = Lab::new("changing in place") else { return };
+    let mut enforcer = lab.open();
+    let [base, latest] = settled(&mut enforcer);
+    open_everything(&inner_of(&lab, base.slot));
+    let whole = install(&mut enforcer, 3);
+    assert_eq!(whole.how, Built::Whole, "intervals are compared each time");
+
+    slip_in(&inner_of(&lab, latest.slot), 9);
+    let mut other = Enforcer::open_existing(&lab.root).unwrap().unwrap();
+    let read = install(&mut other, 4);
+    assert_eq!(read.how, Built::Whole, "a process that did not leave it there reads all of it");
+
+    slip_in(&inner_of(&lab, whole.slot), 9);
+    assert_eq!(enforcer.install(&numbered(5), [7; 32], 0).unwrap().how, Built::Patched { changes: 1 });
+    let seen = enforcer.observe().unwrap();
+    let found: Vec<_> = seen.tampering.iter().map(|own| own.kind).collect();
+    assert_eq!((found, seen.table == Some(numbered(5))), (vec![TamperingKind::Edited], false));
+    let repaired = enforcer.install(&numbered(5), [7; 32], 0).unwrap();
+    assert_eq!(repaired.how, Built::Patched { changes: 1 }, "of what another process left, all of which was read");
+    assert_eq!(enforcer.observe().unwrap().table, Some(numbered(5)));
+    assert_eq!(install(&mut enforcer, 6).how, Built::Whole, "the edited one is no longer known, and is read");
 }
 
 #[test]

@@ -56,7 +56,7 @@ proptest! {
         let mut base = Encoded::of(&tables[0], 1, [1; 32]);
         for (table, epoch) in tables.iter().zip(2_u8..) {
             let wanted = Wanted::of(table);
-            let patch = Patch::plan(&base, &wanted, PLENTY, epoch.into(), [epoch; 32]).unwrap();
+            let patch = Patch::plan((&base, base.checksum()), &wanted, PLENTY, epoch.into(), [epoch; 32]).unwrap();
             let (old, new) = (&base.entries, &patch.after.entries);
             prop_assert_eq!(&written(&old.hosts4, &patch.hosts4), &new.hosts4);
             prop_assert_eq!(&written(&old.hosts6, &patch.hosts6), &new.hosts6);
@@ -64,7 +64,8 @@ proptest! {
             prop_assert_eq!(&written(&old.nets6, &patch.nets6), &new.nets6);
             prop_assert_eq!(patch.after.intervals[..base.intervals.len()].to_vec(), base.intervals, "what is there is not written");
             prop_assert_eq!(patch.after.table().unwrap(), table.clone());
-            let again = Patch::plan(&patch.after, &wanted, PLENTY, epoch.into(), [epoch; 32]).unwrap();
+            prop_assert_eq!(patch.checksum, patch.after.checksum(), "the sum follows the change");
+            let again = Patch::plan((&patch.after, patch.checksum), &wanted, PLENTY, epoch.into(), [epoch; 32]).unwrap();
             prop_assert!(again.changes() == 0 && again.appended.is_empty(), "what is the same is not written");
             base = patch.after;
         }
@@ -79,7 +80,7 @@ fn many(count: u32, rule: u32) -> Table {
 
 fn changes(before: &Table, after: &Table, room: [usize; 5]) -> Option<usize> {
     let base = Encoded::of(before, 1, [1; 32]);
-    Patch::plan(&base, &Wanted::of(after), room, 2, [2; 32]).map(|patch| patch.changes())
+    Patch::plan((&base, base.checksum()), &Wanted::of(after), room, 2, [2; 32]).map(|patch| patch.changes())
 }
 
 #[test]
