@@ -31,7 +31,9 @@ pub fn binary() -> &'static Path {
         let told =
             |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|own| name.starts_with(own));
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        names.filter(|name| told(name)).for_each(|name| drop(cargo.env_remove(name)));
+        for name in names.filter(|name| told(name)) {
+            cargo.env_remove(name);
+        }
         assert!(cargo.status().unwrap().success(), "the product does not build");
         profile.join("pci-segment")
     })

@@ -92,7 +92,7 @@ pub async fn boot(config: &Config, wait: Duration) -> anyhow::Result<Booted> {
         Firewall::Nftables(_) if !missing.is_empty() => {
             wiring::firewall(config, Wanted::Nftables, config.host.interfaces.clone(), failsafe)?
         }
-        firewall => firewall,
+        firewall @ (Firewall::Ebpf(_) | Firewall::Nftables(_)) => firewall,
     };
     firewall.prepare().await?;
     match firewall {
