@@ -19,21 +19,22 @@ use aya_obj::generated::{
     },
     bpf_prog_type::{BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP},
 };
-use enforcer_abi::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use enforcer_abi::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, Interval};
 
 use crate::{
     api::Capability,
     object::{self, EMPTY},
-    sys::{self, tc::Small},
+    sys::{self, Mapped, tc::Small},
 };
 
 const PRIVILEGE: &str = "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; in a container these must be added";
-const FLOOR: &str = "use a kernel of version 5.10 or later with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_NET_CLS_BPF";
+const FLOOR: &str = "use a kernel of version 5.10 or later with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_NET_CLS_BPF; \
+                     until then nftables enforces the same rules, where the backend is left to the host";
 
 /// A map type: its name with the kernel that brought it, the type, the sizes of key and value, entries, flags.
 type Wanted = (&'static str, bpf_map_type, u32, u32, u32, u32);
 
-const MAPS: [Wanted; 8] = [
+const MAPS: [Wanted; 7] = [
     ("array map (kernel 3.19)", BPF_MAP_TYPE_ARRAY, 4, 8, 8, 0),
     ("hash map (kernel 3.19)", BPF_MAP_TYPE_HASH, 8, 8, 8, 0),
     ("per-CPU array map (kernel 4.6)", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 16, 8, 0),
@@ -41,17 +42,19 @@ const MAPS: [Wanted; 8] = [
     ("LPM trie map (kernel 4.11)", BPF_MAP_TYPE_LPM_TRIE, 12, 8, 8, BPF_F_NO_PREALLOC),
     ("mappable array map (kernel 5.5)", BPF_MAP_TYPE_ARRAY, 4, 8, 8, BPF_F_MMAPABLE),
     ("ring buffer map (kernel 5.8)", BPF_MAP_TYPE_RINGBUF, 0, 0, 65_536, 0),
-    ("inner array map of any size (kernel 5.10)", BPF_MAP_TYPE_ARRAY, 4, 16, 8, BPF_F_INNER_MAP),
 ];
 
+const INNER: &str = "inner array maps of any size, as memory (kernel 5.10)";
 const TCX: &str = "TCX links (kernel 6.6)";
 const XDP: &str = "XDP links (kernel 5.9)";
 const CLOCK: &str = "coarse clock (kernel 5.11)";
 const CLSACT: &str = "clsact filters (kernel 4.5)";
 
 pub(crate) fn probe() -> Vec<Capability> {
-    let try_map = |(name, kind, key, value, entries, flags)| answer(name, false, create(kind, key, value, entries, flags));
+    let try_map =
+        |(name, kind, key, value, entries, flags)| answer(name, false, create(kind, key, value, entries, flags).map(drop));
     let mut found: Vec<Capability> = MAPS.into_iter().map(try_map).collect();
+    found.push(answer(INNER, false, inner()));
     let clock = sys::tc::load(BPF_PROG_TYPE_SCHED_CLS as u32, Small::ReadsCoarseClock).map(drop);
     found.push(answer(CLOCK, true, clock));
     // A namespace of its own ends with its thread, and what was attached in it too.
@@ -60,13 +63,27 @@ pub(crate) fn probe() -> Vec<Capability> {
     found
 }
 
-fn create(kind: bpf_map_type, key: u32, value: u32, entries: u32, flags: u32) -> Result<(), io::Error> {
+fn create(kind: bpf_map_type, key: u32, value: u32, entries: u32, flags: u32) -> io::Result<MapData> {
     let wanted = aya_obj::Map::new_from_params(kind as u32, key, value, entries, flags);
     match MapData::create(wanted, "probe", None) {
-        Ok(_) => Ok(()),
+        Ok(map) => Ok(map),
         Err(MapError::CreateError { io_error, .. }) => Err(io_error),
         Err(other) => Err(io::Error::other(other)),
     }
+}
+
+/// What intervals are kept in: one array of maps takes arrays of every size, and each is written as memory.
+fn inner() -> io::Result<()> {
+    const COUNT: u32 = 1_000;
+    let array = |entries| create(BPF_MAP_TYPE_ARRAY, 4, 16, entries, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+    let (template, larger) = (array(1)?, array(COUNT)?);
+    let outer = sys::array_of_maps(template.fd().as_fd(), 1)?;
+    sys::update(outer.as_fd(), &0_u32, &sys::descriptor(larger.fd().as_fd()))?;
+    let memory = Mapped::<Interval>::of(larger.fd().as_fd(), COUNT as usize)?;
+    let (last, written) = (COUNT as usize - 1, Interval { lo: 1, hi: 2, rule: 3, mode: 0 });
+    memory.write(last, &[written])?;
+    let found = sys::lookup(larger.fd().as_fd(), &(COUNT - 1))?;
+    if found == Some(written) { Ok(()) } else { Err(io::Error::other("what is written as memory is not in the map")) }
 }
 
 fn programs() -> Vec<Capability> {

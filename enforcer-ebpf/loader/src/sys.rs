@@ -21,7 +21,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
+use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type, bpf_prog_info};
 use enforcer_abi::{
     Control, Count, Event, Failsafe, Flow, FlowKey4, FlowKey6, Frag, FragKey4, FragKey6, Generation, HostKey4, HostKey6, Interval,
     NetKey4, NetKey6, Refusal, RefusalKey, Slice,
@@ -108,6 +108,17 @@ fn set<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V, flags: u32) 
     element.__bindgen_anon_1.value = address(value);
     element.flags = u64::from(flags);
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// An array of `entries` maps like `template`.
+pub(crate) fn array_of_maps(template: BorrowedFd<'_>, entries: u32) -> io::Result<OwnedFd> {
+    let mut attr = attr();
+    // SAFETY: plain integers are written to the fields the command reads.
+    let wanted = unsafe { &mut attr.__bindgen_anon_1 };
+    wanted.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS as u32;
+    (wanted.key_size, wanted.value_size, wanted.max_entries) = (4, 4, entries);
+    wanted.inner_map_fd = number(template);
+    bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(made)
 }
 
 /// Removes `key`.

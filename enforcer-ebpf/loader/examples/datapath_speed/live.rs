@@ -12,6 +12,7 @@ use aya::{
     programs::{TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode},
 };
 use enforcer::Enforcer;
+use enforcer_abi::{Flow, FlowKey4, IN, TICK_SHIFT};
 
 use crate::{
     frames::{ACK, SYN, segment},
@@ -201,23 +202,27 @@ fn show(rules: usize, flows: usize, case: Case, found: &BTreeMap<&'static str, R
 fn establish(lab: &Lab, firewall: &mut Enforcer, rules: usize, flows: &[(IpAddr, u16)]) {
     let installed = firewall.install(&policy(rules, Peers::Hosts, false), [1; 32], 0).unwrap();
     let map = aya::maps::Map::LruHashMap(MapData::from_pin(lab.map("tcp4")).unwrap());
-    let mut tcp: KernelMap<_, [u8; 16], [u8; 28]> = map.try_into().unwrap();
+    let mut tcp: KernelMap<_, [u8; size_of::<FlowKey4>()], [u8; size_of::<Flow>()]> = map.try_into().unwrap();
     let clock = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let now = ((clock.tv_sec.cast_unsigned() * 1_000_000_000 + clock.tv_nsec.cast_unsigned()) >> 27) as u32;
-    let mut flow = [0; 28];
-    flow[0..4].copy_from_slice(&(installed.epoch << 1).to_ne_bytes());
-    flow[4..8].copy_from_slice(&now.to_ne_bytes());
-    flow[8..12].copy_from_slice(&now.to_ne_bytes());
-    // Opened by the peer, and answered.
-    flow[21] = 1;
+    let now = ((clock.tv_sec.cast_unsigned() * 1_000_000_000 + clock.tv_nsec.cast_unsigned()) >> TICK_SHIFT) as u32;
+    let flow = Flow { judged: installed.epoch << 1, last: now, created: now, origin: IN, replied: 1, ..Flow::default() };
     for (remote, port) in flows {
         let (IpAddr::V4(remote), IpAddr::V4(local)) = (remote, crate::lab::NOBODY4) else { panic!("IPv4 only") };
-        let mut key = [0; 16];
-        key[0..4].copy_from_slice(&local.octets());
-        key[4..8].copy_from_slice(&remote.octets());
-        key[8..10].copy_from_slice(&PORTS[0].to_be_bytes());
-        key[10..12].copy_from_slice(&port.to_be_bytes());
-        key[12] = 6;
-        tcp.insert(key, flow, 0).unwrap();
+        let (local_port, remote_port) = (PORTS[0].to_be(), port.to_be());
+        let ends = FlowKey4 { local: local.octets(), remote: remote.octets(), local_port, remote_port, proto: 6, zero: [0; 3] };
+        tcp.insert(key_bytes(ends), flow_bytes(flow), 0).unwrap();
     }
+}
+
+/// The key as it lies in memory; a field that comes or goes does not compile here.
+fn key_bytes(key: FlowKey4) -> [u8; size_of::<FlowKey4>()] {
+    let FlowKey4 { local, remote, local_port, remote_port, proto, zero } = key;
+    let ports = [local_port.to_ne_bytes(), remote_port.to_ne_bytes()].concat();
+    [&local[..], &remote, &ports, &[proto], &zero].concat().try_into().unwrap()
+}
+
+fn flow_bytes(flow: Flow) -> [u8; size_of::<Flow>()] {
+    let Flow { judged, last, created, rule, proof, origin, replied, fin_in, fin_out, reset, imported, zero } = flow;
+    let words = [judged, last, created, rule, proof].map(u32::to_ne_bytes).concat();
+    [&words[..], &[origin, replied, fin_in, fin_out, reset, imported], &zero].concat().try_into().unwrap()
 }

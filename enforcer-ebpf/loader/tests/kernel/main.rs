@@ -11,10 +11,14 @@
 
 mod bad_packets;
 mod clsact;
+mod conntrack;
+mod conversation;
 mod crash;
+mod decisions;
 mod events;
 mod failsafe;
 mod flood;
+mod flows;
 mod fragments;
 mod frames;
 mod hooks;
