@@ -8,6 +8,7 @@
 mod controller;
 mod delivery;
 mod forge;
+mod knocking;
 mod openmetrics;
 mod ping;
 mod scene;
@@ -15,6 +16,7 @@ mod scene;
 pub use controller::{Controller, Options, binary, run};
 pub use delivery::{WEBHOOK_SECRET, deliver, get, page, push_body, signature};
 pub use forge::{ForgeStandIn, Posted};
+pub use knocking::Knocking;
 pub use openmetrics::Measured;
 pub use ping::pings;
 pub use scene::{BASTION, DATABASE_PORT, MONITOR, NEIGHBOUR, OTHER_PORT, Scene, echoes, policy, write_template};

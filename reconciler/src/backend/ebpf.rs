@@ -301,6 +301,14 @@ impl Backend for Ebpf {
         self.numbers.set(memory, rules);
     }
 
+    fn takes_over(&self) -> bool {
+        self.displaced.is_there()
+    }
+
+    async fn be_alone(&mut self) -> Result<(), BackendError> {
+        self.displaced.clear().await
+    }
+
     fn setup_text(&self) -> String {
         super::host::setup_text(&self.identity, self.audit, self.dhcp)
     }

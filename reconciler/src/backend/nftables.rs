@@ -223,6 +223,14 @@ impl Backend for Nftables {
         self.blocking("the hooks cannot be put back", mend).await
     }
 
+    fn takes_over(&self) -> bool {
+        self.displaced.is_there()
+    }
+
+    async fn be_alone(&mut self) -> Result<(), BackendError> {
+        self.displaced.clear().await
+    }
+
     fn setup_text(&self) -> String {
         super::host::setup_text(&self.identity, self.audit, self.dhcp)
     }

@@ -1,4 +1,6 @@
 //! Drift: what is enforced differs from what should be, and no commit explains it.
+//!
+//! What is put back is not on trial: it was confirmed when a commit brought it, and the way back would be what somebody did by hand.
 
 use std::time::Duration;
 
@@ -50,9 +52,10 @@ impl<S: Source> World<'_, S> {
             // What follows changes what is on record.
             self.memory.drift_noted.remove(&name);
         }
-        let damaged = plan.damage.len();
+        // Where nothing is left at all, putting it back is more than a question of rules that differ.
+        let damaged = if plan.blank { plan.differences.len() } else { plan.damage.len() };
         let mended = if damaged > 0 && self.rehook(index, &plan).await { damaged } else { 0 };
-        let changed = plan.changes;
+        let changed = if plan.blank && mended > 0 { 0 } else { plan.changes };
         // What is on trial is a question for whoever vouches for it, and audit by hand for whoever turned it on.
         let may_heal = self.settings.heal && self.memory.trial.is_none() && !plan.audited;
         let healed = if changed > 0 && may_heal && self.heal(index, plan).await? { changed } else { 0 };
@@ -85,8 +88,8 @@ impl<S: Source> World<'_, S> {
         Ok(!self.store.drift(true).await?.is_empty())
     }
 
-    /// Hooks and the failsafe list are ours whatever the mode: without them nothing is enforced at all. What was mended is closed as
-    /// healed at once; what was not stays open.
+    /// Hooks, the failsafe list and a firewall that is gone altogether are ours whatever the mode: without them nothing is enforced at
+    /// all. What was mended is closed as healed at once; what was not stays open.
     async fn rehook(&mut self, index: usize, plan: &TargetPlan) -> bool {
         let name = plan.target.clone();
         let mended = self.mend(index, plan.blank).await;
@@ -97,8 +100,8 @@ impl<S: Source> World<'_, S> {
         }
         self.memory.drift_said.remove(&name);
         tracing::warn!(target = %name, mended = plan.damage.len(), "put back what enforcement hangs on");
-        let left =
-            plan.differences.iter().filter(|d| !plan.damage.contains(d)).map(row).chain(plan.audited.then(audited)).collect();
+        let other = plan.differences.iter().filter(|d| !plan.blank && !plan.damage.contains(d));
+        let left = other.map(row).chain(plan.audited.then(audited)).collect();
         if let Err(error) = self.store.note_drift(name, left, Some(Resolution::Healed), (self.clock)()).await {
             tracing::error!("cannot record: {}", chain(&error));
         }

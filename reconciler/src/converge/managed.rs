@@ -191,7 +191,27 @@ impl<B: Backend> Target for Managed<B> {
     fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>> {
         Box::pin(async move {
             let Some(desired) = &self.in_force else { return Ok(None) };
-            self.backend.mend(desired, Digest::of_table(desired), blank).await
+            let digest = Digest::of_table(desired);
+            if blank && self.backend.takes_over() {
+                // What is open passes the firewall used before: it becomes known here before this one drops anything. No trial, as
+                // that one has these rules in force.
+                self.backend.rehearse(desired, digest).await?;
+                return self.backend.apply(desired, digest, None).await.map(Some);
+            }
+            self.backend.mend(desired, digest, blank).await
+        })
+    }
+
+    fn be_alone(&mut self) -> Boxed<'_, Result<(), BackendError>> {
+        Box::pin(async {
+            if !self.backend.takes_over() || self.backend.trial().await?.is_some() {
+                return Ok(());
+            }
+            let seen = self.backend.observe().await?;
+            if seen.audited || seen.rules.as_ref() != self.in_force.as_ref() {
+                return Ok(());
+            }
+            self.backend.be_alone().await
         })
     }
 

@@ -144,6 +144,14 @@ pub trait Backend: Send {
         digest: Digest,
         blank: bool,
     ) -> impl Future<Output = Result<Option<u64>, BackendError>> + Send;
+    /// Whether another firewall of ours, used before, still guards here as well.
+    fn takes_over(&self) -> bool {
+        false
+    }
+    /// Takes that one away.
+    fn be_alone(&mut self) -> impl Future<Output = Result<(), BackendError>> + Send {
+        std::future::ready(Ok(()))
+    }
     /// Everything the rules depend on beside the commit: labels, mode. Another text means that the same commit may mean other rules.
     fn setup_text(&self) -> String;
     /// The rules in force and what `lower` remembered of them, each time they may have changed: for counters.
@@ -290,6 +298,8 @@ pub trait Target: Send {
     fn holds<'a>(&'a mut self, desired_hash: &'a str) -> Boxed<'a, Result<Holding, BackendError>>;
     /// Puts hooks back, and everything if `blank`.
     fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>>;
+    /// Takes away another firewall of ours that was used before, if what should be in force is, here and without a trial.
+    fn be_alone(&mut self) -> Boxed<'_, Result<(), BackendError>>;
     /// The candidate is in force from now on.
     fn adopt(&mut self);
     /// Forgets the candidate.

@@ -181,14 +181,20 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
     }])
 }
 
-/// The firewall with some interfaces and a list of what always passes.
+/// The firewall that is configured, with some interfaces and a list of what always passes.
 ///
 /// # Errors
 /// The kernel or the process's rights do not allow it.
-pub(super) fn firewall(config: &Config, interfaces: Vec<String>, failsafe: Vec<FailsafeEntry>) -> anyhow::Result<Ebpf> {
+pub(super) fn firewall(
+    config: &Config,
+    wanted: Wanted,
+    interfaces: Vec<String>,
+    failsafe: Vec<FailsafeEntry>,
+) -> anyhow::Result<Firewall> {
     let identity = identity(config.host_name(), config.host.labels.clone());
     let (audit, xdp) = (config.host.mode == HostMode::Audit, config.host.xdp == HostXdp::Native);
-    Ok(Ebpf::open(Setup { pins: &config.host.pin_dir, identity, interfaces, failsafe, audit, dhcp: config.host.dhcp, xdp })?)
+    let pins = &config.host.pin_dir;
+    Ok(choice::open(wanted, Setup { pins, identity, interfaces, failsafe, audit, dhcp: config.host.dhcp, xdp })?)
 }
 
 /// Under which name records of this host are kept.

@@ -1,5 +1,7 @@
 //! The firewall itself: every operation as it happens on this thread, in its network namespace.
 
+mod by_hand;
+
 use std::time::Duration;
 
 use enforcer::FailsafeEntry;
@@ -13,6 +15,8 @@ use super::run::{Nft, NftError};
 use super::script::{self, Order, WayBack, is_plain_name};
 use super::state::State;
 use crate::converge::Difference;
+
+pub use self::by_hand::{OnTrial, Standing};
 
 /// What cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -109,8 +113,13 @@ impl Firewall {
     /// What is missing.
     pub fn probe(&self) -> Result<(), Error> {
         let table = script::sample();
-        let order = self.order(&table, Digest([0; 32]), 1, &[], None);
-        Ok(self.nft.check(&script::install(&order, &Present::default()))?)
+        // Beside what is there, as the next generation will be: one that is in force has elements of its own.
+        let present = Present::read(&self.nft, false)?;
+        let order = self.order(&table, Digest([0; 32]), present.newest() + 1, &[], None);
+        match self.nft.check(&script::install(&order, &present)) {
+            Err(_) if present.exists => Ok(self.nft.check(&script::install(&order, &Present::to_be_replaced()))?),
+            checked => Ok(checked?),
+        }
     }
 
     fn order<'a>(

@@ -116,7 +116,7 @@ fn hooks(present: &Present, interfaces: &[String]) -> Vec<Difference> {
             },
         }
     }
-    let known: Vec<&str> = present.sets.get(INTERFACES).map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str).collect();
+    let known = present.interfaces();
     let missing = interfaces.iter().filter(|name| !known.contains(&name.as_str()));
     found.extend(missing.map(|name| detached(&format!("interface {name}"), "filtered", "not in the set")));
     let extra = known.iter().filter(|name| !interfaces.iter().any(|own| own == *name));
