@@ -1,11 +1,13 @@
 //! What this controller and this host's firewall are worth measuring by, as OpenMetrics text.
 //!
-//! Nothing is counted twice: what the kernel counts is read from the kernel at each scrape ([`kernel`]), what is on record from the
+//! Nothing is counted twice: what the kernel counts is read from the kernel at each scrape ([`kernel`], [`nftables`]), what is on record from the
 //! database ([`records`]); only what neither keeps is counted here, in a [`Tally`]. A page is therefore made anew each time, from
 //! plain values ([`Family`]); the text format is the library's.
 
 pub mod kernel;
+pub mod nftables;
 pub mod records;
+pub mod rules;
 mod tally;
 
 use std::fmt;

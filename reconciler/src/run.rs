@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditEvent, Draft, Ended, kind};
-use crate::backend::ebpf::View;
+use crate::backend::View;
 use crate::config::Config;
 use crate::converge::{Memory, Outcome, Settings, Target, World};
 use crate::metrics::Tally;
@@ -163,15 +163,15 @@ impl Controller {
     /// What runs beside the loop where this host's kernel enforces.
     fn watch_the_kernel(&self) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
         let Some(view) = self.view.get().cloned() else { return Ok(Vec::new()) };
-        let watch = vigil::Vigil {
-            view: view.clone(),
-            store: self.store.clone(),
-            tally: Arc::clone(&self.tally),
-            drift: Arc::clone(&self.drift_wake),
-            stop: self.stop.clone(),
-        };
-        let counting = usage::keep(view, self.store.clone(), self.sums.clone(), self.stop.clone());
-        Ok(vec![("the watch over the interfaces", watch.begin()?), ("the use of rules", tokio::spawn(counting))])
+        let counting = usage::keep(view.clone(), self.store.clone(), self.sums.clone(), self.stop.clone());
+        let mut tasks = vec![("the use of rules", tokio::spawn(counting))];
+        // nftables knows interfaces by name and needs nobody to attach anything.
+        if let View::Ebpf(view) = view {
+            let (store, tally, drift) = (self.store.clone(), Arc::clone(&self.tally), Arc::clone(&self.drift_wake));
+            let watch = vigil::Vigil { view, store, tally, drift, stop: self.stop.clone() };
+            tasks.push(("the watch over the interfaces", watch.begin()?));
+        }
+        Ok(tasks)
     }
 
     fn world(&mut self) -> World<'_, Patient<GitSource>> {

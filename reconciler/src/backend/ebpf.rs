@@ -41,6 +41,7 @@ pub struct Ebpf {
     pins: std::path::PathBuf,
     numbers: Numbers,
     wrong: view::Wrong,
+    swap: view::Swap,
     audit: bool,
     dhcp: bool,
     displaced: Displaced,
@@ -94,6 +95,7 @@ impl Ebpf {
             pins: setup.pins.to_owned(),
             numbers: Numbers::default(),
             wrong: view::Wrong::default(),
+            swap: view::Swap::default(),
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
             dhcp: setup.dhcp,
@@ -131,6 +133,7 @@ impl Ebpf {
             target: self.target.clone(),
             numbers: self.numbers.clone(),
             wrong: Arc::clone(&self.wrong),
+            swap: self.swap.clone(),
             xdp: self.xdp,
         }
     }
@@ -236,17 +239,18 @@ impl Backend for Ebpf {
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
         let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
-        let epoch = self
+        let (epoch, took) = self
             .blocking("the rules cannot be put in force", move |enforcer| {
                 // All or nothing: an interface that cannot be guarded is known before anything changes.
                 check_all(enforcer, &interfaces)?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
-                let epoch = trial::put(enforcer, &table, digest.0, within)?;
+                let put = trial::put(enforcer, &table, digest.0, within)?;
                 attach_all(enforcer, &interfaces, xdp)?;
-                Ok(epoch)
+                Ok(put)
             })
             .await?;
+        self.swap.took(took);
         if within.is_none() {
             self.displaced.clear().await?;
         }
@@ -274,27 +278,31 @@ impl Backend for Ebpf {
     async fn rehearse(&mut self, desired: &Table, digest: Digest) -> Result<Rehearsal, BackendError> {
         let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
-        self.blocking("the first enforcement cannot be prepared", move |enforcer| {
+        let rehearsed = self.blocking("the first enforcement cannot be prepared", move |enforcer| {
             check_all(enforcer, &interfaces)?;
             enforcer.set_failsafe(&current(&failsafe))?;
-            trial::rehearse(enforcer, &table, digest.0)?;
+            let took = trial::rehearse(enforcer, &table, digest.0)?;
             attach_all(enforcer, &interfaces, xdp)?;
-            Ok(Rehearsal { cut: trial::cut(&enforcer.import()?) })
-        })
-        .await
+            Ok((trial::cut(&enforcer.import()?), took))
+        });
+        let (cut, took) = rehearsed.await?;
+        self.swap.took(took);
+        Ok(Rehearsal { cut })
     }
 
     async fn mend(&mut self, desired: &Table, digest: Digest, blank: bool) -> Result<Option<u64>, BackendError> {
         let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
-        self.blocking("the hooks cannot be put back", move |enforcer| {
+        let mended = self.blocking("the hooks cannot be put back", move |enforcer| {
             enforcer.set_failsafe(&current(&failsafe))?;
             let other = enforcer.observe()?.table.is_some_and(|found| found.no_dhcp != table.no_dhcp);
             let installed = if blank || other { Some(enforcer.install(&table, digest.0, 0)?) } else { None };
             attach_all(enforcer, &interfaces, xdp)?;
-            Ok(installed.map(|installed| u64::from(installed.epoch)))
-        })
-        .await
+            Ok(installed)
+        });
+        let installed = mended.await?;
+        self.swap.took(installed.map(|built| built.took));
+        Ok(installed.map(|built| u64::from(built.epoch)))
     }
 
     fn in_force(&mut self, rules: &Table, memory: &RuleIds) {

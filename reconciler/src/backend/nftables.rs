@@ -18,6 +18,7 @@ mod present;
 mod ranges;
 mod script;
 mod state;
+mod view;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,8 +30,9 @@ use policy::host::HostIdentity;
 use policy::lower::bpf::{Key, Rule, RuleIds, Table};
 
 use self::firewall::{Error, Firewall};
+pub use self::view::{Reading, View};
 use super::displaced::Displaced;
-use super::ebpf::Ebpf;
+use super::ebpf::{Ebpf, Numbers};
 use super::host::absent;
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
@@ -41,6 +43,7 @@ pub struct Nftables {
     identity: HostIdentity,
     failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
     target: String,
+    numbers: Numbers,
     audit: bool,
     dhcp: bool,
     displaced: Displaced,
@@ -74,6 +77,7 @@ impl Nftables {
             firewall,
             identity: setup.identity,
             target: format!("host/{}", setup.interfaces.join(",")),
+            numbers: Numbers::default(),
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
             dhcp: setup.dhcp,
@@ -107,6 +111,12 @@ impl Nftables {
     #[must_use]
     pub fn failsafe_list(&self) -> FailsafeList {
         FailsafeList { firewall: self.firewall.clone(), list: Arc::clone(&self.failsafe) }
+    }
+
+    /// What looks at the firewall beside the loop.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View { firewall: self.firewall.clone(), target: self.target.clone(), numbers: self.numbers.clone() }
     }
 
     /// Runs work on a thread that may block.
@@ -229,6 +239,10 @@ impl Backend for Nftables {
 
     async fn be_alone(&mut self) -> Result<(), BackendError> {
         self.displaced.clear().await
+    }
+
+    fn in_force(&mut self, rules: &Table, memory: &RuleIds) {
+        self.numbers.set(memory, rules);
     }
 
     fn setup_text(&self) -> String {

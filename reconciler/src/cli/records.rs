@@ -49,7 +49,7 @@ pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
     match &kernel {
         Ok(Some(kernel)) => kernel.show(out),
         Ok(None) if config.as_ref().is_none_or(|config| config.host.interfaces.is_empty()) => {}
-        Ok(None) => out.line("kernel       nothing of this controller's is pinned here"),
+        Ok(None) => out.line("kernel       nothing of this controller's is in place here"),
         Err(reason) => out.line(format!("kernel       cannot be asked: {}", super::output::escape(reason))),
     }
     show_rest(&summary, out);

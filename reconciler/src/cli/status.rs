@@ -6,14 +6,15 @@ use serde::Serialize;
 use super::early::Early;
 use super::output::{Output, Tone};
 use crate::backend::ebpf::runs;
+use crate::backend::nftables::firewall as nftables;
 use crate::chain::chain;
-use crate::config::{Config, HostXdp};
+use crate::config::{Config, HostBackend, HostXdp};
 
 /// What the kernel says.
 #[derive(Debug, Serialize)]
 pub(super) struct Kernel {
     backend: &'static str,
-    generation: u32,
+    generation: u64,
     /// Nothing is dropped on the whole host.
     audit: bool,
     /// What is left of a trial; null without one.
@@ -40,11 +41,11 @@ struct Packets {
     dropped: u64,
     would_drop: u64,
     /// Dropped or counted for dropping, by reason, most first.
-    refused: Vec<(&'static str, u64)>,
+    refused: Vec<(String, u64)>,
 }
 
 impl Kernel {
-    /// Asks the kernel; none where this configuration enforces nothing or nothing is pinned yet.
+    /// Asks the kernel; none where this configuration enforces nothing or nothing is in place yet.
     ///
     /// # Errors
     /// One line: why it cannot be asked.
@@ -52,22 +53,56 @@ impl Kernel {
         if config.host.interfaces.is_empty() {
             return Ok(None);
         }
-        let ask = || -> Result<Option<Self>, enforcer::Error> {
-            let Some(enforcer) = Enforcer::open_existing(&config.host.pin_dir)? else { return Ok(None) };
-            let seen = enforcer.glance()?;
-            let interfaces =
-                config.host.interfaces.iter().map(|name| guarded(name, config.host.xdp, &seen)).collect::<Result<_, _>>()?;
-            Ok(Some(Self {
-                backend: "ebpf",
-                generation: seen.epoch,
-                audit: seen.audit,
-                trial_seconds_left: seen.trial.map(|trial| trial.left.as_secs()),
-                interfaces,
-                tampering: seen.tampering.iter().map(|found| found.detail.clone()).collect(),
-                packets: packets(&enforcer.counts()?),
-            }))
+        let found = match config.host.backend {
+            HostBackend::Nftables => None,
+            HostBackend::Auto | HostBackend::Ebpf => Self::ebpf(config).map_err(|error| chain(&error))?,
         };
-        ask().map_err(|error| chain(&error))
+        match (found, config.host.backend) {
+            (Some(found), _) => Ok(Some(found)),
+            (None, HostBackend::Ebpf) => Ok(None),
+            (None, HostBackend::Nftables) => Self::nftables(config).map_err(|error| chain(&error)),
+            // Without nft there is no table of ours either.
+            (None, HostBackend::Auto) => Ok(Self::nftables(config).unwrap_or_default()),
+        }
+    }
+
+    fn ebpf(config: &Config) -> Result<Option<Self>, enforcer::Error> {
+        let Some(enforcer) = Enforcer::open_existing(&config.host.pin_dir)? else { return Ok(None) };
+        let seen = enforcer.glance()?;
+        let interfaces =
+            config.host.interfaces.iter().map(|name| guarded(name, config.host.xdp, &seen)).collect::<Result<_, _>>()?;
+        let counts = enforcer.counts()?;
+        Ok(Some(Self {
+            backend: "ebpf",
+            generation: seen.epoch.into(),
+            audit: seen.audit,
+            trial_seconds_left: seen.trial.map(|trial| trial.left.as_secs()),
+            interfaces,
+            tampering: seen.tampering.iter().map(|found| found.detail.clone()).collect(),
+            packets: packets(counts.iter().map(|count| (count.verdict, count.reason, count.packets))),
+        }))
+    }
+
+    fn nftables(config: &Config) -> Result<Option<Self>, nftables::Error> {
+        let Some(seen) = nftables::Firewall::find(&config.host.interfaces, config.host.dhcp)?.look()? else { return Ok(None) };
+        let guarded = |name: &String| Guarded {
+            name: name.clone(),
+            state: match (seen.absent.contains(name), seen.unhooked.is_empty()) {
+                (true, _) => "does not exist",
+                (false, true) => "guarded",
+                (false, false) => "not guarded",
+            },
+            xdp: Early::of(config.host.xdp, None, name).text().to_owned(),
+        };
+        Ok(Some(Self {
+            backend: "nftables",
+            generation: seen.epoch,
+            audit: seen.audited,
+            trial_seconds_left: seen.trial_left.map(|left| left.as_secs()),
+            interfaces: config.host.interfaces.iter().map(guarded).collect(),
+            packets: packets(seen.counts.iter().map(|count| (count.verdict, count.reason.as_str(), count.packets))),
+            tampering: seen.unhooked,
+        }))
     }
 
     /// For people.
@@ -107,41 +142,40 @@ fn guarded(name: &str, asked: HostXdp, seen: &Observed) -> Result<Guarded, enfor
     Ok(Guarded { name: name.to_owned(), state, xdp: Early::of(asked, Some(seen), name).text().to_owned() })
 }
 
-fn packets(counts: &[enforcer::Counted]) -> Packets {
+/// From verdict, reason and how many.
+fn packets<'a>(counts: impl Iterator<Item = (&'a str, &'a str, u64)>) -> Packets {
     let mut packets = Packets::default();
-    let mut refused = std::collections::BTreeMap::<&'static str, u64>::new();
-    for count in counts {
-        match count.verdict {
-            "drop" => packets.dropped += count.packets,
-            "would_drop" => packets.would_drop += count.packets,
-            _ => packets.passed += count.packets,
+    let mut refused = std::collections::BTreeMap::<&str, u64>::new();
+    for (verdict, reason, count) in counts {
+        match verdict {
+            "drop" => packets.dropped += count,
+            "would_drop" => packets.would_drop += count,
+            _ => packets.passed += count,
         }
-        if count.verdict != "pass" && count.verdict != "would_pass" {
-            *refused.entry(count.reason).or_default() += count.packets;
+        if verdict == "drop" || verdict == "would_drop" {
+            *refused.entry(reason).or_default() += count;
         }
     }
-    packets.refused = refused.into_iter().collect();
+    packets.refused = refused.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect();
     packets.refused.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     packets
 }
 
 #[cfg(test)]
 mod tests {
-    use enforcer::Counted;
-
     use super::*;
 
     #[test]
     fn refusals_are_summed_by_reason_and_the_most_frequent_comes_first() {
-        let one = |verdict, reason, packets| Counted { hook: "tc_in", ipv6: false, verdict, reason, packets, bytes: 0 };
-        let found = packets(&[
-            one("pass", "flow", 10),
-            one("would_pass", "audit_rule", 1),
-            one("drop", "midflow", 2),
-            one("drop", "no_rule", 3),
-            one("would_drop", "no_rule", 4),
-        ]);
+        let counts = [
+            ("pass", "flow", 10),
+            ("would_pass", "audit_rule", 1),
+            ("drop", "midflow", 2),
+            ("drop", "no_rule", 3),
+            ("would_drop", "no_rule", 4),
+        ];
+        let found = packets(counts.into_iter());
         assert_eq!((found.passed, found.dropped, found.would_drop), (11, 5, 4));
-        assert_eq!(found.refused, [("no_rule", 7), ("midflow", 2)]);
+        assert_eq!(found.refused, [("no_rule".to_owned(), 7), ("midflow".to_owned(), 2)]);
     }
 }

@@ -7,6 +7,7 @@ use policy::compile::Ruleset;
 use policy::lower::Unsupported;
 use policy::snapshot::CommitId;
 
+use super::rollback::RollBack;
 use super::trial::{CONFIRMED_TRIAL, OnTrial, no_trial};
 use super::words::unguarded;
 use super::{
@@ -116,7 +117,7 @@ impl<S: Source> World<'_, S> {
                     return self.wait_for_confirmation(pass, trial, &enforced, head).await;
                 }
                 if let Some(lost) = self.first_unreached(&trial.reached).await {
-                    return self.take_back(trial, &lost, Some(pass), started).await;
+                    return self.take_back(trial, (RollBack::Probe, &lost), Some(pass), started).await;
                 }
                 if let Err(trouble) = self.confirm_all().await {
                     return Err(self.fail(head, pass, enforced, trouble).await);

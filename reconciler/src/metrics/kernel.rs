@@ -2,11 +2,11 @@
 //!
 //! Two parts: [`families`] costs about the same whatever is in force; [`sizes`] walks maps and is asked for less often.
 
-use enforcer::{Counted, Direction, Enforcer, Error, Observed};
+use enforcer::{Counted, Direction, Enforcer, Error, Observed, Took};
 
-use super::{Family, Kind};
+use super::{Family, Kind, rules};
 use crate::backend::ebpf::runs;
-use crate::usage::{Usage, rule_text};
+use crate::usage::Usage;
 
 /// What the kernel answered at one scrape.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Reading {
     runs: Vec<enforcer::ProgramRuns>,
     flows: std::collections::BTreeMap<u32, u64>,
     losses: enforcer::Losses,
+    swap: Option<Took>,
 }
 
 impl Reading {
@@ -24,25 +25,27 @@ impl Reading {
     ///
     /// # Errors
     /// It does not answer.
-    pub fn take(enforcer: &Enforcer) -> Result<Self, Error> {
+    pub fn take(enforcer: &Enforcer, swap: Option<Took>) -> Result<Self, Error> {
         Ok(Self {
             seen: enforcer.glance()?,
             counts: enforcer.counts()?,
             runs: enforcer.program_runs()?,
             flows: enforcer.rule_flows()?.into_iter().collect(),
             losses: enforcer.event_losses()?,
+            swap,
         })
     }
 }
 
-/// What is read at every scrape; `interfaces` are the configured ones, `rules` those in force with their sums, `now` seconds since 1970.
+/// What is read at every scrape; `interfaces` are the configured ones, `used` the rules in force with their sums, `now` seconds since 1970.
 #[must_use]
-pub fn families(reading: &Reading, interfaces: &[String], rules: &[Usage], now: f64) -> Vec<Family> {
+pub fn families(reading: &Reading, interfaces: &[String], used: &[Usage], now: f64) -> Vec<Family> {
     let mut all = packets(&reading.counts);
     all.extend(generation(&reading.seen, now));
     all.extend(hooks(&reading.seen, interfaces));
-    all.extend(used(reading, rules));
+    all.extend(rules::families("pci_segment_ebpf_rule_flows", &reading.flows, used));
     all.extend(costs(&reading.runs));
+    all.push(phases(reading.swap));
     all.push(
         Family::new(
             Kind::Counter,
@@ -83,6 +86,18 @@ pub fn sizes(enforcer: &Enforcer) -> Result<Vec<Family>, Error> {
         memory.push(&[("map", &map)], bytes);
     }
     Ok(vec![entries, entries_max, flows, flows_max, memory])
+}
+
+fn phases(swap: Option<Took>) -> Family {
+    let name = "pci_segment_ebpf_swap_seconds";
+    let mut family =
+        Family::new(Kind::Gauge, name, "How long each phase of the last change of generation took, since the controller started");
+    if let Some(took) = swap {
+        for (phase, time) in [("build", took.build), ("verify", took.verify), ("flip", took.flip)] {
+            family.push(&[("phase", phase)], time.as_secs_f64());
+        }
+    }
+    family
 }
 
 /// How the names of tables of flows begin.
@@ -155,36 +170,6 @@ fn hook(direction: Direction) -> &'static str {
     }
 }
 
-fn used(reading: &Reading, rules: &[Usage]) -> Vec<Family> {
-    let mut flows = Family::new(
-        Kind::Counter,
-        "pci_segment_ebpf_rule_flows",
-        "Flows that a rule in force has let in, added up over restarts and reboots",
-    );
-    let mut hit = Family::new(
-        Kind::Gauge,
-        "pci_segment_rule_last_hit_timestamp_seconds",
-        "When a rule in force was last seen to have let a flow in, in seconds since 1970; absent for one that never has",
-    );
-    let mut since = Family::new(
-        Kind::Gauge,
-        "pci_segment_rule_in_force_timestamp_seconds",
-        "Since when a rule has been in force without a break, in seconds since 1970",
-    );
-    for usage in rules {
-        let rule = rule_text(&usage.name);
-        let labels = [("policy", usage.name.policy.as_str()), ("rule", rule.as_str())];
-        let raw = reading.flows.get(&usage.number).copied().unwrap_or(0);
-        // What was counted since the sums were written.
-        flows.push(&labels, usage.flows.saturating_add(raw.saturating_sub(usage.raw)));
-        since.push(&labels, usage.since.as_duration().as_secs_f64());
-        if let Some(at) = usage.last_hit {
-            hit.push(&labels, at.as_duration().as_secs_f64());
-        }
-    }
-    vec![flows, hit, since]
-}
-
 fn costs(runs: &[enforcer::ProgramRuns]) -> Vec<Family> {
     let mut count = Family::new(
         Kind::Counter,
@@ -224,7 +209,7 @@ mod tests {
             ..Observed::default()
         };
         let flows = [(3, 12)].into_iter().collect();
-        Reading { seen, counts: Vec::new(), runs: Vec::new(), flows, losses: enforcer::Losses::default() }
+        Reading { seen, counts: Vec::new(), runs: Vec::new(), flows, losses: enforcer::Losses::default(), swap: None }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Family, Kind};
+use crate::converge::RollBack;
 
 /// Counters of a running controller. One is shared by whoever counts.
 #[derive(Debug, Default)]
@@ -20,7 +21,7 @@ struct Counts {
     unprotected: BTreeMap<String, Duration>,
     looked: Option<Timestamp>,
     failures_in_a_row: u64,
-    swap: Option<[Duration; 3]>,
+    rollbacks: BTreeMap<&'static str, u64>,
     backend: Option<&'static str>,
 }
 
@@ -61,9 +62,9 @@ impl Tally {
         });
     }
 
-    /// How long the phases of the last swap took: build, verify, flip.
-    pub fn swapped(&self, phases: [Duration; 3]) {
-        self.counts(|counts| counts.swap = Some(phases));
+    /// How often what was on trial was taken back, by cause.
+    pub fn rolled_back(&self, rollbacks: &BTreeMap<&'static str, u64>) {
+        self.counts(|counts| counts.rollbacks.clone_from(rollbacks));
     }
 
     /// Who enforces.
@@ -96,10 +97,15 @@ impl Counts {
         for (interface, time) in &self.unprotected {
             unprotected.push(&[("interface", interface)], time.as_secs_f64());
         }
-        let mut swap =
-            Family::new(Kind::Gauge, "pci_segment_ebpf_swap_seconds", "How long each phase of the last change of generation took");
-        for (phase, time) in ["build", "verify", "flip"].into_iter().zip(self.swap.into_iter().flatten()) {
-            swap.push(&[("phase", phase)], time.as_secs_f64());
+        let mut rollbacks = Family::new(
+            Kind::Counter,
+            "pci_segment_rollbacks",
+            "Times a commit on trial was taken back, since the controller started: not confirmed by its deadline, a probe that no longer \
+             connected, by an operator, or because the host went down during the trial",
+        );
+        // An alert wants a number before there was any.
+        for cause in RollBack::ALL.map(RollBack::word) {
+            rollbacks.push(&[("cause", cause)], self.rollbacks.get(cause).copied().unwrap_or(0));
         }
         let mut backend = Family::new(Kind::Info, "pci_segment_backend", "What enforces on this host");
         if let Some(name) = self.backend {
@@ -119,7 +125,7 @@ impl Counts {
             "Looks at the branch that failed since the last that did not",
         )
         .with(&[], self.failures_in_a_row);
-        vec![backend, looked, failures, tampered, unprotected, swap]
+        vec![backend, looked, failures, tampered, unprotected, rollbacks]
     }
 }
 
@@ -138,6 +144,16 @@ mod tests {
         let text = page(&tally);
         assert!(text.contains("pci_segment_ebpf_tampered_total{kind=\"detached\"} 1\n"), "{text}");
         assert!(text.contains("pci_segment_ebpf_tampered_total{kind=\"edited\"} 2\n"), "{text}");
+    }
+
+    #[test]
+    fn every_cause_of_a_rollback_is_a_number_before_there_was_one() {
+        let tally = Tally::default();
+        tally.rolled_back(&[(RollBack::Probe.word(), 2)].into());
+        let text = render(tally.families()).unwrap();
+        for line in ["{cause=\"deadline\"} 0", "{cause=\"probe\"} 2", "{cause=\"operator\"} 0", "{cause=\"reboot\"} 0"] {
+            assert!(text.contains(&format!("pci_segment_rollbacks_total{line}\n")), "{line} in {text}");
+        }
     }
 
     #[test]

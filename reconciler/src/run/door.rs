@@ -35,6 +35,7 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
         tally: Arc::clone(&controller.tally),
         view: Arc::clone(&controller.view),
         sums: controller.sums.clone(),
+        drops: controller.drops.clone(),
         sizes: Arc::default(),
     };
     let (mut main, mut tasks) = (router(controller)?, Vec::new());

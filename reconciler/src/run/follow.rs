@@ -100,6 +100,7 @@ async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Troubl
         looked = converge(&mut controller.world(), came).await;
     }
     controller.tally.looked(looked.is_ok(), Timestamp::now());
+    controller.tally.rolled_back(&controller.memory.rollbacks);
     match &looked {
         Ok(_) if waiting.is_empty() => {}
         Ok(_) => controller.store.close_deliveries(waiting.iter().map(|one| one.id).collect(), None).await?,

@@ -19,8 +19,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::known::{Known, Resolved};
-use crate::backend::FailsafeList;
-use crate::backend::ebpf::View;
+use crate::backend::{FailsafeList, View};
 use crate::chain::chain;
 use crate::config::{Config, FailsafePeer, ForgeName};
 use crate::store::Store;

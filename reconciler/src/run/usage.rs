@@ -1,6 +1,5 @@
 //! Keeps the use of rules on record: once a minute, whenever other rules are in force, and at the end.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::ebpf::View;
+use crate::backend::View;
 use crate::store::Store;
 use crate::usage::{Ledger, Usage};
 
@@ -59,11 +58,7 @@ pub(super) async fn count(view: &View, store: &Store, sums: &Sums) -> anyhow::Re
     // Nobody knows the names yet; the counters wait.
     let Some(numbers) = view.numbers().get() else { return Ok(()) };
     let reading = view.clone();
-    let read = tokio::task::spawn_blocking(move || -> Result<_, enforcer::Error> {
-        let Some(enforcer) = reading.open()? else { return Ok(None) };
-        Ok(Some((enforcer.counters()?, enforcer.rule_flows()?.into_iter().collect::<BTreeMap<u32, u64>>())))
-    });
-    let Some((world, raws)) = read.await?? else { return Ok(()) };
+    let Some((world, raws)) = tokio::task::spawn_blocking(move || reading.rule_flows()).await?? else { return Ok(()) };
     let now = Timestamp::now();
     if sums.with(|ledger| ledger.is_none()) {
         let rows = store.rule_usage().await?.into_iter().filter(|row| row.target == view.target());

@@ -170,9 +170,7 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
     };
     if let Purpose::Enforce(keeping) = purpose {
         firewall.prepare().await?;
-        if let Firewall::Ebpf(firewall) = &firewall {
-            let _ = keeping.view.set(firewall.view());
-        }
+        let _ = keeping.view.set(firewall.view());
         tokio::spawn(reach::keep(Reach::new(config)?, keeping.clone(), firewall.failsafe_list()));
     }
     Ok(vec![match firewall {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use enforcer::{Attached, AttachmentState, Enforcer, Error, Observed, Tampering, TamperingKind};
+use enforcer::{Attached, AttachmentState, Enforcer, Error, Observed, Tampering, TamperingKind, Took};
 use policy::lower::bpf::ids::RuleName;
 use policy::lower::bpf::{Rule, RuleIds, Table};
 use tokio::sync::Notify;
@@ -64,7 +64,20 @@ pub struct View {
     pub(super) target: String,
     pub(super) numbers: Numbers,
     pub(super) wrong: Wrong,
+    pub(super) swap: Swap,
     pub(super) xdp: bool,
+}
+
+/// How long the phases of the last change of generation took, as far as this process made one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Swap(Arc<Mutex<Option<Took>>>);
+
+impl Swap {
+    /// One was made, or none.
+    pub(super) fn took(&self, took: Option<Took>) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = took.or(*last);
+    }
 }
 
 /// What a whole look found to be other than it was left, by kind.
@@ -101,6 +114,12 @@ impl View {
     #[must_use]
     pub fn numbers(&self) -> &Numbers {
         &self.numbers
+    }
+
+    /// How long the phases of the last change of generation took; none since the start of this process.
+    #[must_use]
+    pub fn swap(&self) -> Option<Took> {
+        *self.swap.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is pinned, for a reader of its own; none where nothing is.

@@ -294,6 +294,11 @@ impl Firewall {
         remove(&self.nft)
     }
 
+    /// What `nft` is called by, and where packets are judged.
+    pub(super) fn parts(&self) -> (&Nft, &[String]) {
+        (&self.nft, &self.interfaces)
+    }
+
     /// The counters: `in` or `out`, verdict and reason as in the metrics, packets, bytes.
     ///
     /// # Errors
@@ -307,9 +312,7 @@ impl Firewall {
     /// # Errors
     /// `nft` cannot list them.
     pub fn rule_flows(&self) -> Result<Vec<(u32, u64)>, Error> {
-        let present = Present::read(&self.nft, false)?;
-        let rule = |(name, (packets, _)): (&String, &(u64, u64))| Some((name.strip_prefix("rule_")?.parse().ok()?, *packets));
-        Ok(present.counters.iter().filter_map(rule).filter(|(_, flows)| *flows > 0).collect())
+        Ok(super::observe::rule_flows(&Present::read(&self.nft, false)?))
     }
 
     /// Interfaces that are not there. The table knows them by name, so they are filtered from their first packet on.

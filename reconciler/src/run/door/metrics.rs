@@ -14,10 +14,11 @@ use axum::routing::get;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use crate::backend::ebpf::View;
+use crate::backend::{View, ebpf};
 use crate::chain::chain;
 use crate::metrics::kernel::{self, Reading};
-use crate::metrics::{CONTENT_TYPE, Family, Kind, Tally, records, render};
+use crate::metrics::{CONTENT_TYPE, Family, Kind, Tally, nftables, records, render};
+use crate::run::Drops;
 use crate::run::usage::Sums;
 use crate::store::Store;
 
@@ -37,6 +38,7 @@ pub(in crate::run) struct Sources {
     pub(in crate::run) tally: Arc<Tally>,
     pub(in crate::run) view: Arc<OnceLock<View>>,
     pub(in crate::run) sums: Sums,
+    pub(in crate::run) drops: Drops,
     /// What takes long to count, as it was last.
     pub(in crate::run) sizes: Arc<Mutex<Kept>>,
 }
@@ -81,16 +83,31 @@ impl Sources {
             (Ok(summary), Ok(measures)) => all.extend(records::families(summary, measures)),
             (Err(error), _) | (_, Err(error)) => failed.push(("records", chain(error))),
         }
-        match self.kernel().await {
-            Ok(Some((view, reading))) => {
-                let now = Timestamp::now().as_duration().as_secs_f64();
-                all.extend(kernel::families(&reading, view.interfaces(), &self.sums.in_force(), now));
-                if let (Ok(summary), true) = (&summary, reading.seen.epoch != 0) {
-                    all.extend(records::generation(summary, view.target(), reading.seen.digest));
+        let now = Timestamp::now().as_duration().as_secs_f64();
+        match self.view.get().cloned() {
+            None => {}
+            Some(View::Ebpf(view)) => match kernel(view.clone()).await {
+                Ok(Some(reading)) => {
+                    all.push(told(self.drops.records()));
+                    all.extend(kernel::families(&reading, view.interfaces(), &self.sums.in_force(), now));
+                    if let (Ok(summary), true) = (&summary, reading.seen.epoch != 0) {
+                        all.extend(records::generation(summary, view.target(), reading.seen.digest));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => failed.push(("kernel", error)),
+            },
+            Some(View::Nftables(view)) => {
+                let looking = view.clone();
+                match tokio::task::spawn_blocking(move || looking.look()).await {
+                    Ok(Ok(Some(reading))) => {
+                        all.extend(nftables::families(&reading, view.interfaces(), &self.sums.in_force(), now));
+                    }
+                    Ok(Ok(None)) => {}
+                    Ok(Err(error)) => failed.push(("kernel", chain(&error))),
+                    Err(error) => failed.push(("kernel", error.to_string())),
                 }
             }
-            Ok(None) => {}
-            Err(error) => failed.push(("kernel", error)),
         }
         match self.sizes().await {
             Ok(sizes) => all.extend(sizes),
@@ -101,7 +118,7 @@ impl Sources {
     }
 
     async fn sizes(&self) -> Result<Vec<Family>, String> {
-        let Some(view) = self.view.get().cloned() else { return Ok(Vec::new()) };
+        let Some(View::Ebpf(view)) = self.view.get().cloned() else { return Ok(Vec::new()) };
         let mut last = self.sizes.lock().await;
         if let Some((_, sizes)) = last.as_ref().filter(|(at, _)| at.elapsed() < SIZES_FRESH) {
             return Ok(sizes.clone());
@@ -111,17 +128,19 @@ impl Sources {
         *last = Some((Instant::now(), sizes.clone()));
         Ok(sizes)
     }
+}
 
-    async fn kernel(&self) -> Result<Option<(View, Reading)>, String> {
-        let Some(view) = self.view.get().cloned() else { return Ok(None) };
-        let reader = view.clone();
-        let read = tokio::task::spawn_blocking(move || match reader.open()? {
-            Some(enforcer) => Reading::take(&enforcer).map(Some),
-            None => Ok(None),
-        });
-        let read = read.await.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
-        Ok(read.map(|reading| (view, reading)))
-    }
+async fn kernel(view: ebpf::View) -> Result<Option<Reading>, String> {
+    let read = tokio::task::spawn_blocking(move || match view.open()? {
+        Some(enforcer) => Reading::take(&enforcer, view.swap()).map(Some),
+        None => Ok(None),
+    });
+    read.await.map_err(|error| error.to_string())?.map_err(|error| chain(&error))
+}
+
+fn told(records: u64) -> Family {
+    let name = "pci_segment_ebpf_events";
+    Family::new(Kind::Counter, name, "Records of refused packets that were read since the controller started").with(&[], records)
 }
 
 fn errors(failed: &[(&'static str, String)]) -> Family {
