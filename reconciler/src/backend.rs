@@ -12,6 +12,9 @@ use enforcer::FailsafeEntry;
 
 use crate::converge::BackendError;
 
+/// Connections counted, by the number of the rule that let them in, and the name of the set of counters they come from.
+pub type RuleFlows = (String, BTreeMap<u32, u64>);
+
 /// The firewall of this host as others than the loop see it.
 #[derive(Debug, Clone)]
 pub enum View {
@@ -45,7 +48,7 @@ impl View {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn rule_flows(&self) -> Result<Option<(String, BTreeMap<u32, u64>)>, BackendError> {
+    pub fn rule_flows(&self) -> Result<Option<RuleFlows>, BackendError> {
         let failed = |cause| BackendError { doing: "the use of rules cannot be read".to_owned(), cause: Some(cause) };
         match self {
             Self::Ebpf(view) => {

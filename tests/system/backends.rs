@@ -141,7 +141,6 @@ fn a_host_that_changes_its_firewall_and_changes_back_is_never_open_and_nothing_i
         let mut controller = scene.controller(&with(new, "report"));
         controller.start();
         controller.wait(&format!("{new} to be alone"), |_| (leftovers(&scene, new) && !leftovers(&scene, old)).then_some(()));
-        eprintln!("{old} to {new}: {}", controller.log());
         scene.assert_template_holds();
         assert!(echoes(&allowed), "what the rules allow lives on: {old} to {new}");
         controller.wait("what is there to be what should be", |me| (me.ask(&["drift", "--open"]).0 == 0).then_some(()));
