@@ -380,12 +380,22 @@ impl Enforcer {
         test_run::passes_early(&self.layout, packet)
     }
 
+    /// Whether the way back is what was installed, as far as this process knows; where it does not, all of it is read.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn way_back_is_whole(&self) -> Result<bool, Error> {
+        self.generations.way_back_is_whole(&self.layout)
+    }
+
     /// Detaches every interface and removes every pin: the host is unfiltered afterwards.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn remove_all(self) -> Result<(), Error> {
         let lock = self.layout.lock()?;
+        // Hooks go one by one: what came in past one that is gone would be refused on its way out by one that is still there.
+        self.generations.set_audit(true)?;
         for (ifindex, direction, _) in self.layout.hooks()? {
             hook::detach(&self.layout, ifindex, direction)?;
         }

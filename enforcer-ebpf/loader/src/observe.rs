@@ -23,6 +23,7 @@ pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
     if word.fallback() != slot && !enforcer.generations.as_left(&enforcer.layout, word.fallback())? {
         let detail = "the generation before, the way back, was changed after it was installed".to_owned();
         found(&mut observed.tampering, TamperingKind::Edited, detail);
+        observed.way_back_edited = true;
     }
     if record.epoch == 0 {
         return Ok(observed);

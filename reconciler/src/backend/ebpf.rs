@@ -245,7 +245,11 @@ impl Backend for Ebpf {
                 check_all(enforcer, &interfaces)?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
-                let put = trial::put(enforcer, &table, digest.0, within)?;
+                let mut put = trial::put(enforcer, &table, digest.0, within)?;
+                // What was in force before may have been changed by hand: that is no way back.
+                if within.is_none() && !enforcer.way_back_is_whole()? {
+                    put = trial::put(enforcer, &table, digest.0, None)?;
+                }
                 attach_all(enforcer, &interfaces, xdp)?;
                 Ok(put)
             })
@@ -295,8 +299,11 @@ impl Backend for Ebpf {
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         let mended = self.blocking("the hooks cannot be put back", move |enforcer| {
             enforcer.set_failsafe(&current(&failsafe))?;
-            let other = enforcer.observe()?.table.is_some_and(|found| found.no_dhcp != table.no_dhcp);
-            let installed = if blank || other { Some(enforcer.install(&table, digest.0, 0)?) } else { None };
+            let seen = enforcer.observe()?;
+            let other = seen.table.as_ref().is_some_and(|found| found.no_dhcp != table.no_dhcp);
+            // The same rules once more take the place of a way back that somebody has changed.
+            let twice = seen.way_back_edited && seen.trial.is_none() && seen.table.as_ref() == Some(&table);
+            let installed = if blank || other || twice { Some(enforcer.install(&table, digest.0, 0)?) } else { None };
             attach_all(enforcer, &interfaces, xdp)?;
             Ok(installed)
         });

@@ -45,7 +45,17 @@ pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Di
         };
         Some(Difference { key: format!("hook {} xdp", hook.ifname), kind, expected: "our program".to_owned(), observed })
     });
-    hooks.chain(preceded).chain(xdp).chain(tampering).collect()
+    hooks.chain(preceded).chain(xdp).chain(tampering).chain(way_back(seen)).collect()
+}
+
+/// On trial the way back cannot be written anew; it is seen to once that is over.
+fn way_back(seen: &enforcer::Observed) -> Option<Difference> {
+    (seen.way_back_edited && seen.table.is_some() && seen.trial.is_none()).then(|| Difference {
+        key: "way back".to_owned(),
+        kind: Deviation::Changed,
+        expected: "as it was left".to_owned(),
+        observed: "changed after it was installed".to_owned(),
+    })
 }
 
 /// Configured hooks, one by one, where nothing of ours is attached, not even broken.
