@@ -7,6 +7,7 @@ pub mod boot;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+mod early;
 pub mod enforce;
 pub mod events;
 pub mod explain;
@@ -19,6 +20,8 @@ pub mod records;
 pub mod rescue;
 pub mod rules;
 pub mod run;
+mod status;
+pub mod usage;
 pub mod validate;
 
 use std::path::PathBuf;
@@ -33,6 +36,7 @@ pub use explain::{ExplainArgs, FlowDirection};
 pub use init::{Forge, InitArgs};
 pub use rescue::{RescueArgs, RescueCommand};
 pub use rules::RulesArgs;
+pub use usage::Age;
 pub use validate::{Profile, ValidateArgs, ValidateFormat};
 
 /// Keeps network segmentation in Git: validates it against PCI DSS v4.0.1, enforces it, and proves it.
@@ -90,6 +94,8 @@ pub enum Command {
     Drift(DriftArgs),
     /// Shows what was refused, by whom and why; with --follow as it happens
     Events(EventsArgs),
+    /// Lists the rules in force with how often they are used, the longest unused first
+    Usage(UsageArgs),
     /// Makes a running controller look now, or accept a head it refused
     Reconcile(ReconcileArgs),
     /// Keeps the rules that are on trial, or releases a plan that was held
@@ -232,6 +238,17 @@ pub struct EventsArgs {
     /// How to show them; with --follow JSON is one line each
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// `usage`
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// Where the records are.
+    #[command(flatten)]
+    pub records: RecordArgs,
+    /// Only rules that nothing has used for this long, for example 90d
+    #[arg(long, value_name = "TIME")]
+    pub unused_for: Option<Age>,
 }
 
 /// `reconcile`

@@ -15,7 +15,8 @@ use serde::Deserialize;
 
 pub use self::sections::{
     CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, ForgeName, HostBackend,
-    HostConfig, HostMode, LimitsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig, WebhookSecretConfig, WebhooksConfig,
+    HostConfig, HostMode, HostXdp, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig,
+    WebhookSecretConfig, WebhooksConfig,
 };
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
 
@@ -59,6 +60,9 @@ pub struct Config {
     /// When and how drift is looked for.
     #[serde(default)]
     pub drift: DriftConfig,
+    /// Where and what is measured.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
 }
 
 fn default_listen() -> std::net::SocketAddr {
@@ -253,6 +257,22 @@ mod tests {
         let error = parse("source: {url: file:///p}\nlisten: x\n").unwrap_err();
         assert!(error.starts_with("c.yaml:2:"), "{error}");
         assert!(error.contains("`x`") && error.contains("127.0.0.1:8080"), "{error}");
+    }
+
+    #[test]
+    fn early_drop_is_off_unless_it_is_asked_for() {
+        let with = |host: &str| parse(&format!("source: {{url: file:///p}}\nhost: {{{host}}}")).map(|config| config.host.xdp);
+        assert_eq!((with(""), with("xdp: off"), with("xdp: native")), (Ok(HostXdp::Off), Ok(HostXdp::Off), Ok(HostXdp::Native)));
+        assert!(with("xdp: generic").is_err());
+    }
+
+    #[test]
+    fn metrics_have_an_address_of_their_own_if_one_is_given() {
+        let config = parse("source: {url: file:///p}\nmetrics: {listen: \"127.0.0.1:9102\"}\n").unwrap();
+        assert_eq!(config.metrics.listen.map(|address| address.port()), Some(9102));
+        assert!(!config.metrics.program_runs);
+        assert_eq!(parse("source: {url: file:///p}").unwrap().metrics.listen, None);
+        assert!(parse("source: {url: file:///p}\nmetrics: {listen: 9102}\n").unwrap_err().contains("127.0.0.1:8080"));
     }
 
     #[test]

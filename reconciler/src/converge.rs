@@ -14,11 +14,13 @@ mod managed;
 mod pass;
 mod probe;
 mod restore;
+mod rollback;
 mod seams;
 mod target;
 mod trial;
 mod words;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,10 +34,12 @@ use policy::plan::{EmptyState, Limits};
 use policy::snapshot::CommitId;
 
 pub use self::drift::check_drift;
+pub(crate) use self::drift::row as drift_row;
 pub use self::first::FirstEnforcement;
 pub use self::managed::Managed;
 pub use self::pass::kept_name;
 pub use self::probe::{Errand, Prober, Tried};
+pub use self::rollback::RollBack;
 pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
 pub use self::target::{
     Backend, BackendError, Boxed, Deviation, Difference, Holding, Kept, Lowered, NotLowered, Observed, Rehearsal, Step, Target,
@@ -138,6 +142,12 @@ pub struct Memory {
     pub(crate) learning_since: Option<Timestamp>,
     /// The day on which what is in force was last looked at: rules end, reviews come due.
     pub(crate) looked_on: Option<Date>,
+    /// How often what was on trial was taken back, by cause.
+    pub rollbacks: BTreeMap<&'static str, u64>,
+    /// What was last written down as drift of a target, and when.
+    pub(crate) drift_noted: BTreeMap<String, (Vec<store::DriftSeen>, Timestamp)>,
+    /// What was last said of a target's drift.
+    pub(crate) drift_said: BTreeMap<String, String>,
     /// The set in force, read once.
     pub(crate) enforced: Option<(CommitId, Arc<PolicySet>)>,
 }

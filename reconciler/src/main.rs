@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
 use pci_segment::cli::{
     AuditCommand, Cli, Command, Exit, boot, demo, diff, doctor, enforce, events, explain, init, operate, plan, records, rescue,
-    rules, run, validate,
+    rules, run, usage, validate,
 };
 
 fn main() -> ExitCode {
@@ -37,6 +37,7 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::Drift(args) => records::drift(&args, out),
         Command::Audit(AuditCommand::Verify(args)) => records::verify(&args, out),
         Command::Events(args) => events::events(&args, out),
+        Command::Usage(args) => usage::usage(&args, out),
         Command::Reconcile(args) => operate::reconcile(&args, out),
         Command::Confirm(args) => operate::confirm(&args, out),
         Command::Boot(args) => boot::boot(&args, out),

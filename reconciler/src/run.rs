@@ -3,6 +3,7 @@
 //! Stopping changes nothing in the kernel: enforcement goes on, and the next start finds it.
 
 mod boot;
+mod cadence;
 pub mod control;
 mod door;
 mod events;
@@ -11,19 +12,24 @@ mod patience;
 mod probe;
 mod reach;
 mod sender;
+mod usage;
+mod vigil;
 mod vital;
 mod wiring;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditEvent, Draft, Ended, kind};
+use crate::backend::View;
 use crate::config::Config;
 use crate::converge::{Memory, Outcome, Settings, Target, World};
+use crate::metrics::Tally;
 use crate::source::git::GitSource;
 use crate::store::Store;
 
@@ -56,6 +62,14 @@ pub struct Controller {
     fetch_failed: Arc<Notify>,
     /// What is told of refused packets.
     drops: Drops,
+    /// Something in the kernel looks otherwise: compare everything now.
+    drift_wake: Arc<Notify>,
+    /// What is counted nowhere else.
+    tally: Arc<Tally>,
+    /// The firewall as others than the loop see it; empty where there is none.
+    view: Arc<OnceLock<View>>,
+    /// How often rules are used.
+    sums: usage::Sums,
     stop: CancellationToken,
 }
 
@@ -80,6 +94,10 @@ impl Controller {
             wake: Arc::new(Notify::new()),
             fetch_failed: Arc::new(Notify::new()),
             drops: Drops::default(),
+            drift_wake: Arc::new(Notify::new()),
+            tally: Arc::new(Tally::default()),
+            view: Arc::new(OnceLock::new()),
+            sums: usage::Sums::default(),
             stop,
             config,
         };
@@ -129,13 +147,31 @@ impl Controller {
     }
 
     fn keeping(&self) -> Keeping {
-        Keeping { store: self.store.clone(), failed: Arc::clone(&self.fetch_failed), stop: self.stop.clone() }
+        let (failed, view) = (Arc::clone(&self.fetch_failed), Arc::clone(&self.view));
+        Keeping { store: self.store.clone(), failed, view, stop: self.stop.clone() }
     }
 
     /// Opens the targets; a host that cannot enforce does not start.
     async fn aim_at_targets(&mut self) -> anyhow::Result<()> {
         self.targets = targets(&self.config, Purpose::Enforce(&self.keeping())).await?;
+        if let Some(target) = self.targets.first() {
+            self.tally.enforced_by(target.backend());
+        }
         Ok(())
+    }
+
+    /// What runs beside the loop where this host's kernel enforces.
+    fn watch_the_kernel(&self) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
+        let Some(view) = self.view.get().cloned() else { return Ok(Vec::new()) };
+        let counting = usage::keep(view.clone(), self.store.clone(), self.sums.clone(), self.stop.clone());
+        let mut tasks = vec![("the use of rules", tokio::spawn(counting))];
+        // nftables knows interfaces by name and needs nobody to attach anything.
+        if let View::Ebpf(view) = view {
+            let (store, tally, drift) = (self.store.clone(), Arc::clone(&self.tally), Arc::clone(&self.drift_wake));
+            let watch = vigil::Vigil { view, store, tally, drift, stop: self.stop.clone() };
+            tasks.push(("the watch over the interfaces", watch.begin()?));
+        }
+        Ok(tasks)
     }
 
     fn world(&mut self) -> World<'_, Patient<GitSource>> {
@@ -159,6 +195,11 @@ impl Controller {
             Ok(()) => follow::trip(&mut self).await.context("the trip failed; what was enforced stays enforced"),
             Err(error) => Err(self.could_not_start(error).await),
         };
+        if let Some(view) = self.view.get()
+            && let Err(error) = usage::count(view, &self.store, &self.sums).await
+        {
+            tracing::error!("the use of rules is not on record: {error:#}");
+        }
         let sent = sender::drain_once(&self.config, &self.store).await;
         self.note(kind::SHUTDOWN, serde_json::json!({ "reason": "once" })).await?;
         self.store.close().await;
@@ -182,6 +223,8 @@ impl Controller {
         if !self.config.host.interfaces.is_empty() {
             tasks.push(("the reader of refused packets", self.reader().begin()));
         }
+        tasks.extend(self.watch_the_kernel()?);
+        let _measuring = self.measure_runs();
         let vital = vital::watch(self.stop.clone(), tasks);
         self.watch_signals()?;
         let followed = follow::follow(&mut self).await;
@@ -192,6 +235,12 @@ impl Controller {
         self.store.close().await;
         tracing::info!("stopped; what is enforced stays enforced");
         followed.and(vital.map_err(Into::into))
+    }
+
+    /// Has the kernel measure programs while the answer lives, if that is configured.
+    fn measure_runs(&self) -> Option<std::os::fd::OwnedFd> {
+        let measuring = self.config.metrics.program_runs.then(enforcer::measure_runs)?;
+        measuring.inspect_err(|error| tracing::warn!("metrics.program_runs: {}", crate::chain::chain(error))).ok()
     }
 
     /// The start failed after the store was open: a row says so.

@@ -83,7 +83,11 @@ impl Sandbox {
         self.peers.keep();
     }
 
-    fn connect(&self) -> io::Result<()> {
+    /// Joins the namespaces: at the start, and again when somebody has deleted the pair. Services go on listening.
+    ///
+    /// # Errors
+    /// They are joined already, or the kernel refuses.
+    pub fn connect(&self) -> io::Result<()> {
         let (host, peers) = (self.host.name(), self.peers.name());
         namespace::ip(&["link", "add", INTERFACE, "netns", host, "type", "veth", "peer", "name", INTERFACE, "netns", peers])?;
         for space in [&self.host, &self.peers] {

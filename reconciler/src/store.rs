@@ -15,6 +15,7 @@ mod error;
 mod files;
 mod inbox;
 mod log_check;
+mod measures;
 mod open;
 mod outbox;
 mod pass_end;
@@ -22,17 +23,20 @@ mod passes;
 mod reads;
 mod switches;
 mod tx;
+mod usage;
 mod writer;
 
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
 pub use drift::{DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
+pub use measures::Measures;
 pub use outbox::{OutboxDepth, OutboxItem};
 pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
 pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
 pub use switches::{Note, Switch};
+pub use usage::RuleUsage;
 
 use std::path::Path;
 use std::sync::Arc;

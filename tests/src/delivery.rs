@@ -49,6 +49,18 @@ pub fn get(sandbox: &Sandbox, port: u16, path: &str) -> Option<u16> {
     Some(status(&mut stream))
 }
 
+/// Asks the controller for a page; its text, if the answer is 200.
+#[must_use]
+pub fn page(sandbox: &Sandbox, port: u16, path: &str) -> Option<String> {
+    let mut stream = sandbox.host.run(move || TcpStream::connect(("127.0.0.1", port))).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200 ").then(|| body.to_owned())
+}
+
 fn status(stream: &mut TcpStream) -> u16 {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);

@@ -8,12 +8,16 @@
 mod controller;
 mod delivery;
 mod forge;
+mod knocking;
+mod openmetrics;
 mod ping;
 mod scene;
 
 pub use controller::{Controller, Options, binary, run};
-pub use delivery::{WEBHOOK_SECRET, deliver, get, push_body, signature};
+pub use delivery::{WEBHOOK_SECRET, deliver, get, page, push_body, signature};
 pub use forge::{ForgeStandIn, Posted};
+pub use knocking::Knocking;
+pub use openmetrics::Measured;
 pub use ping::pings;
 pub use scene::{BASTION, DATABASE_PORT, MONITOR, NEIGHBOUR, OTHER_PORT, Scene, echoes, policy, write_template};
 

@@ -3,12 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use enforcer::{Enforcer, Observed};
 use pci_segment::sandbox::{INTERFACE, Repository, Sandbox};
 
-use crate::{Controller, ForgeStandIn, Options};
+use crate::{Controller, ForgeStandIn, Options, binary};
 
 /// The template's one open port on the database host.
 pub const DATABASE_PORT: u16 = 5432;
@@ -61,6 +62,25 @@ impl Scene {
         let forge = ForgeStandIn::serve(self.sandbox.host.run(|| std::net::TcpListener::bind("127.0.0.1:0")).unwrap());
         let extra = forge.configuration(self.sandbox.folder());
         (forge, extra)
+    }
+
+    /// A command of ours on the database host, to its end; its exit code, output and errors.
+    #[must_use]
+    pub fn on_host(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(binary());
+        command.args(arguments).current_dir(self.sandbox.folder()).stdin(Stdio::null());
+        let output = self.sandbox.host.run(move || command.output()).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Runs `nft` on the database host, as somebody else would; whether it did what it was told, and what it said.
+    #[must_use]
+    pub fn nft(&self, script: &str) -> (bool, String) {
+        let mut command = Command::new("nft");
+        command.arg(script);
+        let output = self.sandbox.host.run(move || command.output()).unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Pushes the template; returns the commit.

@@ -257,19 +257,20 @@ fn w03_a_webhook_secret_that_is_too_short_refuses_the_start() {
 }
 
 #[test]
-fn an_interface_that_does_not_exist_is_named_and_a_row_says_so() {
-    if !root_or_left_out("an_interface_that_does_not_exist_is_named_and_a_row_says_so") {
+fn an_interface_that_does_not_exist_is_named_and_is_not_said_to_be_guarded() {
+    if !root_or_left_out("an_interface_that_does_not_exist_is_named_and_is_not_said_to_be_guarded") {
         return;
     }
     let scene = Scene::build("noif");
     let controller = scene.controller(&Options { interfaces: Some("[nope0]".to_owned()), ..Options::default() });
     let _ = scene.push_template();
-    let (code, _, error) = ended(&controller.once());
-    assert_eq!(code, 2, "{error}");
-    assert!(error.contains("there is no network interface nope0"), "{error}");
+    let (code, text, _) = ended(&controller.once());
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("2 differences"), "{text}");
     let row = newest(&controller);
-    assert_eq!(row["outcome"], "failed", "{row}");
-    assert!(row["reason"].as_str().unwrap().contains("nope0"), "{row}");
+    assert!(row["reason"].as_str().unwrap().contains("not guarded before it appears: hook nope0 in"), "{row}");
+    let (_, text, _) = controller.ask(&["status"]);
+    assert!(text.contains("NOT ENFORCED"), "{text}");
     controller.assert_log_verifies();
 }
 

@@ -4,14 +4,20 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod backends;
 mod bad_input;
+mod boot;
 mod crash;
 mod drift;
+mod enforce;
 mod events;
 mod imports;
+mod interfaces;
 mod inventory;
 mod lineage;
+mod metrics;
 mod push;
+mod rescue;
 mod restore;
 mod template;
 mod trial;

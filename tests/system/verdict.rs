@@ -54,7 +54,8 @@ fn the_kernel_says_of_every_flow_what_the_ruleset_says() {
     let labels = [("pci-env", "lab"), ("tier", "database")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let identity = HostIdentity { labels: labels.into(), ..HostIdentity::default() };
     let endpoint = Endpoint::host(identity.labels.clone());
-    let setup = Setup { pins: &pins.0, identity, interfaces: Vec::new(), failsafe: Vec::new(), audit: false, dhcp: true };
+    let setup =
+        Setup { pins: &pins.0, identity, interfaces: Vec::new(), failsafe: Vec::new(), audit: false, dhcp: true, xdp: false };
     let mut backend = Ebpf::open(setup).unwrap();
     let kernel = Enforcer::open(&pins.0).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -196,6 +196,8 @@ pub struct Observed {
     pub xdp: Vec<XdpHook>,
     /// Everything that is not as it was left.
     pub tampering: Vec<Tampering>,
+    /// The generation before, the way back, is not what was installed; also among [`Observed::tampering`].
+    pub way_back_edited: bool,
 }
 
 /// One thing enforcement needs, tried out.

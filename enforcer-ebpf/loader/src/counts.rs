@@ -1,9 +1,15 @@
-//! Packets and bytes by what happened to them, and why.
+//! Counters: packets and bytes by what happened to them and why, and what the programs cost.
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use std::{io, os::fd::OwnedFd, time::Duration};
+
+use aya::{
+    maps::{Map, MapData, MapError, MapInfo, PerCpuArray},
+    programs::ProgramInfo,
+    sys::{Stats, enable_stats},
+};
 use enforcer_abi::{COUNTS, Hook, Reason, V4, V6, Verdict, count_index};
 
-use crate::{error::Error, object::map_error, pin::Layout};
+use crate::{error::Error, hook, object::map_error, pin::Layout, table::Direction};
 
 /// What happened to some packets since the maps were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +28,20 @@ pub struct Counted {
     pub bytes: u64,
 }
 
+/// What the programs of one hook have cost while the kernel measured it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramRuns {
+    /// Where: `tc_in` or `tc_out`.
+    pub hook: &'static str,
+    /// How often they ran.
+    pub runs: u64,
+    /// How long that took.
+    pub time: Duration,
+}
+
 const HOOKS: [(Hook, &str); 3] = [(Hook::TcIn, "tc_in"), (Hook::TcOut, "tc_out"), (Hook::Xdp, "xdp")];
+const RULE_FLOWS: &str = "rule_flows";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const VERDICTS: [Verdict; 4] = [Verdict::Pass, Verdict::Drop, Verdict::WouldDrop, Verdict::WouldPass];
 
 /// Every count that is not zero.
@@ -45,6 +64,42 @@ pub(crate) fn read(layout: &Layout) -> Result<Vec<Counted>, Error> {
                     }
                 }
             }
+        }
+    }
+    Ok(found)
+}
+
+/// The boot, and the number of the map in it.
+pub(crate) fn world(layout: &Layout) -> Result<String, Error> {
+    let info = MapInfo::from_pin(layout.map(RULE_FLOWS)).map_err(|error| map_error("ask for the number of a map", error))?;
+    let boot = std::fs::read_to_string(BOOT_ID).map_err(|error| Error::kernel(format!("read {BOOT_ID}"), error))?;
+    Ok(format!("{}/{}", boot.trim(), info.id()))
+}
+
+/// Has the kernel measure how often and how long every BPF program of this machine runs, until the answer is dropped. It costs
+/// each run some 20 ns.
+///
+/// # Errors
+/// If the kernel refuses: it takes CAP_SYS_ADMIN, and Linux 5.8.
+pub fn measure_runs() -> Result<OwnedFd, Error> {
+    enable_stats(Stats::RunTime).map_err(|error| Error::kernel("measure how long programs run", error.io_error))
+}
+
+pub(crate) fn program_runs(layout: &Layout) -> Result<Vec<ProgramRuns>, Error> {
+    let mut found = Vec::new();
+    for (direction, hook) in [(Direction::In, "tc_in"), (Direction::Out, "tc_out")] {
+        let mut all = ProgramRuns { hook, runs: 0, time: Duration::ZERO };
+        for path in hook::programs(direction).map(|name| layout.prog(name)) {
+            if !path.exists() {
+                continue;
+            }
+            let info = ProgramInfo::from_pin(&path)
+                .map_err(|error| Error::kernel(format!("ask for {}", path.display()), io::Error::other(error)))?;
+            all.runs += info.run_count();
+            all.time += info.run_time();
+        }
+        if all.runs > 0 {
+            found.push(all);
         }
     }
     Ok(found)

@@ -13,7 +13,7 @@ use enforcer_abi::SLOTS;
 
 use crate::{
     api::{Attached, Capability, Checked, FailsafeEntry, Installed, Observed, Timed, Trial},
-    counts::{self, Counted},
+    counts::{self, Counted, ProgramRuns},
     error::Error,
     failsafe,
     generation::{Generations, OUTER, Order},
@@ -109,6 +109,15 @@ impl Enforcer {
     /// If there is no such interface, or it is a loopback one, or its frames cannot be read.
     pub fn check_interface(&self, ifname: &str) -> Result<(), Error> {
         hook::check(ifname)
+    }
+
+    /// Whether there is an interface `ifname`, and whether it is set up, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn interface(ifname: &str) -> Result<Option<bool>, Error> {
+        let found = sys::interface(ifname).map_err(|error| Error::kernel(format!("look up interface {ifname}"), error))?;
+        Ok(found.map(|interface| interface.up))
     }
 
     /// Attaches both directions of interface `ifname`; idempotent. An interface made anew under the same name is
@@ -295,12 +304,36 @@ impl Enforcer {
         observe::observe(self)
     }
 
+    /// [`Enforcer::observe`] without reading any rule, so without `table`: as cheap for a large table as for none.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn glance(&self) -> Result<Observed, Error> {
+        observe::glance(self).map(|(observed, ..)| observed)
+    }
+
     /// Packets by what happened to them, and why; only what happened at all.
     ///
     /// # Errors
     /// If the kernel cannot be read.
     pub fn counts(&self) -> Result<Vec<Counted>, Error> {
         counts::read(&self.layout)
+    }
+
+    /// Which set of counters there is: another text after a reboot, or once the maps were made anew, as they then begin at zero.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn counters(&self) -> Result<String, Error> {
+        counts::world(&self.layout)
+    }
+
+    /// What the programs of each hook have cost so far, as far as the kernel measured it (see [`measure_runs`](crate::measure_runs)).
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn program_runs(&self) -> Result<Vec<ProgramRuns>, Error> {
+        counts::program_runs(&self.layout)
     }
 
     /// Runs `packet` (with its Ethernet header) past the rules of `slot`, or of the generation in force, without
@@ -347,12 +380,22 @@ impl Enforcer {
         test_run::passes_early(&self.layout, packet)
     }
 
+    /// Whether the way back is what was installed, as far as this process knows; where it does not, all of it is read.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn way_back_is_whole(&self) -> Result<bool, Error> {
+        self.generations.way_back_is_whole(&self.layout)
+    }
+
     /// Detaches every interface and removes every pin: the host is unfiltered afterwards.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn remove_all(self) -> Result<(), Error> {
         let lock = self.layout.lock()?;
+        // Hooks go one by one: what came in past one that is gone would be refused on its way out by one that is still there.
+        self.generations.set_audit(true)?;
         for (ifindex, direction, _) in self.layout.hooks()? {
             hook::detach(&self.layout, ifindex, direction)?;
         }

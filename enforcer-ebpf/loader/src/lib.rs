@@ -36,7 +36,7 @@ pub use api::{
     Attached, Attachment, AttachmentState, Built, Capability, Checked, FailsafeEntry, Installed, Observed, Tampering,
     TamperingKind, Timed, Took, Trial, XdpHook, XdpState,
 };
-pub use counts::Counted;
+pub use counts::{Counted, ProgramRuns, measure_runs};
 pub use enforcer::Enforcer;
 pub use enforcer_abi::ABI_VERSION;
 pub use error::Error;

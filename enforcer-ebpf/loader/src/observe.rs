@@ -18,21 +18,12 @@ use crate::{
 };
 
 pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
-    let mut observed = Observed::default();
-    let word = enforcer.generations.control.load();
-    observed.attachments = hooks::attachments(enforcer, &mut observed.tampering)?;
-    observed.xdp = xdp::observe(enforcer, &mut observed.tampering)?;
-    programs(enforcer, &mut observed.tampering)?;
-    let (slot, audit) = enforcer.generations.judging();
-    observed.audit = audit;
-    observed.trial = enforcer.generations.trial()?;
+    let (mut observed, word, slot) = glance(enforcer)?;
     let record = enforcer.generations.record(slot)?;
-    observed.epoch = record.epoch;
-    observed.digest = record.digest;
-    check_word(enforcer, word, &mut observed.tampering)?;
     if word.fallback() != slot && !enforcer.generations.as_left(&enforcer.layout, word.fallback())? {
         let detail = "the generation before, the way back, was changed after it was installed".to_owned();
         found(&mut observed.tampering, TamperingKind::Edited, detail);
+        observed.way_back_edited = true;
     }
     if record.epoch == 0 {
         return Ok(observed);
@@ -52,6 +43,23 @@ pub(crate) fn observe(enforcer: &Enforcer) -> Result<Observed, Error> {
         Err(why) => found(&mut observed.tampering, TamperingKind::Edited, why),
     }
     Ok(observed)
+}
+
+/// Everything but the content of the maps, the control word and the slot in force: the same few calls however large the table is.
+pub(crate) fn glance(enforcer: &Enforcer) -> Result<(Observed, Control, u32), Error> {
+    let mut observed = Observed::default();
+    let word = enforcer.generations.control.load();
+    observed.attachments = hooks::attachments(enforcer, &mut observed.tampering)?;
+    observed.xdp = xdp::observe(enforcer, &mut observed.tampering)?;
+    programs(enforcer, &mut observed.tampering)?;
+    let (slot, audit) = enforcer.generations.judging();
+    observed.audit = audit;
+    observed.trial = enforcer.generations.trial()?;
+    let record = enforcer.generations.record(slot)?;
+    observed.epoch = record.epoch;
+    observed.digest = record.digest;
+    check_word(enforcer, word, &mut observed.tampering)?;
+    Ok((observed, word, slot))
 }
 
 fn found(tampering: &mut Vec<Tampering>, kind: TamperingKind, detail: String) {

@@ -1,8 +1,8 @@
 //! Which firewall this host gets: what was asked for, or the best that works here, tried rather than guessed from versions.
 
-use super::FailsafeList;
 use super::ebpf::{self, Ebpf};
 use super::nftables::{self, Nftables};
+use super::{FailsafeList, View};
 use crate::chain::chain;
 use crate::converge::BackendError;
 
@@ -38,6 +38,15 @@ impl Firewall {
         }
     }
 
+    /// What looks at the firewall beside the loop.
+    #[must_use]
+    pub fn view(&self) -> View {
+        match self {
+            Self::Ebpf(firewall) => View::Ebpf(firewall.view()),
+            Self::Nftables(firewall) => View::Nftables(firewall.view()),
+        }
+    }
+
     /// What changes the failsafe list while the firewall is in use.
     #[must_use]
     pub fn failsafe_list(&self) -> FailsafeList {
@@ -53,8 +62,15 @@ impl Firewall {
 /// # Errors
 /// It does not work here: each step that was tried, and what to do.
 pub fn open(wanted: Wanted, setup: ebpf::Setup<'_>) -> Result<Firewall, BackendError> {
-    let other = for_nftables(&setup);
-    let nft = |setup| Nftables::open(setup).and_then(|firewall| firewall.probe().map(|()| Firewall::Nftables(Box::new(firewall))));
+    let (other, xdp) = (for_nftables(&setup), setup.xdp);
+    let nft = |setup| {
+        let firewall = Nftables::open(setup)?;
+        firewall.probe()?;
+        if xdp {
+            tracing::warn!("host.xdp: native has no effect: nftables enforces on this host, and early drop takes eBPF");
+        }
+        Ok(Firewall::Nftables(Box::new(firewall)))
+    };
     match wanted {
         Wanted::Nftables => nft(other),
         Wanted::Ebpf => Ebpf::open(setup).map(|firewall| Firewall::Ebpf(Box::new(firewall))),

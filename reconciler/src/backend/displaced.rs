@@ -31,6 +31,11 @@ impl Displaced {
         Self(folder.exists().then(|| Other::Pins(folder.to_owned())))
     }
 
+    /// Whether something of it is still there.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Takes it away.
     ///
     /// # Errors

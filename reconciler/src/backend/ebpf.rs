@@ -4,8 +4,10 @@
 //! content; what is not content (hooks, programs, the control word) comes back as damage.
 
 mod damage;
+mod hooks;
 mod stored;
 mod trial;
+mod view;
 mod words;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,8 +22,11 @@ use policy::model::Mode;
 use policy::net::Service;
 
 use self::damage::{damage, dhcp_damage, failsafe_damage, unattached};
+use self::hooks::{attach_all, check_all, drop_early_where_guarded, present};
+pub use self::view::{Numbers, View, runs};
 use self::words::{from_kernel, to_kernel};
 use super::displaced::Displaced;
+use super::host::absent;
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
 /// The eBPF firewall of this host.
@@ -33,9 +38,14 @@ pub struct Ebpf {
     interfaces: Vec<String>,
     failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
     target: String,
+    pins: std::path::PathBuf,
+    numbers: Numbers,
+    wrong: view::Wrong,
+    swap: view::Swap,
     audit: bool,
     dhcp: bool,
     displaced: Displaced,
+    xdp: bool,
 }
 
 /// What the firewall is opened for.
@@ -53,6 +63,8 @@ pub struct Setup<'a> {
     pub audit: bool,
     /// A lease is renewed whatever the rules say.
     pub dhcp: bool,
+    /// Drop early what would be dropped anyway, where the interface can.
+    pub xdp: bool,
 }
 
 impl Ebpf {
@@ -80,26 +92,50 @@ impl Ebpf {
             identity: setup.identity,
             target: format!("host/{}", setup.interfaces.join(",")),
             interfaces: setup.interfaces,
+            pins: setup.pins.to_owned(),
+            numbers: Numbers::default(),
+            wrong: view::Wrong::default(),
+            swap: view::Swap::default(),
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
             dhcp: setup.dhcp,
             displaced: Displaced::table(),
+            xdp: setup.xdp,
         }
     }
 
-    /// Puts the failsafe list in place: it is configuration, and holds whatever the policies say.
+    /// Puts the failsafe list in place, and early drop: both are configuration, and hold whatever the policies say.
     ///
     /// # Errors
     /// The kernel refuses.
     pub async fn prepare(&self) -> Result<(), BackendError> {
-        let failsafe = Arc::clone(&self.failsafe);
-        self.blocking("the failsafe list cannot be put in place", move |enforcer| enforcer.set_failsafe(&current(&failsafe))).await
+        let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
+        self.blocking("the failsafe list cannot be put in place", move |enforcer| {
+            enforcer.set_failsafe(&current(&failsafe))?;
+            drop_early_where_guarded(enforcer, &interfaces, xdp)
+        })
+        .await
     }
 
     /// What changes the failsafe list while the firewall is in use.
     #[must_use]
     pub fn failsafe_list(&self) -> FailsafeList {
         FailsafeList { enforcer: Arc::clone(&self.enforcer), list: Arc::clone(&self.failsafe) }
+    }
+
+    /// What looks at the firewall beside the loop.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            enforcer: Arc::clone(&self.enforcer),
+            pins: self.pins.clone(),
+            interfaces: self.interfaces.clone(),
+            target: self.target.clone(),
+            numbers: self.numbers.clone(),
+            wrong: Arc::clone(&self.wrong),
+            swap: self.swap.clone(),
+            xdp: self.xdp,
+        }
     }
 
     fn nothing_pinned(&self) -> bool {
@@ -159,12 +195,6 @@ fn current(list: &Mutex<Vec<FailsafeEntry>>) -> Vec<FailsafeEntry> {
     list.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Attaches every interface; one that is gone does not keep the others from being guarded.
-fn attach_all(enforcer: &mut Enforcer, interfaces: &[String]) -> Result<(), enforcer::Error> {
-    let failed = interfaces.iter().filter_map(|interface| enforcer.attach(interface).err()).next_back();
-    failed.map_or(Ok(()), Err)
-}
-
 /// The enforcer's error as one line that says what to do, its cause kept.
 fn refused(doing: &str, error: enforcer::Error) -> BackendError {
     BackendError { doing: doing.to_owned(), cause: Some(Box::new(error)) }
@@ -190,33 +220,41 @@ impl Backend for Ebpf {
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
         if self.nothing_pinned() {
-            return Ok(Observed { rules: None, damage: Vec::new(), audited: false });
+            return Ok(Observed { rules: None, damage: Vec::new(), audited: false, absent: Vec::new() });
         }
-        let list = Arc::clone(&self.failsafe);
-        let look = move |enforcer: &mut Enforcer| Ok((enforcer.observe()?, enforcer.failsafe()?, current(&list)));
-        let (seen, failsafe, wanted) = self.blocking("the kernel cannot be read", look).await?;
+        let (list, interfaces) = (Arc::clone(&self.failsafe), self.interfaces.clone());
+        let look =
+            move |enforcer: &mut Enforcer| Ok((present(&interfaces)?, enforcer.observe()?, enforcer.failsafe()?, current(&list)));
+        let (there, seen, failsafe, wanted) = self.blocking("the kernel cannot be read", look).await?;
+        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = view::kinds(&seen);
         let rules = seen.table.as_ref().map(from_kernel);
-        let mut damage = damage(&seen);
-        damage.extend(unattached(&seen, &self.interfaces));
+        let gone: Vec<String> = self.interfaces.iter().filter(|name| !there.contains(name)).cloned().collect();
+        let mut damage = damage(&seen, &there);
+        damage.extend(unattached(&seen, &there));
         damage.extend(failsafe_damage(&failsafe, &wanted));
         damage.extend(dhcp_damage(&seen, self.dhcp));
-        Ok(Observed { rules, damage, audited: seen.audit })
+        Ok(Observed { rules, damage, audited: seen.audit, absent: absent(&gone) })
     }
 
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
         let table = to_kernel(desired, self.dhcp);
-        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
-        let epoch = self
+        let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
+        let (epoch, took) = self
             .blocking("the rules cannot be put in force", move |enforcer| {
-                // All or nothing: an interface that is gone is known before anything changes.
-                interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
+                // All or nothing: an interface that cannot be guarded is known before anything changes.
+                check_all(enforcer, &interfaces)?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
-                let epoch = trial::put(enforcer, &table, digest.0, within)?;
-                attach_all(enforcer, &interfaces)?;
-                Ok(epoch)
+                let mut put = trial::put(enforcer, &table, digest.0, within)?;
+                // What was in force before may have been changed by hand: that is no way back.
+                if within.is_none() && !enforcer.way_back_is_whole()? {
+                    put = trial::put(enforcer, &table, digest.0, None)?;
+                }
+                attach_all(enforcer, &interfaces, xdp)?;
+                Ok(put)
             })
             .await?;
+        self.swap.took(took);
         if within.is_none() {
             self.displaced.clear().await?;
         }
@@ -243,28 +281,47 @@ impl Backend for Ebpf {
 
     async fn rehearse(&mut self, desired: &Table, digest: Digest) -> Result<Rehearsal, BackendError> {
         let table = to_kernel(desired, self.dhcp);
-        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
-        self.blocking("the first enforcement cannot be prepared", move |enforcer| {
-            interfaces.iter().try_for_each(|interface| enforcer.check_interface(interface))?;
+        let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
+        let rehearsed = self.blocking("the first enforcement cannot be prepared", move |enforcer| {
+            check_all(enforcer, &interfaces)?;
             enforcer.set_failsafe(&current(&failsafe))?;
-            trial::rehearse(enforcer, &table, digest.0)?;
-            attach_all(enforcer, &interfaces)?;
-            Ok(Rehearsal { cut: trial::cut(&enforcer.import()?) })
-        })
-        .await
+            let took = trial::rehearse(enforcer, &table, digest.0)?;
+            attach_all(enforcer, &interfaces, xdp)?;
+            Ok((trial::cut(&enforcer.import()?), took))
+        });
+        let (cut, took) = rehearsed.await?;
+        self.swap.took(took);
+        Ok(Rehearsal { cut })
     }
 
     async fn mend(&mut self, desired: &Table, digest: Digest, blank: bool) -> Result<Option<u64>, BackendError> {
         let table = to_kernel(desired, self.dhcp);
-        let (interfaces, failsafe) = (self.interfaces.clone(), Arc::clone(&self.failsafe));
-        self.blocking("the hooks cannot be put back", move |enforcer| {
+        let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
+        let mended = self.blocking("the hooks cannot be put back", move |enforcer| {
             enforcer.set_failsafe(&current(&failsafe))?;
-            let other = enforcer.observe()?.table.is_some_and(|found| found.no_dhcp != table.no_dhcp);
-            let installed = if blank || other { Some(enforcer.install(&table, digest.0, 0)?) } else { None };
-            attach_all(enforcer, &interfaces)?;
-            Ok(installed.map(|installed| u64::from(installed.epoch)))
-        })
-        .await
+            let seen = enforcer.observe()?;
+            let other = seen.table.as_ref().is_some_and(|found| found.no_dhcp != table.no_dhcp);
+            // The same rules once more take the place of a way back that somebody has changed.
+            let twice = seen.way_back_edited && seen.trial.is_none() && seen.table.as_ref() == Some(&table);
+            let installed = if blank || other || twice { Some(enforcer.install(&table, digest.0, 0)?) } else { None };
+            attach_all(enforcer, &interfaces, xdp)?;
+            Ok(installed)
+        });
+        let installed = mended.await?;
+        self.swap.took(installed.map(|built| built.took));
+        Ok(installed.map(|built| u64::from(built.epoch)))
+    }
+
+    fn in_force(&mut self, rules: &Table, memory: &RuleIds) {
+        self.numbers.set(memory, rules);
+    }
+
+    fn takes_over(&self) -> bool {
+        self.displaced.is_there()
+    }
+
+    async fn be_alone(&mut self) -> Result<(), BackendError> {
+        self.displaced.clear().await
     }
 
     fn setup_text(&self) -> String {

@@ -1,11 +1,12 @@
 //! What both firewalls of a host share: which rules it should have, whatever says them to the kernel.
 
+use enforcer::Direction;
 use policy::compile::Ruleset;
 use policy::host::HostIdentity;
 use policy::lower::bpf::{self, Rule, RuleIds, Table};
 use policy::model::Mode;
 
-use crate::converge::{BackendError, NotLowered};
+use crate::converge::{BackendError, Deviation, Difference, NotLowered};
 
 /// The rules of this host; with `audit` nothing is dropped.
 pub(super) fn lower(
@@ -33,4 +34,17 @@ pub(super) fn setup_text(identity: &HostIdentity, audit: bool, dhcp: bool) -> St
     let labels: Vec<String> = identity.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let machine = identity.machine_id_sha256.as_deref().unwrap_or_default();
     format!("{} {machine} {} audit={audit} dhcp={dhcp}", identity.hostname, labels.join(","))
+}
+
+/// Both hooks of each interface that does not exist.
+pub(super) fn absent(interfaces: &[String]) -> Vec<Difference> {
+    let wanted = interfaces.iter().flat_map(|name| Direction::ALL.map(|direction| (name, direction)));
+    wanted
+        .map(|(name, direction)| Difference {
+            key: format!("hook {name} {}", direction.label()),
+            kind: Deviation::Detached,
+            expected: "our program".to_owned(),
+            observed: "the interface does not exist".to_owned(),
+        })
+        .collect()
 }

@@ -18,6 +18,7 @@ mod present;
 mod ranges;
 mod script;
 mod state;
+mod view;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,8 +30,10 @@ use policy::host::HostIdentity;
 use policy::lower::bpf::{Key, Rule, RuleIds, Table};
 
 use self::firewall::{Error, Firewall};
+pub use self::view::{Reading, View};
 use super::displaced::Displaced;
-use super::ebpf::Ebpf;
+use super::ebpf::{Ebpf, Numbers};
+use super::host::absent;
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
 /// The nftables firewall of this host.
@@ -40,6 +43,7 @@ pub struct Nftables {
     identity: HostIdentity,
     failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
     target: String,
+    numbers: Numbers,
     audit: bool,
     dhcp: bool,
     displaced: Displaced,
@@ -73,6 +77,7 @@ impl Nftables {
             firewall,
             identity: setup.identity,
             target: format!("host/{}", setup.interfaces.join(",")),
+            numbers: Numbers::default(),
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
             audit: setup.audit,
             dhcp: setup.dhcp,
@@ -106,6 +111,12 @@ impl Nftables {
     #[must_use]
     pub fn failsafe_list(&self) -> FailsafeList {
         FailsafeList { firewall: self.firewall.clone(), list: Arc::clone(&self.failsafe) }
+    }
+
+    /// What looks at the firewall beside the loop.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View { firewall: self.firewall.clone(), target: self.target.clone(), numbers: self.numbers.clone() }
     }
 
     /// Runs work on a thread that may block.
@@ -180,8 +191,9 @@ impl Backend for Nftables {
     }
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
-        let seen = self.blocking("the kernel cannot be read", Firewall::observe).await?;
-        Ok(Observed { rules: seen.table, damage: seen.damage, audited: seen.audited })
+        let look = |firewall: &Firewall, failsafe: &[FailsafeEntry]| Ok((firewall.observe(failsafe)?, absent(&firewall.absent())));
+        let (seen, absent) = self.blocking("the kernel cannot be read", look).await?;
+        Ok(Observed { rules: seen.table, damage: seen.damage, audited: seen.audited, absent })
     }
 
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
@@ -219,6 +231,18 @@ impl Backend for Nftables {
         let table = desired.clone();
         let mend = move |firewall: &Firewall, failsafe: &[FailsafeEntry]| firewall.mend(&table, digest, failsafe, blank);
         self.blocking("the hooks cannot be put back", mend).await
+    }
+
+    fn takes_over(&self) -> bool {
+        self.displaced.is_there()
+    }
+
+    async fn be_alone(&mut self) -> Result<(), BackendError> {
+        self.displaced.clear().await
+    }
+
+    fn in_force(&mut self, rules: &Table, memory: &RuleIds) {
+        self.numbers.set(memory, rules);
     }
 
     fn setup_text(&self) -> String {

@@ -1,5 +1,7 @@
 //! `pci-segment doctor`: what this host and a configuration need, tried out, each failure with what to do.
 
+mod host;
+
 use std::path::Path;
 
 use serde::Serialize;
@@ -81,12 +83,7 @@ fn kernel() -> Vec<Check> {
         Some(version) if version >= (5, 10) => Check::good("kernel", release),
         _ => Check::bad("kernel", release, "enforcing with eBPF needs Linux 5.10 or newer"),
     }];
-    if rustix::process::geteuid().is_root() {
-        checks.push(Check::good("user", "root"));
-    } else {
-        let remedy = "run as root, or give the service CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (deploy/systemd has a unit)";
-        checks.push(Check::bad("user", format!("uid {}", rustix::process::geteuid().as_raw()), remedy).or_optional());
-    }
+    checks.extend(host::host());
     let second = nftables();
     checks.extend(enforcer::Enforcer::probe().into_iter().map(|tried| Check {
         name: tried.name.to_owned(),
@@ -128,6 +125,7 @@ async fn configuration(path: &Path) -> Vec<Check> {
     };
     let mut checks = vec![Check::good("configuration", path.display().to_string())];
     checks.extend(interfaces(&config));
+    checks.extend(host::configured(&config));
     checks.push(repository(&config).await);
     checks.push(database(&config).await);
     if config.host.failsafe.inbound.is_empty() && !config.host.interfaces.is_empty() {
@@ -147,7 +145,11 @@ fn interfaces(config: &Config) -> Vec<Check> {
         if there {
             Check::good(&label, "exists")
         } else {
-            Check::bad(&label, "does not exist", &format!("choose from: {}", known_interfaces()))
+            let remedy = format!(
+                "nothing to do if it comes later: it is guarded as soon as it appears; else choose from: {}",
+                known_interfaces()
+            );
+            Check::bad(&label, "does not exist", &remedy).or_optional()
         }
     };
     config.host.interfaces.iter().map(check).collect()

@@ -48,8 +48,15 @@ pub fn enforce(args: &EnforceArgs, out: Output) -> anyhow::Result<Exit> {
     let identity = crate::run::identity(args.host_name.clone().unwrap_or_else(crate::config::kernel_host_name), labels);
     identity.endpoint(&ruleset).context("nothing is enforced; name this host with --host-name, or add it to the Inventory")?;
     let failsafe = crate::run::failsafe_entries(&args.failsafe)?;
-    let setup =
-        Setup { pins: &args.pin_dir, identity, interfaces: args.interfaces.clone(), failsafe, audit: args.audit, dhcp: true };
+    let setup = Setup {
+        pins: &args.pin_dir,
+        identity,
+        interfaces: args.interfaces.clone(),
+        failsafe,
+        audit: args.audit,
+        dhcp: true,
+        xdp: false,
+    };
     let runtime = run::runtime()?;
     let ended = runtime.block_on(hold(setup, &ruleset, args, out));
     // A key that nobody presses must not hold up the end.

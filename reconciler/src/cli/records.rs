@@ -4,16 +4,27 @@ use jiff::Timestamp;
 
 use super::operate::database;
 use super::output::{Output, Tone};
+use super::status::Kernel;
 use super::{DriftArgs, Exit, Format, HistoryArgs, RecordArgs, VerifyArgs, run};
 use crate::audit::verify::{Options, Report};
 use crate::config::{Config, HostMode};
 use crate::store::{DriftEntry, DriftKind, HistoryEntry, Outcome, StatusSummary, Store, TrialSummary};
 
-fn open(args: &RecordArgs) -> anyhow::Result<(tokio::runtime::Runtime, Store)> {
+/// The records, to be read only.
+pub(super) fn open(args: &RecordArgs) -> anyhow::Result<(tokio::runtime::Runtime, Store)> {
     let file = database(args)?;
     let runtime = run::runtime()?;
     let store = runtime.block_on(Store::open_read_only(&file))?;
     Ok((runtime, store))
+}
+
+/// `status --format json`.
+#[derive(serde::Serialize)]
+struct Everything<'a> {
+    #[serde(flatten)]
+    records: &'a StatusSummary,
+    /// Null where it cannot be asked, or nothing is enforced.
+    kernel: Option<&'a Kernel>,
 }
 
 /// What is enforced, and what waits.
@@ -23,15 +34,23 @@ fn open(args: &RecordArgs) -> anyhow::Result<(tokio::runtime::Runtime, Store)> {
 pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
     let (runtime, store) = open(args)?;
     let summary = runtime.block_on(store.status_summary())?;
+    let config = if args.database.is_none() { Some(Config::load(&args.config)?) } else { None };
+    // What the kernel says is more than what is on record, and not everybody who may read the one may ask the other.
+    let kernel = config.as_ref().map_or(Ok(None), Kernel::ask);
     if args.format == Format::Json {
-        out.json(&summary);
+        out.json(&Everything { records: &summary, kernel: kernel.as_ref().ok().and_then(Option::as_ref) });
         return Ok(Exit::Done);
     }
     let open = runtime.block_on(store.drift(true))?;
-    let config = if args.database.is_none() { Some(Config::load(&args.config)?) } else { None };
     show_enforced(&summary, &open, config.as_ref(), out);
     if let Some(trial) = &summary.on_trial {
         show_trial(trial, out);
+    }
+    match &kernel {
+        Ok(Some(kernel)) => kernel.show(out),
+        Ok(None) if config.as_ref().is_none_or(|config| config.host.interfaces.is_empty()) => {}
+        Ok(None) => out.line("kernel       nothing of this controller's is in place here"),
+        Err(reason) => out.line(format!("kernel       cannot be asked: {}", super::output::escape(reason))),
     }
     show_rest(&summary, out);
     Ok(Exit::Done)
@@ -186,7 +205,7 @@ fn short(hex: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }
 
-fn when(at: Timestamp) -> String {
+pub(super) fn when(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 

@@ -1,19 +1,22 @@
-//! `pci-segment rescue`: the firewall itself, from a bare shell. Only the BPF file system is needed: no configuration, no database, no
-//! controller. What was done is put on record where that is possible, and where it is not, that is said.
+//! `pci-segment rescue`: the firewall itself, from a bare shell. Only the BPF file system is needed, or `nft` where nftables enforces: no
+//! configuration, no database, no controller. What was done is put on record where that is possible, and where it is not, that is said.
 
 mod args;
+mod found;
+mod show;
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use enforcer::{AttachmentState, Enforcer, Observed};
 use jiff::Timestamp;
 use serde_json::json;
 
 pub use self::args::{RescueArgs, RescueCommand};
-use super::output::{Output, Tone};
-use super::{Exit, Format, run};
+use self::found::Found;
+use self::show::show;
+use super::output::Output;
+use super::{Exit, run};
 use crate::audit::{AuditEvent, Draft, Ended, kind};
 use crate::chain::chain;
 use crate::config::Config;
@@ -31,39 +34,60 @@ pub fn rescue(command: &RescueCommand, out: Output) -> anyhow::Result<Exit> {
     let args = command.args();
     let config = config_of(args);
     let pins = pins_of(args, config.as_ref());
-    let Some(mut firewall) = Enforcer::open_existing(&pins)? else {
-        out.line(format!("nothing is pinned at {}: this host is not filtered from there", pins.display()));
+    let found = Found::all(pins.clone(), args.pins.is_some())?;
+    if found.is_empty() {
+        let table = if args.pins.is_some() { "" } else { ", and there is no table inet pci_segment" };
+        out.line(format!("nothing is pinned at {}{table}: this host is not filtered from there", pins.display()));
         return Ok(Exit::Done);
-    };
-    let done = match command {
-        RescueCommand::Status { format, .. } => {
-            show(&firewall, &pins, *format, out)?;
-            return Ok(Exit::Done);
+    }
+    if let RescueCommand::Status { format, .. } = command {
+        show(&found, *format, out)?;
+        return Ok(Exit::Done);
+    }
+    may_go_on(command, config.as_ref(), out)?;
+    let (mut done, mut failed) = (Vec::new(), None);
+    for one in found {
+        match act(command, one) {
+            Ok(said) if done.contains(&said) => {}
+            Ok(said) => done.push(said),
+            Err(error) => failed = Some(error),
         }
-        RescueCommand::Confirm(_) => confirm(&mut firewall)?,
-        RescueCommand::Rollback(_) => roll_back(&mut firewall)?,
+    }
+    let done = done.join("; ");
+    if !done.is_empty() {
+        out.line(&done);
+        match on_record(config.as_ref(), command.word(), &done) {
+            Ok(()) => out.note("on record in the audit log"),
+            Err(error) => out.note(format!("NOT on record: {}", chain(error.as_ref()))),
+        }
+    }
+    failed.map_or(Ok(Exit::Done), Err)
+}
+
+/// Asks where the host is opened.
+fn may_go_on(command: &RescueCommand, config: Result<&Config, &anyhow::Error>, out: Output) -> anyhow::Result<()> {
+    match command {
         RescueCommand::Audit(args) => {
-            ask("Nothing will be dropped on this host until pci-segment rescue enforce. Go on?", args, out)?;
-            audit(&mut firewall)?
-        }
-        RescueCommand::Enforce(_) => {
-            firewall.set_learning(false)?;
-            firewall.set_audit(false)?;
-            "what no rule allows is dropped again".to_owned()
+            ask("Nothing will be dropped on this host until pci-segment rescue enforce. Go on?", args, out)
         }
         RescueCommand::Detach(args) => {
             ask("Every hook and every rule will be removed; this host will not be filtered. Go on?", args, out)?;
-            warn_of_controller(config.as_ref(), out);
-            firewall.remove_all()?;
-            "every hook and every rule is removed: this host is not filtered".to_owned()
+            warn_of_controller(config, out);
+            Ok(())
         }
-    };
-    out.line(&done);
-    match on_record(config.as_ref(), command.word(), &done) {
-        Ok(()) => out.note("on record in the audit log"),
-        Err(error) => out.note(format!("NOT on record: {}", chain(error.as_ref()))),
+        RescueCommand::Status { .. } | RescueCommand::Confirm(_) | RescueCommand::Rollback(_) | RescueCommand::Enforce(_) => Ok(()),
     }
-    Ok(Exit::Done)
+}
+
+fn act(command: &RescueCommand, mut found: Found) -> anyhow::Result<String> {
+    match command {
+        RescueCommand::Confirm(_) => found.confirm(),
+        RescueCommand::Rollback(_) => found.roll_back(),
+        RescueCommand::Audit(_) => found.audit(),
+        RescueCommand::Enforce(_) => found.enforce(),
+        RescueCommand::Detach(_) => found.detach(),
+        RescueCommand::Status { .. } => bail!("nothing is to be done for a look"),
+    }
 }
 
 fn config_of(args: &RescueArgs) -> anyhow::Result<Config> {
@@ -93,28 +117,6 @@ fn ask(question: &str, args: &RescueArgs, out: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn confirm(firewall: &mut Enforcer) -> anyhow::Result<String> {
-    Ok(match firewall.confirm()? {
-        Some(epoch) => format!("generation {epoch} stays in force"),
-        None => "nothing is on trial".to_owned(),
-    })
-}
-
-fn roll_back(firewall: &mut Enforcer) -> anyhow::Result<String> {
-    let Some(epoch) = firewall.roll_back()? else { bail!("there is no way back: no other generation was in force here") };
-    let audited = if firewall.audits() { ", and nothing is dropped" } else { "" };
-    Ok(format!("generation {epoch} is in force{audited}"))
-}
-
-/// A trial ends first: its deadline would take audit back.
-fn audit(firewall: &mut Enforcer) -> anyhow::Result<String> {
-    if firewall.trial()?.is_some() {
-        firewall.roll_back()?;
-    }
-    firewall.set_audit(true)?;
-    Ok("nothing is dropped; what would be is counted".to_owned())
-}
-
 fn warn_of_controller(config: Result<&Config, &anyhow::Error>, out: Output) {
     let Ok(config) = config else { return };
     if std::os::unix::net::UnixStream::connect(socket(config.database.folder())).is_ok() {
@@ -142,71 +144,5 @@ fn on_record(config: Result<&Config, &anyhow::Error>, what: &str, outcome: &str)
         store.append(event).await?;
         store.close().await;
         Ok(())
-    })
-}
-
-fn show(firewall: &Enforcer, pins: &Path, format: Format, out: Output) -> anyhow::Result<()> {
-    let seen = firewall.observe()?;
-    let failsafe = firewall.failsafe()?;
-    let entry =
-        |own: &enforcer::FailsafeEntry| format!("{} protocol {} port {} {}", own.direction.label(), own.proto, own.port, own.peer);
-    let failsafe: Vec<String> = failsafe.iter().map(entry).collect();
-    if format == Format::Json {
-        out.json(&as_json(&seen, &failsafe));
-        return Ok(());
-    }
-    out.line(format!("pinned at     {}", pins.display()));
-    match &seen.table {
-        Some(_) if seen.audit => {
-            out.line(format!("generation    {} {}", seen.epoch, out.paint(Tone::Warning, "audited: nothing is dropped")));
-        }
-        Some(_) => out.line(format!("generation    {} {}", seen.epoch, out.paint(Tone::Good, "in force"))),
-        None => out.line(out.paint(Tone::Warning, "generation    none: everything passes")),
-    }
-    match &seen.trial {
-        None => out.line("trial         nothing is on trial"),
-        Some(trial) if trial.is_over() => out.line(format!(
-            "trial         generation {} was not confirmed in time; generation {} judges packets",
-            trial.epoch, trial.fallback
-        )),
-        Some(trial) => out.line(format!(
-            "trial         generation {} for {} s more, then {}; rescue confirm keeps it",
-            trial.epoch,
-            trial.left.as_secs(),
-            if trial.fallback == trial.epoch { "nothing is dropped".to_owned() } else { format!("generation {}", trial.fallback) }
-        )),
-    }
-    for hook in &seen.attachments {
-        let good = hook.state == AttachmentState::Attached;
-        let state = format!("{:?}", hook.state).to_lowercase();
-        let state = out.paint(if good { Tone::Good } else { Tone::Bad }, &state);
-        out.line(format!("hook          {} {} {state}", hook.ifname, hook.direction.label()));
-    }
-    if seen.attachments.is_empty() {
-        out.line(out.paint(Tone::Warning, "hook          none: nothing is filtered"));
-    }
-    for found in &seen.tampering {
-        out.line(format!("{} {:?}: {}", out.paint(Tone::Bad, "damage       "), found.kind, super::output::escape(&found.detail)));
-    }
-    for line in &failsafe {
-        out.line(format!("failsafe      {line}"));
-    }
-    Ok(())
-}
-
-fn as_json(seen: &Observed, failsafe: &[String]) -> serde_json::Value {
-    let trial =
-        seen.trial.map(|trial| json!({ "epoch": trial.epoch, "fallback": trial.fallback, "seconds_left": trial.left.as_secs() }));
-    let hooks = seen.attachments.iter().map(|hook| {
-        json!({ "interface": hook.ifname, "direction": hook.direction.label(), "state": format!("{:?}", hook.state).to_lowercase() })
-    });
-    json!({
-        "epoch": seen.epoch,
-        "enforcing": seen.table.is_some() && !seen.audit,
-        "audit": seen.audit,
-        "trial": trial,
-        "attachments": hooks.collect::<Vec<_>>(),
-        "damage": seen.tampering.iter().map(|found| format!("{:?}: {}", found.kind, found.detail)).collect::<Vec<_>>(),
-        "failsafe": failsafe,
     })
 }

@@ -164,6 +164,17 @@ pub enum FirstEnforcement {
     Cut,
 }
 
+/// Whether packets are dropped early.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostXdp {
+    /// Where they are judged.
+    #[default]
+    Off,
+    /// What would be dropped anyway, also by XDP in the driver.
+    Native,
+}
+
 /// `host:`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +202,9 @@ pub struct HostConfig {
     /// What happens to open connections that the first enforcement would cut.
     #[serde(default)]
     pub first_enforcement: FirstEnforcement,
+    /// Whether it drops early.
+    #[serde(default)]
+    pub xdp: HostXdp,
     /// What stays reachable whatever a commit says.
     #[serde(default)]
     pub failsafe: FailsafeConfig,
@@ -214,6 +228,7 @@ impl Default for HostConfig {
             confirm_within: no_time(),
             learning: default_learning(),
             first_enforcement: FirstEnforcement::Hold,
+            xdp: HostXdp::Off,
             failsafe: FailsafeConfig::default(),
             dhcp: default_dhcp(),
             pin_dir: default_pin_dir(),
@@ -298,6 +313,18 @@ pub enum DriftMode {
     Report,
     /// Put back.
     Heal,
+}
+
+/// `metrics:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where `GET /metrics` is served; absent: on the HTTP door beside everything else.
+    #[serde(default, deserialize_with = "super::types::some_listen_address")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// Has the kernel measure how long BPF programs run while the controller runs: all programs of this machine, some 20 ns each.
+    #[serde(default)]
+    pub program_runs: bool,
 }
 
 /// `drift:`

@@ -52,6 +52,11 @@ pub(super) fn listen_address<'de, D: serde::Deserializer<'de>>(value: D) -> Resu
     })
 }
 
+/// The same where there may be none.
+pub(super) fn some_listen_address<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<std::net::SocketAddr>, D::Error> {
+    listen_address(value).map(Some)
+}
+
 /// `sqlite:///absolute/path`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

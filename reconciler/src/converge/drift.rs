@@ -1,4 +1,10 @@
 //! Drift: what is enforced differs from what should be, and no commit explains it.
+//!
+//! What is put back is not on trial: it was confirmed when a commit brought it, and the way back would be what somebody did by hand.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::{Deviation, Difference, Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
@@ -6,6 +12,8 @@ use crate::store::{DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolutio
 
 /// What is said of a target on which audit was turned on by hand.
 pub(super) const AUDITED: &str = "nothing is dropped: audit was turned on by hand; end it with pci-segment rescue enforce";
+/// A difference that lasts is written down again after this long.
+const NOTED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Compares every target with what should be in force and writes down what differs; in mode heal, puts it back. Returns how many
 /// differences are left.
@@ -32,37 +40,68 @@ impl<S: Source> World<'_, S> {
         let Some(plan) = plan else { return Ok(0) };
         let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(plan.audited.then(audited)).collect();
         let count = seen.len();
-        if count > 0 || self.has_open_drift().await? {
-            let noted = self.store.note_drift(name.clone(), seen, None, (self.clock)()).await?;
+        if !self.is_noted(&name, &seen).await? && (count > 0 || self.has_open_drift().await?) {
+            let now = (self.clock)();
+            let noted = self.store.note_drift(name.clone(), seen.clone(), None, now).await?;
+            self.memory.drift_noted.insert(name.clone(), (seen, now));
             if noted.opened > 0 {
                 tracing::warn!(target = %name, found = count, "what is enforced is not what should be");
             }
         }
-        let damaged = plan.damage.len();
+        if !plan.damage.is_empty() || plan.changes > 0 {
+            // What follows changes what is on record.
+            self.memory.drift_noted.remove(&name);
+        }
+        // Where nothing is left at all, putting it back is more than a question of rules that differ.
+        let damaged = if plan.blank { plan.differences.len() } else { plan.damage.len() };
         let mended = if damaged > 0 && self.rehook(index, &plan).await { damaged } else { 0 };
-        let changed = plan.changes;
+        let changed = if plan.blank && mended > 0 { 0 } else { plan.changes };
         // What is on trial is a question for whoever vouches for it, and audit by hand for whoever turned it on.
         let may_heal = self.settings.heal && self.memory.trial.is_none() && !plan.audited;
         let healed = if changed > 0 && may_heal && self.heal(index, plan).await? { changed } else { 0 };
         Ok(count - mended - healed)
     }
 
+    /// Whether the same was written down a short while ago: what lasts is looked at far more often than it has to be written.
+    ///
+    /// Others close rows too: what was mended and is lost again is news, however soon.
+    async fn is_noted(&self, target: &str, seen: &[DriftSeen]) -> Result<bool, Trouble> {
+        let fresh = |at: Timestamp| (self.clock)().duration_since(at).unsigned_abs() < NOTED_AGAIN;
+        let noted = self.memory.drift_noted.get(target).is_some_and(|(noted, at)| noted == seen && fresh(*at));
+        if seen.is_empty() || !noted {
+            return Ok(false);
+        }
+        let open = self.store.drift(true).await?;
+        let is_open = |one: &DriftSeen| open.iter().any(|row| row.target == target && row.key == one.key && row.kind == one.kind);
+        Ok(seen.iter().all(is_open))
+    }
+
+    /// Says something of a target once, however often it is found.
+    fn say_once(&mut self, target: &str, text: String) {
+        if self.memory.drift_said.get(target) != Some(&text) {
+            tracing::error!(target, "{text}");
+            self.memory.drift_said.insert(target.to_owned(), text);
+        }
+    }
+
     async fn has_open_drift(&self) -> Result<bool, Trouble> {
         Ok(!self.store.drift(true).await?.is_empty())
     }
 
-    /// Hooks and the failsafe list are ours whatever the mode: without them nothing is enforced at all. What was mended is closed as
-    /// healed at once; what was not stays open.
+    /// Hooks, the failsafe list and a firewall that is gone altogether are ours whatever the mode: without them nothing is enforced at
+    /// all. What was mended is closed as healed at once; what was not stays open.
     async fn rehook(&mut self, index: usize, plan: &TargetPlan) -> bool {
         let name = plan.target.clone();
         let mended = self.mend(index, plan.blank).await;
         if let Err(trouble) = &mended {
-            tracing::error!(target = %name, "not enforced everywhere: {}", chain(trouble));
+            let text = format!("not enforced everywhere: {}", chain(trouble));
+            self.say_once(&name, text);
             return false;
         }
+        self.memory.drift_said.remove(&name);
         tracing::warn!(target = %name, mended = plan.damage.len(), "put back what enforcement hangs on");
-        let left =
-            plan.differences.iter().filter(|d| !plan.damage.contains(d)).map(row).chain(plan.audited.then(audited)).collect();
+        let other = plan.differences.iter().filter(|d| !plan.blank && !plan.damage.contains(d));
+        let left = other.map(row).chain(plan.audited.then(audited)).collect();
         if let Err(error) = self.store.note_drift(name, left, Some(Resolution::Healed), (self.clock)()).await {
             tracing::error!("cannot record: {}", chain(&error));
         }
@@ -74,7 +113,7 @@ impl<S: Source> World<'_, S> {
         let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) else { return Ok(false) };
         let name = plan.target.clone();
         if let Some(excess) = self.targets.get(index).and_then(|target| target.excess(&self.settings.limits)) {
-            tracing::warn!(target = %name, "drift is not healed: {excess}; push a commit, or mend it by hand");
+            self.say_once(&name, format!("drift is not healed: {excess}; push a commit, or mend it by hand"));
             return Ok(false);
         }
         let changes = plan.differences.len() as u64;
@@ -104,7 +143,8 @@ fn audited() -> DriftSeen {
     }
 }
 
-fn row(difference: &Difference) -> DriftSeen {
+/// A difference as it is recorded.
+pub(crate) fn row(difference: &Difference) -> DriftSeen {
     let side = |text: &str| if text.is_empty() { None } else { Some(text.to_owned()) };
     DriftSeen {
         key: difference.key.clone(),

@@ -52,7 +52,9 @@ impl<B: Backend> Managed<B> {
         let observed = self.backend.observe().await?;
         let blank = observed.rules.is_none();
         let plan = Plan::new(&observed.rules.unwrap_or_default(), desired);
-        let shown = self.describe(&plan, observed.damage, blank, observed.audited);
+        let mut shown = self.describe(&plan, observed.damage, blank, observed.audited);
+        shown.differences.extend(observed.absent.iter().cloned());
+        shown.absent = observed.absent;
         self.plan = Some(plan);
         Ok(Some(shown))
     }
@@ -76,6 +78,7 @@ impl<B: Backend> Managed<B> {
             hash: plan.hash(),
             blank,
             audited,
+            absent: Vec::new(),
             changes,
             differences,
         }
@@ -158,6 +161,7 @@ impl<B: Backend> Target for Managed<B> {
 
     fn adopt_trial(&mut self) {
         if let Some((rules, memory)) = self.on_trial.take() {
+            self.backend.in_force(&rules, &memory);
             self.in_force = Some(rules);
             self.memory = memory;
         }
@@ -187,7 +191,27 @@ impl<B: Backend> Target for Managed<B> {
     fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>> {
         Box::pin(async move {
             let Some(desired) = &self.in_force else { return Ok(None) };
-            self.backend.mend(desired, Digest::of_table(desired), blank).await
+            let digest = Digest::of_table(desired);
+            if blank && self.backend.takes_over() {
+                // What is open passes the firewall used before: it becomes known here before this one drops anything. No trial, as
+                // that one has these rules in force.
+                self.backend.rehearse(desired, digest).await?;
+                return self.backend.apply(desired, digest, None).await.map(Some);
+            }
+            self.backend.mend(desired, digest, blank).await
+        })
+    }
+
+    fn be_alone(&mut self) -> Boxed<'_, Result<(), BackendError>> {
+        Box::pin(async {
+            if !self.backend.takes_over() || self.backend.trial().await?.is_some() {
+                return Ok(());
+            }
+            let seen = self.backend.observe().await?;
+            if seen.audited || seen.rules.as_ref() != self.in_force.as_ref() {
+                return Ok(());
+            }
+            self.backend.be_alone().await
         })
     }
 
@@ -197,6 +221,9 @@ impl<B: Backend> Target for Managed<B> {
         }
         if let Some(memory) = self.candidate_memory.take() {
             self.memory = memory;
+        }
+        if let Some(rules) = &self.in_force {
+            self.backend.in_force(rules, &self.memory);
         }
     }
 
@@ -216,6 +243,9 @@ impl<B: Backend> Target for Managed<B> {
         self.memory = serde_json::from_str(&kept.memory).unwrap_or_default();
         let rules = B::recall(&kept.rules).filter(|rules| Digest::of_table(rules).to_string() == desired_hash);
         self.in_force = rules;
+        if let Some(rules) = &self.in_force {
+            self.backend.in_force(rules, &self.memory);
+        }
         self.in_force.is_some()
     }
 

@@ -7,7 +7,9 @@ use policy::compile::Ruleset;
 use policy::lower::Unsupported;
 use policy::snapshot::CommitId;
 
+use super::rollback::RollBack;
 use super::trial::{CONFIRMED_TRIAL, OnTrial, no_trial};
+use super::words::unguarded;
 use super::{
     ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, Errand, NotLowered, Outcome, Source, StatusState, Target, TargetPlan, Trouble,
     World,
@@ -115,7 +117,7 @@ impl<S: Source> World<'_, S> {
                     return self.wait_for_confirmation(pass, trial, &enforced, head).await;
                 }
                 if let Some(lost) = self.first_unreached(&trial.reached).await {
-                    return self.take_back(trial, &lost, Some(pass), started).await;
+                    return self.take_back(trial, (RollBack::Probe, &lost), Some(pass), started).await;
                 }
                 if let Err(trouble) = self.confirm_all().await {
                     return Err(self.fail(head, pass, enforced, trouble).await);
@@ -137,11 +139,15 @@ impl<S: Source> World<'_, S> {
     /// The end of a pass that put the head in force, with all that later starts need, but for what is in force.
     fn in_force(&self, head: CommitId, plans: &[TargetPlan]) -> PassEnd {
         let changes = plans.iter().map(TargetPlan::changes_made).sum();
-        let status = Some(self.settings.status(head, StatusState::Success, &self.settings.posture.sentence(changes)));
+        let (mut sentence, unguarded) = (self.settings.posture.sentence(changes), unguarded(plans));
+        if !unguarded.is_empty() {
+            sentence = format!("{sentence}; {unguarded}");
+        }
+        let status = Some(self.settings.status(head, StatusState::Success, &sentence));
         let kept =
             |target: &dyn Target| Note { name: kept_name(target.name()), value: serde_json::to_string(&target.remember()).ok() };
         let notes = self.targets.iter().map(|target| kept(target.as_ref())).chain([no_trial()]).collect();
-        PassEnd { changes: changes as u64, status, notes, ..PassEnd::of(Recorded::InForce, "", (self.clock)()) }
+        PassEnd { changes: changes as u64, status, notes, ..PassEnd::of(Recorded::InForce, &unguarded, (self.clock)()) }
     }
 
     pub(super) fn adopt_all(&mut self) {

@@ -2,7 +2,8 @@
 //!
 //! The head may be rejected, held or out of reach, the mirror lost, the network down: the last good rules are enforced all the same.
 //! They stand in the store, beside the hash that says they are the ones. After a reboot the kernel is blank and they are put back;
-//! after a restart they are found as they were, and content that differs is drift, which has its own way.
+//! after a restart they are found as they were, and content that differs is drift, which has its own way. On a host that goes back to a
+//! firewall it had before they are put in force beside those of the other one, which goes last.
 
 use policy::snapshot::CommitId;
 
@@ -50,7 +51,8 @@ impl<S: Source> World<'_, S> {
         let trouble = |cause| Trouble::Backend { target: name.clone(), cause };
         let Some(plan) = target.plan().await.map_err(trouble)? else { return Ok(()) };
         if !plan.blank && plan.damage.is_empty() {
-            return Ok(());
+            // An earlier start may have ended between putting them in force here and taking another firewall away.
+            return target.be_alone().await.map_err(trouble);
         }
         tracing::warn!(target = %name, commit = %base, "puts the last good rules back in force");
         let plans = [plan];

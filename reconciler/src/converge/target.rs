@@ -66,6 +66,8 @@ pub struct Observed<K, R> {
     pub damage: Vec<Difference>,
     /// Nothing is dropped on the whole target, whatever the rules say.
     pub audited: bool,
+    /// What cannot be guarded yet because it is not there, an interface say. Nothing passes through it either.
+    pub absent: Vec<Difference>,
 }
 
 /// Rules that are in force until somebody confirms them; the target itself takes the way back when the time is over.
@@ -142,8 +144,18 @@ pub trait Backend: Send {
         digest: Digest,
         blank: bool,
     ) -> impl Future<Output = Result<Option<u64>, BackendError>> + Send;
+    /// Whether another firewall of ours, used before, still guards here as well.
+    fn takes_over(&self) -> bool {
+        false
+    }
+    /// Takes that one away.
+    fn be_alone(&mut self) -> impl Future<Output = Result<(), BackendError>> + Send {
+        std::future::ready(Ok(()))
+    }
     /// Everything the rules depend on beside the commit: labels, mode. Another text means that the same commit may mean other rules.
     fn setup_text(&self) -> String;
+    /// The rules in force and what `lower` remembered of them, each time they may have changed: for counters.
+    fn in_force(&mut self, _rules: &BTreeMap<Self::Key, Self::Rule>, _memory: &Self::Memory) {}
     /// Rules as text, to be kept over restarts.
     fn keep(rules: &BTreeMap<Self::Key, Self::Rule>) -> String;
     /// The other way round; `None` for what is not such a text.
@@ -210,6 +222,9 @@ pub struct TargetPlan {
     pub blank: bool,
     /// Nothing is dropped on the whole target, whatever the rules say.
     pub audited: bool,
+    /// What cannot be guarded before it appears.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Difference>,
     /// Rules that are added, changed or removed.
     #[serde(skip)]
     pub changes: usize,
@@ -283,6 +298,8 @@ pub trait Target: Send {
     fn holds<'a>(&'a mut self, desired_hash: &'a str) -> Boxed<'a, Result<Holding, BackendError>>;
     /// Puts hooks back, and everything if `blank`.
     fn mend(&mut self, blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>>;
+    /// Takes away another firewall of ours that was used before, if what should be in force is, here and without a trial.
+    fn be_alone(&mut self) -> Boxed<'_, Result<(), BackendError>>;
     /// The candidate is in force from now on.
     fn adopt(&mut self);
     /// Forgets the candidate.

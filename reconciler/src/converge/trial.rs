@@ -12,6 +12,7 @@ use policy::snapshot::CommitId;
 use serde::{Deserialize, Serialize};
 
 use super::pass::kept_name;
+use super::rollback::RollBack;
 use super::{
     BackendError, Errand, Holding, Kept, Outcome, Settings, Source, StatusState, Target, TargetPlan, Trial, Trouble, World,
 };
@@ -66,7 +67,7 @@ enum State {
     /// It was confirmed.
     Kept,
     /// It was ended otherwise; how.
-    Ended(&'static str),
+    Ended(RollBack, &'static str),
     /// It never began.
     NeverBegan,
 }
@@ -192,11 +193,13 @@ impl<S: Source> World<'_, S> {
                     self.confirm_all().await?;
                     self.keep_trial(trial, started).await
                 }
-                Some(lost) => self.take_back(trial, &lost, None, started).await.map(drop),
+                Some(lost) => self.take_back(trial, (RollBack::Probe, &lost), None, started).await.map(drop),
             },
             State::Kept => self.keep_trial(trial, started).await,
-            State::Over => self.take_back(trial, "it was not confirmed in time", None, started).await.map(drop),
-            State::Ended(how) => self.take_back(trial, how, None, started).await.map(drop),
+            State::Over => {
+                self.take_back(trial, (RollBack::Deadline, "it was not confirmed in time"), None, started).await.map(drop)
+            }
+            State::Ended(cause, how) => self.take_back(trial, (cause, how), None, started).await.map(drop),
             State::NeverBegan => self.forget_trial().await,
         }
     }
@@ -224,7 +227,7 @@ impl<S: Source> World<'_, S> {
     async fn state_of(&mut self, trial: &OnTrial) -> Result<State, Trouble> {
         if trial.boot_id != self.settings.boot_id {
             // It may well be why: better once too careful than a host that goes down at each start.
-            return Ok(State::Ended("the host went down while it was on trial"));
+            return Ok(State::Ended(RollBack::Reboot, "the host went down while it was on trial"));
         }
         let mut state = State::NeverBegan;
         for target in self.targets.iter_mut() {
@@ -236,7 +239,7 @@ impl<S: Source> World<'_, S> {
                 None => match target.holds(&part.desired_hash).await.map_err(|cause| trouble(name, cause))? {
                     Holding::These => State::Kept,
                     _ if trial.until.is_none() => State::NeverBegan,
-                    Holding::Nothing | Holding::Others => State::Ended("it was taken back by hand"),
+                    Holding::Nothing | Holding::Others => State::Ended(RollBack::Operator, "it was taken back by hand"),
                 },
             };
             state = match (state, found) {
@@ -293,11 +296,12 @@ impl<S: Source> World<'_, S> {
     pub(super) async fn take_back(
         &mut self,
         trial: OnTrial,
-        cause: &str,
+        (kind, cause): (RollBack, &str),
         pass: Option<PassId>,
         started: Timestamp,
     ) -> Result<Outcome, Trouble> {
         self.roll_back_all().await?;
+        *self.memory.rollbacks.entry(kind.word()).or_default() += 1;
         let Some(commit) = trial.id() else {
             self.forget_trial().await?;
             return Ok(Outcome::Held { reason: cause.to_owned() });
@@ -331,6 +335,7 @@ impl<S: Source> World<'_, S> {
         if self.memory.trial.is_some() {
             tracing::info!("the branch is back at what is in force; what was on trial is taken back");
             self.roll_back_all().await?;
+            *self.memory.rollbacks.entry(RollBack::Operator.word()).or_default() += 1;
             self.forget_trial().await?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use policy::finding::Severity;
 use policy::snapshot::CommitId;
 use serde_json::Value;
 
-use super::{CommitStatus, Posture, Settings, StatusState};
+use super::{CommitStatus, Posture, Settings, StatusState, TargetPlan};
 
 /// `3 violations: PCI-1.3.1-004 policies/db.yaml:20 (+2)`, from the findings as they are stored.
 pub(super) fn first_finding(findings: &Value) -> String {
@@ -30,6 +30,12 @@ pub(super) fn broken_rules(judgement: &Judgement) -> Vec<String> {
         }
     }
     ids
+}
+
+/// `; not guarded before it appears: hook eth1 in, …`, or nothing.
+pub(super) fn unguarded(plans: &[TargetPlan]) -> String {
+    let keys: Vec<&str> = plans.iter().flat_map(|plan| &plan.absent).map(|one| one.key.as_str()).collect();
+    if keys.is_empty() { String::new() } else { format!("not guarded before it appears: {}", keys.join(", ")) }
 }
 
 impl Settings {

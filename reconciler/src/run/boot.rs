@@ -18,6 +18,7 @@ use policy::net::Direction;
 use tokio::time::Instant;
 
 use super::{reach, wiring};
+use crate::backend::choice::{Firewall, Wanted};
 use crate::chain::chain;
 use crate::config::Config;
 use crate::converge::{Backend, Kept, kept_name};
@@ -85,9 +86,19 @@ pub async fn boot(config: &Config, wait: Duration) -> anyhow::Result<Booted> {
         known @ (Last::Damaged(_) | Last::Good { .. }) => known,
     };
     let (present, missing) = await_interfaces(&config.host.interfaces, wait).await;
-    let mut firewall = wiring::firewall(config, present, failsafe)?;
+    let wanted = wiring::wanted(config.host.backend);
+    let firewall = match wiring::firewall(config, wanted, present, failsafe.clone())? {
+        // It knows interfaces by name: those to come are guarded from their first packet on.
+        Firewall::Nftables(_) if !missing.is_empty() => {
+            wiring::firewall(config, Wanted::Nftables, config.host.interfaces.clone(), failsafe)?
+        }
+        firewall @ (Firewall::Ebpf(_) | Firewall::Nftables(_)) => firewall,
+    };
     firewall.prepare().await?;
-    put_back(&mut firewall, last, missing).await
+    match firewall {
+        Firewall::Ebpf(mut firewall) => put_back(firewall.as_mut(), last, missing).await,
+        Firewall::Nftables(mut firewall) => put_back(firewall.as_mut(), last, Vec::new()).await,
+    }
 }
 
 async fn put_back<B>(firewall: &mut B, last: Last, missing: Vec<String>) -> anyhow::Result<Booted>

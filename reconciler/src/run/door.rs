@@ -1,7 +1,9 @@
 //! The doors: HTTP for forges and probes, and a socket beside the database for operators on this host.
 
+mod metrics;
 mod serve;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,8 +14,10 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use webhook::{Delivery, Inbox, InboxError, Keeping, Kept, Meaning, Secrets};
 
+use self::metrics::Sources;
 use self::serve::{Bounds, serve};
 use super::Controller;
 use super::control::{self, Orders};
@@ -26,7 +30,20 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
         .await
         .with_context(|| format!("cannot listen on {listen}; another program may have it: change `listen`"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let http = tokio::spawn(serve(listener, router(controller)?, Bounds::default(), controller.stop.clone()));
+    let sources = Sources {
+        store: controller.store.clone(),
+        tally: Arc::clone(&controller.tally),
+        view: Arc::clone(&controller.view),
+        sums: controller.sums.clone(),
+        drops: controller.drops.clone(),
+        sizes: Arc::default(),
+    };
+    let (mut main, mut tasks) = (router(controller)?, Vec::new());
+    match controller.config.metrics.listen {
+        None => main = main.merge(metrics::router(sources)),
+        Some(address) => tasks.push(("the metrics door", measured(address, sources, controller.stop.clone()).await?)),
+    }
+    let http = tokio::spawn(serve(listener, main, Bounds::default(), controller.stop.clone()));
     let operators = control::serve(
         controller.config.database.folder(),
         Orders {
@@ -37,7 +54,17 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
         },
         controller.stop.clone(),
     )?;
-    Ok(vec![("the HTTP door", http), ("the operators' door", operators)])
+    tasks.extend([("the HTTP door", http), ("the operators' door", operators)]);
+    Ok(tasks)
+}
+
+/// A door for metrics alone.
+async fn measured(address: SocketAddr, sources: Sources, stop: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; another program may have it: change `metrics.listen`"))?;
+    tracing::info!(address = %listener.local_addr()?, "metrics");
+    Ok(tokio::spawn(serve(listener, metrics::router(sources), Bounds::default(), stop)))
 }
 
 fn router(controller: &Controller) -> anyhow::Result<Router> {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rand::RngExt as _;
 
 use super::Controller;
+use super::cadence::Cadence;
 use crate::chain::chain;
 use crate::converge::{Outcome, Settings, Trouble, check_drift, converge};
 use crate::store::{self, Came, EndedPass, Outcome as Recorded, PassEnd, Store};
@@ -34,6 +35,8 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
     let mut next = Woken::Look(Came::Poll);
     let mut look_at = tokio::time::Instant::now();
     let mut drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
+    let mut cadence = Cadence::default();
+    let mut compare_at = tokio::time::Instant::now() + cadence.after(Duration::ZERO, true);
     loop {
         match next {
             Woken::Stop => return Ok(()),
@@ -50,7 +53,9 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                 look_at = tokio::time::Instant::now() + pause(controller, failures).min(controller.memory.look_in.unwrap_or(NEVER));
             }
             Woken::Drift => {
-                drift(controller).await;
+                let began = tokio::time::Instant::now();
+                let well = drift(controller).await;
+                compare_at = tokio::time::Instant::now() + cadence.after(began.elapsed(), well);
                 drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
             }
             Woken::Heartbeat => {
@@ -64,6 +69,8 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
             () = controller.stop.cancelled() => Woken::Stop,
             // Before the wake, so that a stream of pushes does not keep drift from being seen.
             () = tokio::time::sleep(until(drift_at)) => Woken::Drift,
+            () = controller.drift_wake.notified() => Woken::Drift,
+            () = tokio::time::sleep_until(compare_at) => Woken::Drift,
             () = controller.wake.notified() => Woken::Look(Came::Push),
             () = tokio::time::sleep_until(look_at) => Woken::Look(Came::Poll),
             _ = heartbeat.tick() => Woken::Heartbeat,
@@ -92,6 +99,8 @@ async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Troubl
     if matches!(looked, Err(Trouble::Source(_))) && controller.urgent.take() {
         looked = converge(&mut controller.world(), came).await;
     }
+    controller.tally.looked(looked.is_ok(), Timestamp::now());
+    controller.tally.rolled_back(&controller.memory.rollbacks);
     match &looked {
         Ok(_) if waiting.is_empty() => {}
         Ok(_) => controller.store.close_deliveries(waiting.iter().map(|one| one.id).collect(), None).await?,
@@ -144,9 +153,14 @@ fn announce(last: &mut Option<Outcome>, outcome: Outcome) {
     *last = Some(outcome);
 }
 
-async fn drift(controller: &mut Controller) {
-    if let Err(trouble) = check_drift(&mut controller.world()).await {
-        tracing::error!("cannot look for drift: {}", chain(&trouble));
+/// Whether it went well: nothing is left that healing was tried on in vain.
+async fn drift(controller: &mut Controller) -> bool {
+    match check_drift(&mut controller.world()).await {
+        Ok(left) => left == 0 || !controller.settings.heal,
+        Err(trouble) => {
+            tracing::error!("cannot look for drift: {}", chain(&trouble));
+            false
+        }
     }
 }
 

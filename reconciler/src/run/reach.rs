@@ -9,7 +9,7 @@ mod known;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::known::{Known, Resolved};
-use crate::backend::FailsafeList;
+use crate::backend::{FailsafeList, View};
 use crate::chain::chain;
 use crate::config::{Config, FailsafePeer, ForgeName};
 use crate::store::Store;
@@ -56,6 +56,8 @@ pub struct Keeping {
     pub(super) store: Store,
     /// A fetch did not go through: the remote may have moved.
     pub(super) failed: Arc<Notify>,
+    /// Where the firewall is shown to others than the loop.
+    pub(super) view: Arc<OnceLock<View>>,
     /// When to end.
     pub(super) stop: CancellationToken,
 }
@@ -166,7 +168,7 @@ pub(super) async fn remembered(config: &Config, store: Option<&Store>) -> anyhow
 /// Keeps the list current until told to stop: looks every [`REFRESH`], every [`RETRY`] while a name has no address, and after a
 /// fetch that did not go through.
 pub(super) async fn keep(reach: Reach, keeping: Keeping, list: FailsafeList) {
-    let Keeping { store, failed, stop } = keeping;
+    let Keeping { store, failed, stop, .. } = keeping;
     let mut known = reach.recall(&store).await;
     let mut in_place = reach.entries(&known);
     loop {

@@ -13,7 +13,7 @@ use super::reach::{self, Keeping, Reach};
 use super::sender::AnyForge;
 use crate::backend::choice::{self, Firewall, Wanted};
 use crate::backend::ebpf::{Ebpf, Setup};
-use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, ProfileName};
+use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, HostXdp, ProfileName};
 use crate::converge::{Backend, FirstEnforcement, Managed, Posture, Settings, Target};
 use crate::forge::github::{GitHub, GitHubConfig};
 use crate::forge::silent::Silent;
@@ -161,6 +161,7 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
         failsafe,
         audit: config.host.mode == HostMode::Audit,
         dhcp: config.host.dhcp,
+        xdp: config.host.xdp == HostXdp::Native,
     };
     let wanted = wanted(config.host.backend);
     let firewall = match purpose {
@@ -169,6 +170,7 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
     };
     if let Purpose::Enforce(keeping) = purpose {
         firewall.prepare().await?;
+        let _ = keeping.view.set(firewall.view());
         tokio::spawn(reach::keep(Reach::new(config)?, keeping.clone(), firewall.failsafe_list()));
     }
     Ok(vec![match firewall {
@@ -177,14 +179,20 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
     }])
 }
 
-/// The firewall with some interfaces and a list of what always passes.
+/// The firewall that is configured, with some interfaces and a list of what always passes.
 ///
 /// # Errors
 /// The kernel or the process's rights do not allow it.
-pub(super) fn firewall(config: &Config, interfaces: Vec<String>, failsafe: Vec<FailsafeEntry>) -> anyhow::Result<Ebpf> {
+pub(super) fn firewall(
+    config: &Config,
+    wanted: Wanted,
+    interfaces: Vec<String>,
+    failsafe: Vec<FailsafeEntry>,
+) -> anyhow::Result<Firewall> {
     let identity = identity(config.host_name(), config.host.labels.clone());
-    let audit = config.host.mode == HostMode::Audit;
-    Ok(Ebpf::open(Setup { pins: &config.host.pin_dir, identity, interfaces, failsafe, audit, dhcp: config.host.dhcp })?)
+    let (audit, xdp) = (config.host.mode == HostMode::Audit, config.host.xdp == HostXdp::Native);
+    let pins = &config.host.pin_dir;
+    Ok(choice::open(wanted, Setup { pins, identity, interfaces, failsafe, audit, dhcp: config.host.dhcp, xdp })?)
 }
 
 /// Under which name records of this host are kept.

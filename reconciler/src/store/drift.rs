@@ -126,6 +126,49 @@ impl Store {
         .await
     }
 
+    /// Notes some of what differs on a target, before it is mended; other rows stay as they are.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn drift_seen(&self, target: String, seen: Vec<DriftSeen>, now: Timestamp) -> Result<(), Error> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                for one in &seen {
+                    see(tx, &target, one, now).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Closes the open rows of differences that were mended as healed; other rows stay as they are.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn drift_mended(&self, target: String, mended: Vec<DriftSeen>, now: Timestamp) -> Result<(), Error> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                for one in &mended {
+                    let row: Option<Vec<u8>> = sqlx::query_scalar(
+                        "SELECT id FROM drift WHERE target = ? AND key = ? AND kind = ? AND resolved_at IS NULL",
+                    )
+                    .bind(&target)
+                    .bind(&one.key)
+                    .bind(one.kind.word())
+                    .fetch_optional(tx.connection())
+                    .await
+                    .map_err(|e| Error::sqlite("cannot read open drift", e))?;
+                    if let Some(id) = row {
+                        close(tx, &target, (id, one.key.clone(), one.kind.word().to_owned()), Resolution::Healed, now).await?;
+                    }
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Drift as `drift --format json` shows it, newest first.
     ///
     /// # Errors

@@ -17,13 +17,16 @@ use crate::audit::{Draft, Ended, event::fresh_id, kind};
 /// `PCIS`; also in `migrations/`.
 const APPLICATION_ID: i64 = 0x5043_4953;
 /// The newest file in `migrations/`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// 3.7.0 to 3.51.2 can damage a database when a reset of the write-ahead log meets a commit.
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 const READERS_MAX: u32 = 4;
 
 /// The schema's history, oldest first. Embedded by hand: sqlx's macro would build SQLite a second time for the build itself.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "store", include_str!("../../../migrations/0001_store.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "store", include_str!("../../../migrations/0001_store.sql")),
+    (2, "rule usage", include_str!("../../../migrations/0002_rule_usage.sql")),
+];
 
 #[derive(Debug)]
 struct Embedded;

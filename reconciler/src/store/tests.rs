@@ -5,6 +5,7 @@ mod judging;
 mod log;
 mod opening;
 mod passes;
+mod usage;
 mod writing;
 
 use std::path::PathBuf;

@@ -24,6 +24,8 @@ const TABLES: usize = 12;
 const TABLES_PER_PAIR: usize = 6;
 /// Packets for each.
 const SHOTS: usize = 500;
+/// Packets of both directions that take turns.
+const AT_ONCE: usize = 100;
 /// Nothing that was sent is on its way for longer.
 const QUIET: Duration = Duration::from_millis(150);
 
@@ -46,7 +48,12 @@ impl Side {
         self.host.arrived();
         self.peers.arrived();
         let (mut inbound, mut outbound) = (BTreeSet::new(), BTreeSet::new());
-        for some in shots.chunks(50) {
+        // Packets that cross on their way would begin a flow in this direction on one host and in that direction on the other.
+        let turns = shots.chunks(AT_ONCE).enumerate().flat_map(|(i, some)| {
+            let order = if i % 2 == 0 { [Direction::Ingress, Direction::Egress] } else { [Direction::Egress, Direction::Ingress] };
+            order.map(|direction| some.iter().filter(move |shot| shot.direction == direction))
+        });
+        for some in turns {
             for shot in some {
                 let wire = if shot.direction == Direction::Ingress { &self.peers } else { &self.host };
                 shot.parts.iter().for_each(|part| wire.send(shot.to, part));
@@ -88,6 +95,7 @@ impl Pair {
                 failsafe: Vec::new(),
                 audit: false,
                 dhcp: true,
+                xdp: false,
             };
             let mut backend = ebpf::Ebpf::open(setup).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

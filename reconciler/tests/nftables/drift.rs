@@ -145,6 +145,24 @@ fn h04_a_table_that_is_gone_or_sleeps_is_no_firewall() {
     let seen = lab.on_host(|| firewall.observe(&ssh())).unwrap();
     assert_eq!((seen.table.as_ref(), seen.damage.as_slice()), (Some(&rules), &[][..]), "a set of another kind is replaced");
     lab.sandbox.host.ip(&["link", "delete", "eth0"]).unwrap();
-    let gone = lab.on_host(|| firewall.apply(&rules, digest, &ssh(), None)).unwrap_err();
-    assert_eq!(gone.to_string(), "interface eth0 does not exist");
+    put();
+    assert_eq!(lab.on_host(|| firewall.absent()), ["eth0"], "what is not there yet keeps nothing from being put in force");
+}
+
+#[test]
+fn the_kernel_is_tried_out_beside_rules_that_are_in_force() {
+    if !root_or_left_out("the_kernel_is_tried_out_beside_rules_that_are_in_force") {
+        return;
+    }
+    let lab = Lab::build();
+    let firewall = lab.firewall();
+    let probe = || lab.on_host(|| firewall.probe().map_err(|error| error.to_string()));
+    assert_eq!(probe(), Ok(()), "with nothing there");
+    for block in ["10.0.0.0/9", "10.0.0.0/8", "0.0.0.0/0"] {
+        let rules = one(Direction::Ingress, block, 0x06_0016, 0x06_0017);
+        lab.on_host(|| firewall.apply(&rules, Digest::of_table(&rules), &ssh(), None)).unwrap();
+        assert_eq!(probe(), Ok(()), "beside {block}");
+    }
+    lab.nft(&format!("delete table {TABLE}; add table {TABLE}; add set {TABLE} prerouting {{ type ipv4_addr; }}"));
+    assert_eq!(probe(), Ok(()), "beside something else of the same name");
 }

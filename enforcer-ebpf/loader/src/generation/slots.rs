@@ -41,6 +41,14 @@ impl Generations {
         Ok(false)
     }
 
+    /// Whether the way back is as it was left; read only where this process does not know that.
+    pub(crate) fn way_back_is_whole(&self, layout: &Layout) -> Result<bool, Error> {
+        let word = self.control.load();
+        let slot = word.fallback();
+        let known = || self.remember(|memory| memory.left.get(slot as usize).is_some_and(Option::is_some));
+        Ok(slot == word.active() || known() || self.as_left(layout, slot)?)
+    }
+
     /// From now on what `slot` holds is not known, until it is read.
     pub(crate) fn forget(&self, slot: u32) {
         self.remember(|memory| memory.left.get_mut(slot as usize).map(Option::take));

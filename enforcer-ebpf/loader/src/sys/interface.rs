@@ -7,6 +7,8 @@ use std::{ffi::CStr, io, mem::zeroed, os::fd::AsRawFd as _};
 pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) loopback: bool,
+    /// It is set up: packets may pass it as soon as there is a carrier.
+    pub(crate) up: bool,
     /// ARPHRD number.
     pub(crate) link_type: u32,
 }
@@ -47,7 +49,7 @@ pub(crate) fn interface(name: &str) -> io::Result<Option<Interface>> {
     let flags = i32::from(unsafe { ask(libc::SIOCGIFFLAGS)?.ifru_flags });
     // SAFETY: the kernel has filled in this member.
     let link_type = u32::from(unsafe { ask(libc::SIOCGIFHWADDR)?.ifru_hwaddr.sa_family });
-    Ok(Some(Interface { index, loopback: flags & libc::IFF_LOOPBACK != 0, link_type }))
+    Ok(Some(Interface { index, loopback: flags & libc::IFF_LOOPBACK != 0, up: flags & libc::IFF_UP != 0, link_type }))
 }
 
 /// The name of the interface with this index, in the network namespace of the calling thread.

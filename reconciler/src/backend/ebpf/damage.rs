@@ -7,8 +7,11 @@ use enforcer::{AttachmentState, Direction as KernelDirection, FailsafeEntry, Tam
 use crate::converge::{Deviation, Difference};
 
 /// Hooks that are gone or replaced, and everything else that is not as it was left.
-pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
-    let hooks = seen.attachments.iter().filter_map(|hook| {
+///
+/// Only of `interfaces` that are there: through one that is gone nothing passes, and it cannot be mended.
+pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Difference> {
+    let ours = seen.attachments.iter().filter(|hook| interfaces.contains(&hook.ifname));
+    let hooks = ours.clone().filter_map(|hook| {
         let kind = match hook.state {
             AttachmentState::Attached => return None,
             AttachmentState::Detached => Deviation::Detached,
@@ -28,13 +31,13 @@ pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
         };
         Some(Difference { key: name.to_owned(), kind, expected: "as it was left".to_owned(), observed: found.detail.clone() })
     });
-    let preceded = seen.attachments.iter().filter(|hook| !hook.before.is_empty()).map(|hook| Difference {
+    let preceded = ours.clone().filter(|hook| !hook.before.is_empty()).map(|hook| Difference {
         key: format!("hook {} {}", hook.ifname, hook.direction.label()),
         kind: Deviation::Changed,
         expected: "our program first".to_owned(),
         observed: format!("{} before it", hook.before.join(", ")),
     });
-    let xdp = seen.xdp.iter().filter(|hook| hook.wanted).filter_map(|hook| {
+    let xdp = seen.xdp.iter().filter(|hook| hook.wanted && interfaces.contains(&hook.ifname)).filter_map(|hook| {
         let (kind, observed) = match &hook.state {
             XdpState::Native | XdpState::Unsupported { .. } => return None,
             XdpState::Busy { by } => (Deviation::Changed, by.clone()),
@@ -42,7 +45,17 @@ pub(super) fn damage(seen: &enforcer::Observed) -> Vec<Difference> {
         };
         Some(Difference { key: format!("hook {} xdp", hook.ifname), kind, expected: "our program".to_owned(), observed })
     });
-    hooks.chain(preceded).chain(xdp).chain(tampering).collect()
+    hooks.chain(preceded).chain(xdp).chain(tampering).chain(way_back(seen)).collect()
+}
+
+/// On trial the way back cannot be written anew; it is seen to once that is over.
+fn way_back(seen: &enforcer::Observed) -> Option<Difference> {
+    (seen.way_back_edited && seen.table.is_some() && seen.trial.is_none()).then(|| Difference {
+        key: "way back".to_owned(),
+        kind: Deviation::Changed,
+        expected: "as it was left".to_owned(),
+        observed: "changed after it was installed".to_owned(),
+    })
 }
 
 /// Configured hooks, one by one, where nothing of ours is attached, not even broken.

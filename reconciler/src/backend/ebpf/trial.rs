@@ -6,35 +6,40 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use enforcer::{Direction, Enforcer, Error, LiveFlow, Table};
+use enforcer::{Direction, Enforcer, Error, Installed, LiveFlow, Table, Took};
 
-/// Puts `table` in force, on trial if a time is given; ends a rehearsal of the same table with one store.
-pub(super) fn put(enforcer: &mut Enforcer, table: &Table, digest: [u8; 32], within: Option<Duration>) -> Result<u32, Error> {
+/// Puts `table` in force, on trial if a time is given; ends a rehearsal of the same table with one store. The generation, and how long
+/// it took where one was built.
+pub(super) fn put(
+    enforcer: &mut Enforcer,
+    table: &Table,
+    digest: [u8; 32],
+    within: Option<Duration>,
+) -> Result<(u32, Option<Took>), Error> {
     if enforcer.audits() {
-        hold(enforcer, table, digest)?;
-        return enforcer.end_rehearsal(within);
+        let held = hold(enforcer, table, digest)?;
+        return Ok((enforcer.end_rehearsal(within)?, held.map(|built| built.took)));
     }
-    Ok(match within {
-        Some(within) => enforcer.install_on_trial(table, digest, 0, within)?.epoch,
-        None => enforcer.install(table, digest, 0)?.epoch,
-    })
+    let built = match within {
+        Some(within) => enforcer.install_on_trial(table, digest, 0, within)?,
+        None => enforcer.install(table, digest, 0)?,
+    };
+    Ok((built.epoch, Some(built.took)))
 }
 
 /// Has `table` judge without dropping anything.
-pub(super) fn rehearse(enforcer: &mut Enforcer, table: &Table, digest: [u8; 32]) -> Result<(), Error> {
+pub(super) fn rehearse(enforcer: &mut Enforcer, table: &Table, digest: [u8; 32]) -> Result<Option<Took>, Error> {
     // Before the rules, so that nothing is dropped even for a moment.
     enforcer.set_audit(true)?;
     enforcer.set_learning(true)?;
-    hold(enforcer, table, digest)
+    Ok(hold(enforcer, table, digest)?.map(|built| built.took))
 }
 
 /// Has the kernel hold `table`, if it does not.
-fn hold(enforcer: &mut Enforcer, table: &Table, digest: [u8; 32]) -> Result<(), Error> {
+fn hold(enforcer: &mut Enforcer, table: &Table, digest: [u8; 32]) -> Result<Option<Installed>, Error> {
     let seen = enforcer.observe()?;
-    if seen.digest != digest || seen.table.as_ref() != Some(table) {
-        enforcer.install(table, digest, 0)?;
-    }
-    Ok(())
+    let holds = seen.digest == digest && seen.table.as_ref() == Some(table);
+    if holds { Ok(None) } else { enforcer.install(table, digest, 0).map(Some) }
 }
 
 /// What the rules would cut, in words: who holds it, who the peer is, which service. The port that the opener drew by lot is left out.

@@ -1,5 +1,7 @@
 //! The firewall itself: every operation as it happens on this thread, in its network namespace.
 
+mod by_hand;
+
 use std::time::Duration;
 
 use enforcer::FailsafeEntry;
@@ -13,6 +15,8 @@ use super::run::{Nft, NftError};
 use super::script::{self, Order, WayBack, is_plain_name};
 use super::state::State;
 use crate::converge::Difference;
+
+pub use self::by_hand::{OnTrial, Standing};
 
 /// What cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -109,8 +113,13 @@ impl Firewall {
     /// What is missing.
     pub fn probe(&self) -> Result<(), Error> {
         let table = script::sample();
-        let order = self.order(&table, Digest([0; 32]), 1, &[], None);
-        Ok(self.nft.check(&script::install(&order, &Present::default()))?)
+        // Beside what is there, as the next generation will be: one that is in force has elements of its own.
+        let present = Present::read(&self.nft, false)?;
+        let order = self.order(&table, Digest([0; 32]), present.newest() + 1, &[], None);
+        match self.nft.check(&script::install(&order, &present)) {
+            Err(_) if present.exists => Ok(self.nft.check(&script::install(&order, &Present::to_be_replaced()))?),
+            checked => Ok(checked?),
+        }
     }
 
     fn order<'a>(
@@ -140,9 +149,8 @@ impl Firewall {
     /// Puts a table in force, on trial if a time is given, and ends the connections it denies.
     ///
     /// # Errors
-    /// An interface is gone, or `nft` refuses: nothing has changed.
+    /// `nft` refuses: nothing has changed.
     pub fn apply(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry], within: Option<Duration>) -> Result<u64, Error> {
-        self.check_interfaces()?;
         let present = Present::read(&self.nft, false)?;
         let way_back = within.map(|within| WayBack { within, to: State::of(&present).way_back(present.newest()) });
         let epoch = self.put(table, digest, failsafe, way_back, false, &present)?;
@@ -155,7 +163,6 @@ impl Firewall {
     /// # Errors
     /// As for [`Firewall::apply`].
     pub fn rehearse(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry]) -> Result<Vec<String>, Error> {
-        self.check_interfaces()?;
         let present = Present::read(&self.nft, false)?;
         let tracked = !matches!(State::of(&present), State::Absent) || conntrack_is_busy();
         self.put(table, digest, failsafe, None, true, &present)?;
@@ -287,6 +294,11 @@ impl Firewall {
         remove(&self.nft)
     }
 
+    /// What `nft` is called by, and where packets are judged.
+    pub(super) fn parts(&self) -> (&Nft, &[String]) {
+        (&self.nft, &self.interfaces)
+    }
+
     /// The counters: `in` or `out`, verdict and reason as in the metrics, packets, bytes.
     ///
     /// # Errors
@@ -300,15 +312,13 @@ impl Firewall {
     /// # Errors
     /// `nft` cannot list them.
     pub fn rule_flows(&self) -> Result<Vec<(u32, u64)>, Error> {
-        let present = Present::read(&self.nft, false)?;
-        let rule = |(name, (packets, _)): (&String, &(u64, u64))| Some((name.strip_prefix("rule_")?.parse().ok()?, *packets));
-        Ok(present.counters.iter().filter_map(rule).filter(|(_, flows)| *flows > 0).collect())
+        Ok(super::observe::rule_flows(&Present::read(&self.nft, false)?))
     }
 
-    /// An interface that is not there is known before anything changes.
-    fn check_interfaces(&self) -> Result<(), Error> {
-        let gone = self.interfaces.iter().find(|name| interface_index(name).is_none());
-        gone.map_or(Ok(()), |name| Err(Error::Interface { name: name.clone(), why: "does not exist" }))
+    /// Interfaces that are not there. The table knows them by name, so they are filtered from their first packet on.
+    #[must_use]
+    pub fn absent(&self) -> Vec<String> {
+        self.interfaces.iter().filter(|name| interface_index(name).is_none()).cloned().collect()
     }
 }
 

@@ -93,7 +93,7 @@ fn detached(key: &str, expected: &str, observed: &str) -> Difference {
 }
 
 /// Base chains and the set of interfaces they look at.
-fn hooks(present: &Present, interfaces: &[String]) -> Vec<Difference> {
+pub(super) fn hooks(present: &Present, interfaces: &[String]) -> Vec<Difference> {
     let mut found = Vec::new();
     for direction in Direction::BOTH {
         let name = hook(direction);
@@ -116,7 +116,7 @@ fn hooks(present: &Present, interfaces: &[String]) -> Vec<Difference> {
             },
         }
     }
-    let known: Vec<&str> = present.sets.get(INTERFACES).map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str).collect();
+    let known = present.interfaces();
     let missing = interfaces.iter().filter(|name| !known.contains(&name.as_str()));
     found.extend(missing.map(|name| detached(&format!("interface {name}"), "filtered", "not in the set")));
     let extra = known.iter().filter(|name| !interfaces.iter().any(|own| own == *name));
@@ -214,4 +214,10 @@ pub(super) fn counts(present: &Present) -> Vec<Counted> {
         }
     }
     found
+}
+
+/// Flows that each rule has let in or out, by the rule's number.
+pub(super) fn rule_flows(present: &Present) -> Vec<(u32, u64)> {
+    let rule = |(name, (packets, _)): (&String, &(u64, u64))| Some((name.strip_prefix("rule_")?.parse().ok()?, *packets));
+    present.counters.iter().filter_map(rule).filter(|(_, flows)| *flows > 0).collect()
 }

@@ -116,6 +116,11 @@ impl Present {
         self.chains.keys().chain(self.maps.keys()).filter_map(|name| epoch_of(name)).max().unwrap_or_default()
     }
 
+    /// The interfaces whose packets are judged.
+    pub(super) fn interfaces(&self) -> Vec<&str> {
+        self.sets.get(INTERFACES).map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str).collect()
+    }
+
     /// Takes away what stands where something of ours must be: a table that sleeps, base chains hooked elsewhere.
     pub(super) fn clear_the_way(&self, out: &mut String) {
         if self.dormant {

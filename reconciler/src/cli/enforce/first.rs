@@ -97,10 +97,9 @@ impl Work<'_> {
     /// Waits for Enter, or for `pci-segment rescue confirm`, until the time is over or a signal comes.
     pub(super) async fn confirmed(&mut self, target: &mut dyn Target, within: Duration) -> anyhow::Result<bool> {
         let seconds = within.as_secs();
-        self.out.note(format!(
-            "on trial for {seconds} s: press Enter to keep the rules, or say pci-segment rescue confirm --pins {}",
-            self.args.pin_dir.display()
-        ));
+        let pins = format!(" --pins {}", self.args.pin_dir.display());
+        let which = if target.backend() == "ebpf" { pins.as_str() } else { "" };
+        self.out.note(format!("on trial for {seconds} s: press Enter to keep the rules, or say pci-segment rescue confirm{which}"));
         let mut line = String::new();
         let mut keys = BufReader::new(tokio::io::stdin());
         let mut listening = true;

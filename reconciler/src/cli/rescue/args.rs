@@ -20,7 +20,7 @@ pub enum RescueCommand {
     },
     /// Keeps the rules that are on trial
     Confirm(RescueArgs),
-    /// Puts the rules before back in force
+    /// Puts the rules before back in force; nftables keeps them only while others are on trial
     Rollback(RescueArgs),
     /// Drops nothing any more, and counts what would be; asks first
     Audit(RescueArgs),
@@ -61,7 +61,7 @@ impl RescueCommand {
 /// Which firewall.
 #[derive(Debug, Args)]
 pub struct RescueArgs {
-    /// Where programs and maps are pinned (default: as the configuration says, else /sys/fs/bpf/pci-segment)
+    /// Where eBPF programs and maps are pinned (default: as the configuration says, else /sys/fs/bpf/pci-segment)
     #[arg(long, value_name = "DIR")]
     pub pins: Option<PathBuf>,
     /// The controller's configuration; only for the record
