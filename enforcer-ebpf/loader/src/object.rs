@@ -8,6 +8,7 @@
 
 mod clock;
 pub(crate) mod mark;
+mod outer;
 
 use std::{borrow::Cow, collections::BTreeMap, fs, io, os::fd::AsFd as _, path::Path};
 
@@ -89,9 +90,11 @@ fn load_programs(layout: &Layout, object: &[u8], wanted: impl Fn(&str) -> bool) 
 /// Has aya make or re-use the maps, each pinned.
 pub(crate) fn load_maps(layout: &Layout, object: &[u8]) -> Result<Ebpf, Error> {
     raise_memlock();
-    let names = compare(layout, object)?;
+    let parsed = aya_obj::Object::parse(object).map_err(|error| Error::Object(error.to_string()))?;
+    compare(layout, &parsed)?;
     let mut loader = EbpfLoader::new();
-    for name in &names {
+    for (name, wanted) in &parsed.maps {
+        outer::make(layout, name, wanted)?;
         loader.map_pin_path(name, layout.map(name));
     }
     loader.load(&suited(object)).map_err(load_error)
@@ -155,9 +158,8 @@ pub(crate) fn suited(object: &[u8]) -> Cow<'_, [u8]> {
     clock::suited(object)
 }
 
-/// Names of the maps, after each pinned one has been found to be what `object` would make.
-fn compare(layout: &Layout, object: &[u8]) -> Result<Vec<String>, Error> {
-    let parsed = aya_obj::Object::parse(object).map_err(|error| Error::Object(error.to_string()))?;
+/// Whether each map that is pinned is what the object would make.
+fn compare(layout: &Layout, parsed: &aya_obj::Object) -> Result<(), Error> {
     for (name, wanted) in &parsed.maps {
         let path = layout.map(name);
         if !path.exists() {
@@ -172,7 +174,7 @@ fn compare(layout: &Layout, object: &[u8]) -> Result<Vec<String>, Error> {
             return Err(Error::PinnedMap { path, detail });
         }
     }
-    Ok(parsed.maps.into_keys().collect())
+    Ok(())
 }
 
 /// Kernels before 5.11 account maps against this limit.

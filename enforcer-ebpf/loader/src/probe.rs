@@ -77,7 +77,7 @@ fn inner() -> io::Result<()> {
     const COUNT: u32 = 1_000;
     let array = |entries| create(BPF_MAP_TYPE_ARRAY, 4, 16, entries, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
     let (template, larger) = (array(1)?, array(COUNT)?);
-    let outer = sys::array_of_maps(template.fd().as_fd(), 1)?;
+    let outer = sys::array_of_maps("probe", template.fd().as_fd(), 1)?;
     sys::update(outer.as_fd(), &0_u32, &sys::descriptor(larger.fd().as_fd()))?;
     let memory = Mapped::<Interval>::of(larger.fd().as_fd(), COUNT as usize)?;
     let (last, written) = (COUNT as usize - 1, Interval { lo: 1, hi: 2, rule: 3, mode: 0 });

@@ -110,14 +110,18 @@ fn set<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V, flags: u32) 
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
-/// An array of `entries` maps like `template`.
-pub(crate) fn array_of_maps(template: BorrowedFd<'_>, entries: u32) -> io::Result<OwnedFd> {
+/// An array of `entries` maps like `template`, which the kernel lists as `name`.
+pub(crate) fn array_of_maps(name: &str, template: BorrowedFd<'_>, entries: u32) -> io::Result<OwnedFd> {
     let mut attr = attr();
     // SAFETY: plain integers are written to the fields the command reads.
     let wanted = unsafe { &mut attr.__bindgen_anon_1 };
     wanted.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS as u32;
     (wanted.key_size, wanted.value_size, wanted.max_entries) = (4, 4, entries);
     wanted.inner_map_fd = number(template);
+    let (_, room) = wanted.map_name.split_last_mut().unwrap_or((&mut 0, &mut []));
+    for (room, byte) in room.iter_mut().zip(name.bytes()) {
+        *room = libc::c_char::from_ne_bytes([byte]);
+    }
     bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(made)
 }
 

@@ -35,7 +35,7 @@ pub fn check<W: World, P: Packet>(world: &W, packet: &P, dir: u8, slot: u32) -> 
         Err(reason) => Err(reason),
     };
     let refused = match headers {
-        Ok(headers) => match decide(world, generation, &headers, dir, (slot, veil)) {
+        Ok(headers) => match decide(world, generation, &headers, dir, slot) {
             Ok((reason, rule)) => return answer(Verdict::Pass, reason, rule),
             Err(reason) => reason,
         },
@@ -57,13 +57,7 @@ fn answer(verdict: Verdict, reason: Reason, rule: u32) -> u32 {
 }
 
 #[inline(always)]
-fn decide<W: World>(
-    world: &W,
-    generation: &Generation,
-    headers: &Headers,
-    dir: u8,
-    (slot, veil): (u32, Veil),
-) -> Result<(Reason, u32), Reason> {
+fn decide<W: World>(world: &W, generation: &Generation, headers: &Headers, dir: u8, slot: u32) -> Result<(Reason, u32), Reason> {
     let built_in = built_in(headers, dir, generation.flags);
     let nowhere = unspecified(&headers.source) && built_in.is_none();
     if nowhere || spoofed(headers.family, &headers.source, &headers.destination) {
@@ -85,7 +79,7 @@ fn decide<W: World>(
         Kind::REPLY => u32::from(ends.proto) << 16 | u32::from(headers.icmp),
         _ => ends.service(dir),
     };
-    let found = allowed(world, slot, generation, dir, &ends, service, veil);
+    let found = allowed(world, slot, generation, dir, &ends, service);
     if !found.permits(generation.flags, dir) {
         return Err(Reason::NoRule);
     }

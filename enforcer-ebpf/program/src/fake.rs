@@ -10,6 +10,7 @@ use crate::{
     addr::Addr,
     flow::{Ends, Live},
     parse::{Carried, Veil, carried, network4, network6, transport},
+    rules::{Allowed, search},
     tell::{Purse, Tally},
 };
 
@@ -159,8 +160,6 @@ impl Memory {
 }
 
 impl World for Memory {
-    type Intervals = Vec<Interval>;
-
     fn control(&self) -> Control {
         self.word.get()
     }
@@ -177,12 +176,14 @@ impl World for Memory {
         None
     }
 
-    fn intervals(&self, _slot: u32) -> Option<Vec<Interval>> {
-        Some(self.intervals.clone())
+    fn any(&self, generation: &Generation, index: usize) -> Slice {
+        generation.any[index]
     }
 
-    fn interval(intervals: &Vec<Interval>, index: u32) -> Option<&Interval> {
-        intervals.get(index as usize)
+    fn search(&self, _slot: u32, slice: Slice, service: u32) -> Allowed {
+        let answer = search(|index| self.intervals.get(index as usize), slice, service);
+        assert_eq!(Allowed::unpacked(answer.packed()), answer);
+        answer
     }
 
     fn flow(&self, place: Place, ends: &Ends) -> Option<&Live> {

@@ -5,7 +5,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // The target has no type for atomic addition, only the instruction.
 #![cfg_attr(target_arch = "bpf", expect(internal_features, reason = "`AtomicU64::fetch_add` does not exist for this target"))]
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics, asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 #[path = "main/frame.rs"]

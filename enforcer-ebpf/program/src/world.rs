@@ -2,12 +2,13 @@
 
 use core::cell::Cell;
 
-use enforcer_abi::{Control, Event, Flow, Generation, Hook, Interval, Reason, Refusal, RefusalKey, Slice, Verdict};
+use enforcer_abi::{Control, Event, Flow, Generation, Hook, Reason, Refusal, RefusalKey, Slice, Verdict};
 
 use crate::{
     addr::Addr,
     flow::{Ends, Live},
     parse::{Headers, Veil},
+    rules::Allowed,
     tell::{Purse, Tally},
 };
 
@@ -52,9 +53,6 @@ pub enum Place {
 
 /// Maps, clock and counters.
 pub trait World {
-    /// The intervals of one slot.
-    type Intervals;
-
     /// The control word, read at the time of the call.
     fn control(&self) -> Control;
     /// The coarse monotonic clock, in nanoseconds.
@@ -63,10 +61,10 @@ pub trait World {
     fn generation(&self, slot: u32) -> Option<&Generation>;
     /// The slice of the longest prefix that holds `peer`.
     fn slice(&self, slot: u32, family: u8, dir: u8, peer: &Addr) -> Option<Slice>;
-    /// The intervals of a slot.
-    fn intervals(&self, slot: u32) -> Option<Self::Intervals>;
-    /// One interval.
-    fn interval(intervals: &Self::Intervals, index: u32) -> Option<&Interval>;
+    /// The slice of every peer, at `index` of [`any_index`](enforcer_abi::any_index).
+    fn any(&self, generation: &Generation, index: usize) -> Slice;
+    /// What the intervals of `slice` in `slot` say of `service`; see [`search`](crate::rules::search).
+    fn search(&self, slot: u32, slice: Slice, service: u32) -> Allowed;
     /// A remembered flow.
     fn flow(&self, place: Place, ends: &Ends) -> Option<&Live>;
     /// Remembers a flow; false if the table took none.

@@ -31,7 +31,7 @@ pub fn goes_on<W: World, P: Packet>(world: &W, packet: &P) -> bool {
     }
     let veil = Veil::new(clock);
     let Some(headers) = headers(packet, veil) else { return true };
-    let Some((ends, reason)) = stranger(world, generation, &headers, (slot, veil)) else { return true };
+    let Some((ends, reason)) = stranger(world, generation, &headers, slot) else { return true };
     world.count(headers.family, Verdict::Drop, reason.into());
     let refused = Refused { verdict: Verdict::Drop, reason: reason.into(), origin: IN, rule: 0, epoch: generation.epoch };
     tell(world, &refused, &ends, packet.interface(), now);
@@ -54,7 +54,7 @@ fn headers<P: Packet>(packet: &P, veil: Veil) -> Option<Headers> {
 
 /// Ends and reason of a packet that is of no flow and that nothing allows.
 #[inline(always)]
-fn stranger<W: World>(world: &W, generation: &Generation, headers: &Headers, (slot, veil): (u32, Veil)) -> Option<(Ends, Reason)> {
+fn stranger<W: World>(world: &W, generation: &Generation, headers: &Headers, slot: u32) -> Option<(Ends, Reason)> {
     // TC refuses these by themselves, and tells why.
     let unlikely = unspecified(&headers.source) || spoofed(headers.family, &headers.source, &headers.destination);
     if unlikely || headers.kind == Kind::ERROR || built_in(headers, IN, generation.flags).is_some() {
@@ -74,7 +74,7 @@ fn stranger<W: World>(world: &W, generation: &Generation, headers: &Headers, (sl
         return None;
     }
     let asked = if headers.kind == Kind::REPLY { ends.with_service(IN, headers.icmp) } else { ends };
-    let found = allowed(world, slot, generation, IN, &asked, asked.service(IN), veil);
+    let found = allowed(world, slot, generation, IN, &asked, asked.service(IN));
     if !found.is_no() || failsafe(world, headers, IN) {
         return None;
     }

@@ -14,7 +14,14 @@ const IN: Direction = Direction::In;
 const OUT: Direction = Direction::Out;
 const SYN_TO_22: u32 = 0x06_0016;
 
-/// Everything that was written so far, but for what systems say on a link by themselves (router solicitations).
+/// Whether systems say this on a link by themselves: what they solicit from their own address on it, and where they report the
+/// groups they listen to before they have one.
+fn chatter(event: &DropEvent) -> bool {
+    let reports_groups = event.remote.is_unspecified() && (event.proto, event.port()) == (58, 143 << 8);
+    reports_groups || event.remote.is_multicast() || event.remote.to_string().starts_with("fe80")
+}
+
+/// Everything that was written so far, but for what systems say on a link by themselves.
 fn all(events: &mut Events) -> Vec<DropEvent> {
     let mut found = Vec::new();
     loop {
@@ -22,8 +29,7 @@ fn all(events: &mut Events) -> Vec<DropEvent> {
         if more.is_empty() {
             return found;
         }
-        found
-            .extend(more.into_iter().filter(|event| !event.remote.to_string().starts_with("fe80") && !event.remote.is_multicast()));
+        found.extend(more.into_iter().filter(|event| !chatter(event)));
     }
 }
 

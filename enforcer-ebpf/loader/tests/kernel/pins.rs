@@ -1,7 +1,7 @@
 //! Pins that somebody removed: what runs goes on, and nothing that is forbidden passes while they are put back.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::UdpSocket,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -14,7 +14,6 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use crate::lab::{HOST4, Lab, TCP, open, service, table, tcp};
 
 const ALLOWED: u16 = 8080;
-const FORBIDDEN: u16 = 9999;
 
 fn wanted() -> Table {
     table(&[(Direction::In, "10.7.0.0/24", &[service(TCP, ALLOWED, 1)])])
@@ -32,8 +31,9 @@ fn filtered(what: &str) -> Option<Lab> {
 
 /// Sends forbidden packets all the time while `work` runs; answers how many arrived.
 pub(crate) fn under_fire(lab: &Lab, work: impl FnOnce()) -> usize {
-    let to = SocketAddr::new(HOST4.parse().unwrap(), FORBIDDEN);
-    let target = lab.on_host(|| UdpSocket::bind(to)).unwrap();
+    // No port of choice: a process that another test is just starting may hold this socket beyond its end.
+    let target = lab.on_host(|| UdpSocket::bind((HOST4, 0))).unwrap();
+    let to = target.local_addr().unwrap();
     target.set_nonblocking(true).unwrap();
     let gun = lab.on_peer(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
     let done = AtomicBool::new(false);

@@ -134,10 +134,10 @@ fn switch(enforcer: &mut Enforcer, progress: &Progress, swaps: u64) -> u64 {
     patched
 }
 
-/// Dropped packets, and where and why in words.
+/// Dropped packets, and where and why in words; but for what systems report of the groups they listen to, from no address.
 fn drops(enforcer: &Enforcer) -> (u64, String) {
     let counts = enforcer.counts().unwrap();
-    let dropped = || counts.iter().filter(|own| own.verdict == "drop");
+    let dropped = || counts.iter().filter(|own| own.verdict == "drop" && (own.reason != "spoofed" || !own.ipv6));
     let why = dropped().map(|own| format!("{} v6={} {}: {}", own.hook, own.ipv6, own.reason, own.packets));
     (dropped().map(|own| own.packets).sum(), why.collect::<Vec<_>>().join(", "))
 }

@@ -145,7 +145,7 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
         }
         let mut found = Allowed::no();
         for _ in 0..2 {
-            found = allowed(self.world, self.slot, self.generation, origin, ends, service, self.veil);
+            found = allowed(self.world, self.slot, self.generation, origin, ends, service);
             if known.is_some() || !learns || found.permits(self.generation.flags, origin) {
                 break;
             }
