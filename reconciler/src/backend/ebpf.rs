@@ -262,7 +262,7 @@ impl Backend for Ebpf {
         let (epoch, took) = self
             .blocking("the rules cannot be put in force", move |enforcer| {
                 // All or nothing: an interface that cannot be guarded is known before anything changes.
-                check_all(enforcer, &interfaces)?;
+                check_all(&interfaces)?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
                 let mut put = trial::put(enforcer, &table, digest.0, within)?;
@@ -303,7 +303,7 @@ impl Backend for Ebpf {
         let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         let rehearsed = self.blocking("the first enforcement cannot be prepared", move |enforcer| {
-            check_all(enforcer, &interfaces)?;
+            check_all(&interfaces)?;
             enforcer.set_failsafe(&current(&failsafe))?;
             let took = trial::rehearse(enforcer, &table, digest.0)?;
             attach_all(enforcer, &interfaces, xdp)?;

@@ -108,3 +108,6 @@ impl<S: Source> World<'_, S> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;
