@@ -265,13 +265,9 @@ impl Backend for Ebpf {
                 check_all(&interfaces)?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
-                let mut put = trial::put(enforcer, &table, digest.0, within)?;
-                // What was in force before may have been changed by hand: that is no way back.
-                if within.is_none() && !enforcer.way_back_is_whole()? {
-                    put = trial::put(enforcer, &table, digest.0, None)?;
-                }
+                let put = trial::put(enforcer, &table, digest.0, within)?;
                 attach_all(enforcer, &interfaces, xdp)?;
-                Ok(put)
+                Ok(if within.is_none() { trial::with_way_back(enforcer, &table, digest.0, put) } else { put })
             })
             .await?;
         self.swap.took(took);
