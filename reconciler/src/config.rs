@@ -170,12 +170,7 @@ impl Config {
                  set up webhooks to see a push at once"
             ));
         }
-        if self.status.forge != ForgeName::None && self.status.repository.is_none() {
-            return Err("status.repository is needed with a forge: write owner/name".to_owned());
-        }
-        if self.status.forge != ForgeName::None && self.status.token_file.is_none() {
-            return Err("status.token_file is needed with a forge".to_owned());
-        }
+        self.status.check()?;
         if !self.host.interfaces.is_empty() && self.host.labels.is_empty() {
             return Err(
                 "host.labels is empty: no policy could select this host; write for example `labels: { pci-env: cde }`".to_owned()
@@ -306,8 +301,20 @@ mod tests {
     }
 
     #[test]
-    fn a_forge_without_a_repository_is_refused() {
-        assert!(parse("source: {url: file:///p}\nstatus: {forge: github}").unwrap_err().contains("status.repository"));
+    fn a_forge_needs_a_repository_a_token_and_an_address() {
+        let with = |status: &str| parse(&format!("source: {{url: file:///p}}\nstatus: {{{status}}}")).map(|config| config.status);
+        let url = |status: &str| with(status).unwrap().api_url().map(str::to_owned);
+        assert!(with("forge: github").unwrap_err().contains("status.repository"));
+        assert!(with("forge: github, repository: a/b").unwrap_err().contains("status.token_file"));
+        assert!(with("forge: github, repository: a/b/c, token_file: t").unwrap_err().contains("a/b/c"));
+        assert!(with("forge: gitea, repository: a/b, token_file: t").unwrap_err().contains("https://HOST/api/v1"));
+        assert_eq!(url("forge: github, repository: a/b, token_file: t").as_deref(), Some("https://api.github.com"));
+        assert_eq!(url("forge: gitlab, repository: a/b/c, token_file: t").as_deref(), Some("https://gitlab.com/api/v4"));
+        let own = "https://git.example/api/v1";
+        assert_eq!(url(&format!("forge: gitea, repository: a/b, token_file: t, api_url: \"{own}\"")).as_deref(), Some(own));
+        for repository in ["a", "a//b", "a/../b", "a/b?c"] {
+            assert!(with(&format!("forge: gitlab, repository: \"{repository}\", token_file: t")).is_err(), "{repository}");
+        }
     }
 
     #[test]

@@ -1,10 +1,58 @@
 //! Where commit statuses go.
 //!
 //! A forge delivers one status and says what happens next if it cannot. It keeps no queue, no budget and no memory of what was
-//! sent; those live with the outbox.
+//! sent; those live with the outbox. What the three have in common is here: [`api`] speaks HTTP, [`answer`] says what a refusal
+//! means. Each forge's own module holds its call, its fields and the codes that only it gives a meaning of their own.
 
+mod answer;
+mod api;
+pub mod gitea;
 pub mod github;
+pub mod gitlab;
 pub mod silent;
+
+use std::path::PathBuf;
+
+/// Where statuses go and how we prove who we are.
+#[derive(Debug, Clone)]
+pub struct ForgeConfig {
+    /// The root of the API: `https://api.github.com`, `https://HOST/api/v3` (GitHub Enterprise), `https://HOST/api/v4` (GitLab),
+    /// `https://HOST/api/v1` (Gitea, Forgejo).
+    pub api_url: String,
+    /// `owner/name`; on GitLab groups may be nested.
+    pub repository: String,
+    /// The file that holds a token that may write commit statuses.
+    pub token_file: PathBuf,
+}
+
+/// A setting that cannot be used. The start is refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct ConfigError {
+    /// The setting, as written in the configuration file.
+    pub key: &'static str,
+    /// What is wrong and what to write instead.
+    pub problem: String,
+}
+
+fn wrong(key: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError { key, problem: problem.into() }
+}
+
+/// The parts of `status.repository`, exactly two unless groups may be nested.
+fn repository_parts(repository: &str, nested: bool) -> Result<Vec<&str>, ConfigError> {
+    let name = |part: &&str| {
+        let plain = part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        plain && !part.is_empty() && *part != "." && *part != ".."
+    };
+    let parts: Vec<&str> = repository.split('/').collect();
+    let enough = if nested { parts.len() >= 2 } else { parts.len() == 2 };
+    if enough && parts.iter().all(name) {
+        return Ok(parts);
+    }
+    let example = if nested { "group/name or group/subgroup/name" } else { "owner/name" };
+    Err(wrong("status.repository", format!("must be {example}, like acme/segmentation")))
+}
 
 /// One line of at most `bytes_max` bytes of UTF-8, cut at a character with `…`. No forge counts higher than bytes.
 fn cut(text: &str, bytes_max: usize) -> String {
@@ -20,15 +68,30 @@ fn cut(text: &str, bytes_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::cut;
+    use super::{cut, repository_parts};
 
     #[test]
     fn f04_a_long_text_is_cut_at_a_character_within_the_limit() {
         assert_eq!(cut("short\nline", 140), "short line");
-        assert_eq!(cut(&"a".repeat(140), 140), "a".repeat(140));
-        for letter in ["a", "ß", "政", "🦀"] {
-            let text = cut(&letter.repeat(200), 140);
-            assert!(text.len() <= 140 && text.len() > 130 && text.ends_with('…'), "{letter}");
+        for bytes_max in [140, 255] {
+            assert_eq!(cut(&"a".repeat(bytes_max), bytes_max), "a".repeat(bytes_max));
+            for letter in ["a", "ß", "政", "🦀"] {
+                let text = cut(&letter.repeat(300), bytes_max);
+                assert!(text.len() <= bytes_max && text.len() > bytes_max - 10 && text.ends_with('…'), "{letter}");
+            }
         }
+    }
+
+    #[test]
+    fn a_repository_that_would_leave_the_path_is_refused() {
+        assert_eq!(repository_parts("acme/seg.ment", false).unwrap(), ["acme", "seg.ment"]);
+        assert_eq!(repository_parts("acme/net/pci", true).unwrap(), ["acme", "net", "pci"]);
+        for repository in ["a", "../b", "a/..", "a/b?x", "a /b", "/b", "a//b", "a%2fb/c"] {
+            for nested in [false, true] {
+                let refusal = repository_parts(repository, nested).unwrap_err().to_string();
+                assert!(refusal.starts_with("status.repository"), "{repository}");
+            }
+        }
+        assert!(repository_parts("a/b/c", false).is_err());
     }
 }

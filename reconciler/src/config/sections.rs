@@ -94,6 +94,10 @@ pub enum ForgeName {
     None,
     /// GitHub or GitHub Enterprise.
     Github,
+    /// GitLab, theirs or one's own.
+    Gitlab,
+    /// Gitea or Forgejo.
+    Gitea,
 }
 
 /// `status:`
@@ -103,10 +107,9 @@ pub struct StatusConfig {
     /// Which forge.
     #[serde(default)]
     pub forge: ForgeName,
-    /// Root of its API.
-    #[serde(default = "default_api_url")]
-    pub api_url: String,
-    /// `owner/name`.
+    /// Root of its API; see [`StatusConfig::api_url`].
+    pub api_url: Option<String>,
+    /// `owner/name`; on GitLab groups may be nested.
     pub repository: Option<RepositorySlug>,
     /// File that holds the token.
     pub token_file: Option<PathBuf>,
@@ -117,12 +120,44 @@ pub struct StatusConfig {
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self { forge: ForgeName::None, api_url: default_api_url(), repository: None, token_file: None, context: default_context() }
+        Self { forge: ForgeName::None, api_url: None, repository: None, token_file: None, context: default_context() }
     }
 }
 
-fn default_api_url() -> String {
-    "https://api.github.com".to_owned()
+impl StatusConfig {
+    /// The root of the forge's API: configured, else that of its maker's service. Gitea has none: whose address was meant is not
+    /// guessed, since it gets the token.
+    #[must_use]
+    pub fn api_url(&self) -> Option<&str> {
+        let theirs = match self.forge {
+            ForgeName::Github => Some("https://api.github.com"),
+            ForgeName::Gitlab => Some("https://gitlab.com/api/v4"),
+            ForgeName::Gitea | ForgeName::None => None,
+        };
+        self.api_url.as_deref().or(theirs)
+    }
+
+    /// Whether a forge is named together with all it needs.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let nested = self.forge == ForgeName::Gitlab;
+        if self.forge == ForgeName::None {
+            return Ok(());
+        }
+        match &self.repository {
+            None => return Err("status.repository is needed with a forge: write owner/name".to_owned()),
+            Some(repository) if !nested && repository.as_str().matches('/').count() != 1 => {
+                return Err(format!("status.repository is `{}`; write owner/name", repository.as_str()));
+            }
+            Some(_) => {}
+        }
+        if self.token_file.is_none() {
+            return Err("status.token_file is needed with a forge".to_owned());
+        }
+        if self.api_url().is_none() {
+            return Err("status.api_url is needed with gitea: write https://HOST/api/v1".to_owned());
+        }
+        Ok(())
+    }
 }
 
 fn default_context() -> String {

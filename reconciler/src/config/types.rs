@@ -149,13 +149,13 @@ impl TryFrom<String> for PolicyFolder {
     }
 }
 
-/// `owner/name` on a forge.
+/// `owner/name` on a forge, or `group/subgroup/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct RepositorySlug(String);
 
 impl RepositorySlug {
-    /// `owner/name`.
+    /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -169,7 +169,7 @@ impl TryFrom<String> for RepositorySlug {
         let word = |part: &str| {
             !part.is_empty() && part != "." && part != ".." && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         };
-        let valid = text.split_once('/').is_some_and(|(owner, name)| word(owner) && word(name));
+        let valid = text.contains('/') && text.split('/').all(word);
         if valid { Ok(Self(text)) } else { Err(format!("`{text}` is not owner/name")) }
     }
 }

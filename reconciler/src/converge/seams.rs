@@ -113,6 +113,14 @@ pub enum ReportError {
         /// How long the forge asked us to wait.
         after: Option<Duration>,
     },
+    /// The forge takes nothing from us for a while: leave all of it alone.
+    #[error("the forge limits us: {reason}")]
+    Limited {
+        /// The cause in words, without secrets.
+        reason: String,
+        /// How long, if the forge says it.
+        after: Option<Duration>,
+    },
     /// Nothing will go through until a person acts (credentials, repository moved): pause the whole forge.
     #[error("the forge refuses us: {reason}")]
     Paused {

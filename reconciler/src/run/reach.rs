@@ -236,7 +236,7 @@ fn nameservers(text: &str) -> Vec<IpAddr> {
 pub(super) fn remotes(config: &Config) -> Vec<(String, u16)> {
     let mut list: Vec<(String, u16)> = host_of(&config.source.url).into_iter().collect();
     if config.status.forge != ForgeName::None {
-        list.extend(host_of(&config.status.api_url));
+        list.extend(config.status.api_url().and_then(host_of));
     }
     list
 }

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::converge::{CommitStatus, Forge, ReportError};
+use crate::forge::gitea::Gitea;
 use crate::forge::github::GitHub;
+use crate::forge::gitlab::GitLab;
 use crate::forge::silent::Silent;
 use crate::store::{OutboxItem, Store};
 
@@ -25,6 +27,10 @@ const PAUSE: Duration = Duration::from_secs(300);
 const WAIT_MIN: Duration = Duration::from_secs(2);
 /// Longest wait after a failure.
 const WAIT_MAX: Duration = Duration::from_secs(900);
+/// First wait where the forge limits us without saying for how long; doubles.
+const UNNAMED_LIMIT_MIN: Duration = Duration::from_secs(60);
+/// Longest of these.
+const UNNAMED_LIMIT_MAX: Duration = Duration::from_secs(3600);
 /// Statuses taken from the outbox at once.
 const BATCH: u32 = 20;
 /// After so many failures in a row the rest of a list waits for the next, so that a new red verdict goes before old green ones.
@@ -34,6 +40,10 @@ const FAILURES_IN_A_ROW: u32 = 4;
 pub(super) enum AnyForge {
     /// GitHub.
     GitHub(Box<GitHub>),
+    /// GitLab.
+    GitLab(Box<GitLab>),
+    /// Gitea or Forgejo.
+    Gitea(Box<Gitea>),
     /// Nobody is told.
     Silent(Silent),
 }
@@ -42,6 +52,8 @@ impl Forge for AnyForge {
     async fn report(&self, status: &CommitStatus) -> Result<Option<String>, ReportError> {
         match self {
             Self::GitHub(forge) => forge.report(status).await,
+            Self::GitLab(forge) => forge.report(status).await,
+            Self::Gitea(forge) => forge.report(status).await,
             Self::Silent(forge) => forge.report(status).await,
         }
     }
@@ -94,6 +106,12 @@ async fn drain(forge: &impl Forge, store: &Store) -> Result<Sent, crate::store::
                 tracing::error!(commit = %item.status.commit, "the forge will never take this status: {reason}");
                 store.outbox_dead(item.id, reason, Timestamp::now()).await?;
             }
+            Err(ReportError::Limited { reason, after }) => {
+                tracing::warn!(commit = %item.status.commit, "the status is sent again later: {reason}");
+                let after = after.unwrap_or_else(|| unnamed_wait(item.attempts));
+                store.outbox_retry(item.id, Timestamp::now() + after, reason).await?;
+                return Ok(Sent::All);
+            }
             Err(ReportError::Again { reason, after }) => {
                 tracing::warn!(commit = %item.status.commit, "the status is sent again later: {reason}");
                 store.outbox_retry(item.id, Timestamp::now() + wait(&item, after), reason).await?;
@@ -110,6 +128,11 @@ async fn drain(forge: &impl Forge, store: &Store) -> Result<Sent, crate::store::
         }
     }
     Ok(Sent::All)
+}
+
+/// Where the forge limits us without saying for how long: a minute, doubling to an hour.
+fn unnamed_wait(attempts: u32) -> Duration {
+    UNNAMED_LIMIT_MIN.saturating_mul(2_u32.saturating_pow(attempts.min(16))).min(UNNAMED_LIMIT_MAX)
 }
 
 /// As told by the forge; else doubling from two seconds to a quarter of an hour, with full jitter.

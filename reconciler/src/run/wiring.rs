@@ -15,7 +15,10 @@ use crate::backend::choice::{self, Firewall, Wanted};
 use crate::backend::ebpf::{Ebpf, Setup};
 use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, HostXdp, ProfileName};
 use crate::converge::{Backend, FirstEnforcement, Managed, Posture, Settings, Target};
-use crate::forge::github::{GitHub, GitHubConfig};
+use crate::forge::ForgeConfig;
+use crate::forge::gitea::Gitea;
+use crate::forge::github::GitHub;
+use crate::forge::gitlab::GitLab;
 use crate::forge::silent::Silent;
 use crate::source::git::{Credentials, GitConfig, PACK_BYTES_MAX};
 
@@ -208,19 +211,21 @@ pub(super) fn recall(text: &str) -> Option<Table> {
 /// Where verdicts are reported.
 ///
 /// # Errors
-/// A token that cannot be read.
+/// A setting that cannot be used.
 pub(super) fn forge(config: &Config) -> anyhow::Result<AnyForge> {
-    match config.status.forge {
-        ForgeName::None => Ok(AnyForge::Silent(Silent)),
-        ForgeName::Github => {
-            let repository = config.status.repository.as_ref().context("status.repository is needed")?;
-            let token_file: PathBuf = config.status.token_file.clone().context("status.token_file is needed")?;
-            let github = GitHub::new(GitHubConfig {
-                api_url: config.status.api_url.clone(),
-                repository: repository.as_str().to_owned(),
-                token_file,
-            })?;
-            Ok(AnyForge::GitHub(Box::new(github)))
-        }
+    if config.status.forge == ForgeName::None {
+        return Ok(AnyForge::Silent(Silent));
     }
+    let token_file: PathBuf = config.status.token_file.clone().context("status.token_file is needed")?;
+    let settings = ForgeConfig {
+        api_url: config.status.api_url().context("status.api_url is needed")?.to_owned(),
+        repository: config.status.repository.as_ref().context("status.repository is needed")?.as_str().to_owned(),
+        token_file,
+    };
+    Ok(match config.status.forge {
+        ForgeName::None => AnyForge::Silent(Silent),
+        ForgeName::Github => AnyForge::GitHub(Box::new(GitHub::new(settings)?)),
+        ForgeName::Gitlab => AnyForge::GitLab(Box::new(GitLab::new(settings, config.source.branch.as_str().to_owned())?)),
+        ForgeName::Gitea => AnyForge::Gitea(Box::new(Gitea::new(settings)?)),
+    })
 }

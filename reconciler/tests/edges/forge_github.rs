@@ -1,91 +1,32 @@
 //! GitHub statuses against a real loopback HTTP server that stands in for the API.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
 use pci_segment::converge::{CommitStatus, Forge, ReportError, StatusState};
-use pci_segment::forge::github::{GitHub, GitHubConfig};
+use pci_segment::forge::ForgeConfig;
+use pci_segment::forge::github::GitHub;
 use pci_segment::forge::silent::Silent;
 use tempfile::TempDir;
 
-const TOKEN: &str = "canary-token-0123456789";
-
-#[derive(Clone)]
-struct Reply {
-    code: u16,
-    headers: Vec<(&'static str, String)>,
-    body: String,
-    after: Duration,
-}
-
-struct Seen {
-    path: String,
-    headers: HeaderMap,
-    body: serde_json::Value,
-}
-
-#[derive(Clone)]
-struct StandIn {
-    reply: Arc<Mutex<Reply>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-}
+use super::forge_stand_in::{StandIn, TOKEN, status};
 
 struct Setup {
     stand_in: StandIn,
     forge: GitHub,
     files: TempDir,
-    api_url: String,
 }
 
 impl Setup {
     async fn new() -> Self {
-        let reply = Reply { code: 201, headers: Vec::new(), body: r#"{"id":7}"#.into(), after: Duration::ZERO };
-        let stand_in = StandIn { reply: Arc::new(Mutex::new(reply)), seen: Arc::default() };
-        let app = Router::new().fallback(serve).with_state(stand_in.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let api_url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let stand_in = StandIn::start().await;
         let files = tempfile::tempdir().unwrap();
-        let token_file = files.path().join("token");
-        std::fs::write(&token_file, TOKEN).unwrap();
-        let forge =
-            GitHub::new(GitHubConfig { api_url: api_url.clone(), repository: "acme/segmentation".into(), token_file }).unwrap();
-        Self { stand_in, forge, files, api_url }
+        let forge = GitHub::new(stand_in.config("acme/segmentation", files.path())).unwrap();
+        Self { stand_in, forge, files }
     }
 
     async fn answered(&self, code: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Option<String>, ReportError> {
-        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        *self.stand_in.reply.lock().unwrap() = Reply { code, headers, body: body.into(), after: Duration::ZERO };
+        self.stand_in.answers(code, headers, body);
         self.forge.report(&status()).await
-    }
-}
-
-async fn serve(State(stand_in): State<StandIn>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = serde_json::from_slice(&to_bytes(body, 1 << 20).await.unwrap()).unwrap();
-    stand_in.seen.lock().unwrap().push(Seen { path: parts.uri.path().to_owned(), headers: parts.headers, body });
-    let reply = stand_in.reply.lock().unwrap().clone();
-    tokio::time::sleep(reply.after).await;
-    let mut response = Response::new(Body::from(reply.body));
-    *response.status_mut() = StatusCode::from_u16(reply.code).unwrap();
-    for (name, value) in reply.headers {
-        response.headers_mut().insert(name, value.parse().unwrap());
-    }
-    response
-}
-
-fn status() -> CommitStatus {
-    CommitStatus {
-        commit: "a".repeat(40).parse().ok().unwrap(),
-        state: StatusState::Failure,
-        description: "3 violations: PCI-1.3.1-004 policies/db.yaml:20 (+2)".into(),
-        link: None,
-        context: "pci-segment/policy".into(),
     }
 }
 
@@ -96,6 +37,7 @@ async fn a_status_is_posted_with_its_fields_and_headers() {
     let linked = CommitStatus { link: Some("https://seg.example/commits/a".into()), state: StatusState::Pending, ..status() };
     setup.forge.report(&linked).await.unwrap();
     let seen = setup.stand_in.seen.lock().unwrap();
+    assert_eq!(seen[0].method, "POST");
     assert_eq!(seen[0].path, format!("/repos/acme/segmentation/statuses/{}", "a".repeat(40)));
     let first = serde_json::json!({
         "state": "failure", "context": "pci-segment/policy", "description": "3 violations: PCI-1.3.1-004 policies/db.yaml:20 (+2)"
@@ -122,7 +64,7 @@ async fn f04_a_long_description_is_cut_to_140_bytes() {
 async fn f05_f06_each_class_of_answer_says_what_happens_next() {
     let setup = Setup::new().await;
     let limited = setup.answered(403, &[("retry-after", "77")], "{}").await;
-    assert!(matches!(limited, Err(ReportError::Again { after: Some(wait), .. }) if wait.as_secs() == 77), "{limited:?}");
+    assert!(matches!(limited, Err(ReportError::Limited { after: Some(wait), .. }) if wait.as_secs() == 77), "{limited:?}");
     for code in [401, 403, 404] {
         assert!(matches!(setup.answered(code, &[], "{}").await, Err(ReportError::Paused { .. })), "{code}");
     }
@@ -134,7 +76,8 @@ async fn f05_f06_each_class_of_answer_says_what_happens_next() {
 #[tokio::test]
 async fn f06_a_redirect_is_not_followed_and_the_token_stays_here() {
     let (setup, elsewhere) = (Setup::new().await, Setup::new().await);
-    let moved = setup.answered(301, &[("location", elsewhere.api_url.as_str())], r#"{"message":"Moved Permanently"}"#).await;
+    let moved =
+        setup.answered(301, &[("location", elsewhere.stand_in.api_url.as_str())], r#"{"message":"Moved Permanently"}"#).await;
     assert!(matches!(moved, Err(ReportError::Paused { .. })), "{moved:?}");
     assert_eq!(setup.stand_in.seen.lock().unwrap().len(), 1);
     assert!(elsewhere.stand_in.seen.lock().unwrap().is_empty());
@@ -159,7 +102,7 @@ async fn g13_no_error_shows_the_token() {
         assert!(!format!("{error} {error:?}").contains("canary"));
     }
     let token_file = setup.files.path().join("token");
-    let nowhere = GitHubConfig { api_url: "http://127.0.0.1:1".into(), repository: "a/b".into(), token_file };
+    let nowhere = ForgeConfig { api_url: "http://127.0.0.1:1".into(), repository: "a/b".into(), token_file };
     let error = GitHub::new(nowhere).unwrap().report(&status()).await.unwrap_err();
     assert!(matches!(error, ReportError::Again { .. }) && !format!("{error:?}").contains("canary"), "{error:?}");
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot set itself up has failed")]
 
 mod forge_github;
+mod forge_others;
+mod forge_stand_in;
 mod git_history;
 mod git_hostile;
 mod git_http;
