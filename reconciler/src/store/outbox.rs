@@ -191,6 +191,29 @@ impl Store {
         let number = |n: i64| u64::try_from(n).unwrap_or(0);
         Ok(OutboxDepth { queued: number(queued), dead: number(dead), oldest: oldest.map(from_ns) })
     }
+
+    /// When statuses were taken after `since`, in no order.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn outbox_sent_since(&self, since: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        let query = sqlx::query_scalar("SELECT ended_at FROM outbox WHERE state = 'sent' AND ended_at > ?").bind(to_ns(since));
+        let ended: Vec<i64> = self.read("cannot read what was sent", query.fetch_all(&self.readers)).await?;
+        Ok(ended.into_iter().map(from_ns).collect())
+    }
+
+    /// How many statuses the forge has taken for the commit and context of this one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn statuses_sent(&self, status: &CommitStatus) -> Result<u64, Error> {
+        let query =
+            sqlx::query_scalar("SELECT count(*) FROM outbox WHERE oid = ? AND context = ? AND kind = 'status' AND state = 'sent'")
+                .bind(status.commit.as_bytes())
+                .bind(&status.context);
+        let sent: i64 = self.read("cannot count what was sent", query.fetch_one(&self.readers)).await?;
+        Ok(u64::try_from(sent).unwrap_or(0))
+    }
 }
 
 type Said = (Vec<u8>, String, String, String);
