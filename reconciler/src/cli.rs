@@ -280,11 +280,11 @@ pub struct ConfirmArgs {
 
 const BOOT_HELP: &str = "Puts the last confirmed rules in force, from the database alone: no Git, no network, nothing is written. \
     What was on trial does not come back. A host that was never enforced is left alone (exit 0). Rules that were in force and cannot be \
-    read any more: everything is denied but the failsafe list (exit 1). Interfaces that do not exist yet are waited for, then left to \
-    `run`. Meant for a one-shot unit before network-pre.target.";
+    read any more: everything is denied but the failsafe list, or only counted where host.mode is audit (exit 1). Interfaces that do not \
+    exist yet are waited for, then left to `run`. Meant for a one-shot unit before network-pre.target.";
 
-const RESCUE_HELP: &str = "Looks at the firewall itself or takes it in hand. Needs only the BPF file system: no configuration, no \
-    database, no controller. Each change is put in the audit log if the configuration's database can be opened; else it says that it is \
+const RESCUE_HELP: &str = "Looks at the firewall itself or takes it in hand. Needs only the BPF file system, or nft where nftables \
+    enforces: no configuration, no database, no controller. Each change is put in the audit log if the configuration's database can be opened; else it says that it is \
     not. A controller that runs sees the change: rules taken back are not tried again, audit is left to whoever turned it on.";
 
 /// `boot`

@@ -156,3 +156,16 @@ fn h07_boot_on_a_database_that_is_none_any_more_keeps_the_failsafe() {
     assert!(errors.contains("NOT on record"), "{errors}");
     assert!((0..20).any(|_| scene.answers(OFFICE4, OTHER_PORT)), "the way out that was named");
 }
+
+#[test]
+fn a_boot_that_cannot_read_the_rules_drops_nothing_on_a_host_in_mode_audit() {
+    if !root_or_left_out("a_boot_that_cannot_read_the_rules_drops_nothing_on_a_host_in_mode_audit") {
+        return;
+    }
+    let scene = Scene::build("bot6");
+    drop(down(&scene, &Options { host: Some("learning: 1s, mode: audit,".to_owned()), ..Options::default() }));
+    std::fs::write(scene.sandbox.folder().join("state/state.db"), vec![0x5A; 8192]).unwrap();
+    let (code, said, errors) = scene.on_host(&BOOT);
+    assert!(code == 1 && said.contains("nothing is dropped, because host.mode is audit"), "{said}{errors}");
+    scene.assert_inbound(&[(APP4, DATABASE_PORT, true), (OFFICE4, DATABASE_PORT, true), (APP4, OTHER_PORT, true)]);
+}

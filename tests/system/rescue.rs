@@ -130,3 +130,17 @@ fn rescue_without_a_configuration_works_and_says_that_it_is_not_on_record() {
     assert!(errors.contains("NOT on record: none.yaml cannot be read"), "{errors}");
     assert_free(&scene);
 }
+
+#[test]
+fn a_controller_puts_the_rules_back_that_somebody_removed_beside_it() {
+    if !root_or_left_out("a_controller_puts_the_rules_back_that_somebody_removed_beside_it") {
+        return;
+    }
+    let scene = Scene::build("res6");
+    let mut controller = in_force(&scene, &Options { host: Some("learning: 1s, backend: ebpf,".to_owned()), ..Options::default() });
+    let (code, said, errors) = rescue(&scene, &["detach", "--yes"]);
+    assert!(code == 0 && said.contains("this host is not filtered"), "{said}{errors}");
+    assert!(errors.contains("a controller runs on this host and will put the rules back"), "{errors}");
+    controller.wait("the rules to be back", |_| (!scene.answers(OFFICE4, DATABASE_PORT)).then_some(()));
+    scene.assert_template_holds();
+}

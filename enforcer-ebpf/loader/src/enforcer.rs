@@ -107,7 +107,7 @@ impl Enforcer {
     ///
     /// # Errors
     /// If there is no such interface, or it is a loopback one, or its frames cannot be read.
-    pub fn check_interface(&self, ifname: &str) -> Result<(), Error> {
+    pub fn check_interface(ifname: &str) -> Result<(), Error> {
         hook::check(ifname)
     }
 

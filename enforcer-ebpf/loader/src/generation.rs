@@ -151,9 +151,13 @@ impl Generations {
         Ok(self.record(self.control.load().active())?.epoch != 0)
     }
 
-    /// Sets the audit bit: nothing is dropped, what would be is counted.
+    /// Sets the audit bit: nothing is dropped, what would be is counted. During a trial the way back has a bit of its own, and takes
+    /// over by itself, so it is set too; but a first trial that still runs keeps its way back, which is to audit.
     pub(crate) fn set_audit(&self, on: bool) -> Result<(), Error> {
-        self.turn(self.control.load().with_audit(on))
+        let word = self.control.load();
+        let next = word.with_audit(on);
+        let back = self.trial()?.is_some_and(|trial| on || trial.is_over() || word.fallback() != word.active());
+        self.turn(if back { next.with_fallback_audit(on) } else { next })
     }
 
     /// Sets the learning bit: TCP in mid-flow may be picked up in either direction.

@@ -34,7 +34,8 @@ impl Generations {
         self.control.load().in_force(now())
     }
 
-    /// The word that puts `slot` in force, on trial for `within` if that is given. The way back is what was confirmed last.
+    /// The word that puts `slot` in force, on trial for `within` if that is given. The way back is what was confirmed last. Where
+    /// nothing is dropped now, as after the deadline of a first trial, nothing is dropped then.
     pub(crate) fn word_for(&self, slot: u32, within: Option<Duration>) -> Result<Control, Error> {
         let word = self.control.load();
         let (back, back_audit) =
@@ -44,7 +45,8 @@ impl Generations {
             (Some(_), true) => Control::new(slot, slot).with_fallback_audit(true),
             _ => Control::new(slot, back).with_fallback_audit(back_audit),
         };
-        let next = next.with_audit(word.audit()).with_learning(word.learning());
+        let (_, audits) = word.in_force(now());
+        let next = next.with_audit(audits).with_learning(word.learning());
         Ok(within.map_or(next, |within| next.with_deadline(now().wrapping_add(ticks(within)))))
     }
 
@@ -97,6 +99,16 @@ impl Generations {
         }
         self.turn(Control::new(back, back).with_audit(audit).with_fallback_audit(audit))?;
         Ok(Some(epoch))
+    }
+
+    /// Makes up for a process that died between turning to a generation and saying so: what is in force is a way back too.
+    pub(crate) fn own_up(&self) -> Result<(), Error> {
+        let word = self.control.load();
+        let [epoch, content, sealed, state] = self.seal(word.active())?;
+        if epoch == 0 || sealed != word.0 || state != SealState::Built as u64 {
+            return Ok(());
+        }
+        self.write_seal(word.active(), &[epoch, content, sealed, SealState::InForce as u64])
     }
 
     /// Stores `next`, sealed beside the slot it puts in force.

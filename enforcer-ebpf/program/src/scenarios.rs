@@ -116,6 +116,25 @@ fn a_reply_to_an_echo_request_passes_and_a_stray_one_does_not() {
 }
 
 #[test]
+fn an_identifier_that_looks_like_a_type_lets_no_question_of_the_other_side_in() {
+    for (question, answer) in [(8, 13), (13, 8)] {
+        let world = Memory::new(&[(OUT, 0x01_0000 | question << 8)]);
+        let [question, other] = [question, answer].map(|kind| kind as u8);
+        let asks = [question, 0, 0, 0, other, 0, 0, 1];
+        assert_eq!(sees(&world, OUT, &between(OUT, 1, &asks)), (true, Reason::New));
+        for id in [question, other] {
+            let (passes, _) = sees(&world, IN, &between(IN, 1, &[other, 0, 0, 0, id, 0, 0, 1]));
+            assert!(!passes, "type {other} with identifier {id:#04x}00");
+        }
+        let world = Memory::new(&[(OUT, 0x01_0000 | u32::from(question) << 8)]);
+        let own = [question, 0, 0, 0, question, 0, 0, 1];
+        assert_eq!(sees(&world, OUT, &between(OUT, 1, &own)), (true, Reason::New));
+        assert_eq!(sees(&world, IN, &between(IN, 1, &own)), (false, Reason::Midflow));
+        assert_eq!(sees(&world, OUT, &between(OUT, 1, &own)), (true, Reason::Flow), "the opener goes on");
+    }
+}
+
+#[test]
 fn an_icmp_error_passes_only_about_an_approved_flow() {
     let world = Memory::new(&[(OUT, DNS)]);
     let sent = udp(9, 53);

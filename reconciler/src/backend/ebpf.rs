@@ -46,6 +46,8 @@ pub struct Ebpf {
     dhcp: bool,
     displaced: Displaced,
     xdp: bool,
+    /// Opened for more than to look.
+    enforces: bool,
 }
 
 /// What the firewall is opened for.
@@ -74,7 +76,7 @@ impl Ebpf {
     /// Missing capabilities or kernel features, each with what to do.
     pub fn open(setup: Setup<'_>) -> Result<Self, BackendError> {
         let enforcer = Enforcer::open(setup.pins).map_err(|e| refused("the eBPF firewall cannot be opened", e))?;
-        Ok(Self::with(setup, Some(enforcer)))
+        Ok(Self { enforces: true, ..Self::with(setup, Some(enforcer)) })
     }
 
     /// Finds what is pinned and changes nothing: for plans.
@@ -101,6 +103,7 @@ impl Ebpf {
             dhcp: setup.dhcp,
             displaced: Displaced::table(),
             xdp: setup.xdp,
+            enforces: false,
         }
     }
 
@@ -136,6 +139,20 @@ impl Ebpf {
             swap: self.swap.clone(),
             xdp: self.xdp,
         }
+    }
+
+    /// Loads everything anew where somebody took all of it away: what this process still holds judges nothing any more.
+    async fn made_anew(&self) -> Result<(), BackendError> {
+        let (pins, failsafe) = (self.pins.clone(), Arc::clone(&self.failsafe));
+        self.blocking("the firewall was taken away and cannot be made anew", move |enforcer| {
+            if !matches!(Enforcer::open_existing(&pins), Ok(None)) {
+                return Ok(());
+            }
+            tracing::error!("the firewall was taken away; it is made anew");
+            *enforcer = Enforcer::open(&pins)?;
+            enforcer.set_failsafe(&current(&failsafe))
+        })
+        .await
     }
 
     fn nothing_pinned(&self) -> bool {
@@ -222,6 +239,9 @@ impl Backend for Ebpf {
         if self.nothing_pinned() {
             return Ok(Observed { rules: None, damage: Vec::new(), audited: false, absent: Vec::new() });
         }
+        if self.enforces {
+            self.made_anew().await?;
+        }
         let (list, interfaces) = (Arc::clone(&self.failsafe), self.interfaces.clone());
         let look =
             move |enforcer: &mut Enforcer| Ok((present(&interfaces)?, enforcer.observe()?, enforcer.failsafe()?, current(&list)));
@@ -242,16 +262,12 @@ impl Backend for Ebpf {
         let (epoch, took) = self
             .blocking("the rules cannot be put in force", move |enforcer| {
                 // All or nothing: an interface that cannot be guarded is known before anything changes.
-                check_all(enforcer, &interfaces)?;
+                check_all(&interfaces)?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
-                let mut put = trial::put(enforcer, &table, digest.0, within)?;
-                // What was in force before may have been changed by hand: that is no way back.
-                if within.is_none() && !enforcer.way_back_is_whole()? {
-                    put = trial::put(enforcer, &table, digest.0, None)?;
-                }
+                let put = trial::put(enforcer, &table, digest.0, within)?;
                 attach_all(enforcer, &interfaces, xdp)?;
-                Ok(put)
+                Ok(if within.is_none() { trial::with_way_back(enforcer, &table, digest.0, put) } else { put })
             })
             .await?;
         self.swap.took(took);
@@ -283,7 +299,7 @@ impl Backend for Ebpf {
         let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         let rehearsed = self.blocking("the first enforcement cannot be prepared", move |enforcer| {
-            check_all(enforcer, &interfaces)?;
+            check_all(&interfaces)?;
             enforcer.set_failsafe(&current(&failsafe))?;
             let took = trial::rehearse(enforcer, &table, digest.0)?;
             attach_all(enforcer, &interfaces, xdp)?;

@@ -2,7 +2,7 @@
 
 use super::output::{Output, Tone};
 use super::{BootArgs, Exit, run};
-use crate::config::Config;
+use crate::config::{Config, HostMode};
 use crate::run::{Booted, boot as bring_up};
 
 /// Puts the last confirmed rules in force from the database alone.
@@ -28,7 +28,11 @@ pub fn boot(args: &BootArgs, out: Output) -> anyhow::Result<Exit> {
             (Exit::Done, missing)
         }
         Booted::Closed { why, missing } => {
-            out.line(out.paint(Tone::Bad, "CLOSED: everything is denied but the failsafe list"));
+            let closed = match config.host.mode {
+                HostMode::Enforce => "CLOSED: everything is denied but the failsafe list",
+                HostMode::Audit => "the last rules are lost; nothing is dropped, because host.mode is audit",
+            };
+            out.line(out.paint(Tone::Bad, closed));
             out.note(format!(
                 "{why}; pci-segment run puts the head of the branch in force, pci-segment rescue detach opens the host"
             ));

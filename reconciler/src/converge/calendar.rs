@@ -12,6 +12,7 @@ use policy::date::Date;
 use policy::model::PolicySet;
 use policy::snapshot::CommitId;
 
+use super::drift::AUDITED;
 use super::pass::{Decisions, Deed};
 use super::{Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
@@ -82,6 +83,12 @@ impl<S: Source> World<'_, S> {
             self.discard();
             return Ok(true);
         }
+        if plans.iter().any(|plan| plan.audited) {
+            // Applying would end an audit that somebody began by hand, and nothing is dropped meanwhile whatever has ended.
+            tracing::warn!(commit = %base, "rules have ended today, and stay until audit ends: {AUDITED}");
+            self.discard();
+            return Ok(false);
+        }
         tracing::info!(commit = %base, "rules have ended today");
         // No limit holds this back: that these rules end today was decided when they were approved.
         // Nor is it on trial: the way back would be rules that have ended.
@@ -101,3 +108,6 @@ impl<S: Source> World<'_, S> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,12 @@ impl<S: Source> World<'_, S> {
         let count = seen.len();
         if !self.is_noted(&name, &seen).await? && (count > 0 || self.has_open_drift().await?) {
             let now = (self.clock)();
-            let noted = self.store.note_drift(name.clone(), seen.clone(), None, now).await?;
+            let noted = self.store.note_drift(name.clone(), seen.clone(), None, now).await;
+            if noted.is_err() && !plan.damage.is_empty() {
+                // What cannot be written down is put back all the same: a full disk must not open a host.
+                self.rehook(index, &plan).await;
+            }
+            let noted = noted?;
             self.memory.drift_noted.insert(name.clone(), (seen, now));
             if noted.opened > 0 {
                 tracing::warn!(target = %name, found = count, "what is enforced is not what should be");

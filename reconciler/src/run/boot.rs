@@ -3,7 +3,7 @@
 //!
 //! What was on trial is not on record as in force, and does not come back. A host that was never enforced is left alone. Where rules
 //! were in force and cannot be read any more, everything is denied but the failsafe list: a host that was guarded is not opened by a
-//! damaged file.
+//! damaged file. In mode audit it is only counted, as everything else there.
 //!
 //! Interfaces that do not exist yet are waited for, but not for long: a boot that hangs helps nobody, and the controller attaches what
 //! comes later.
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::{reach, wiring};
 use crate::backend::choice::{Firewall, Wanted};
 use crate::chain::chain;
-use crate::config::Config;
+use crate::config::{Config, HostMode};
 use crate::converge::{Backend, Kept, kept_name};
 use crate::store::{self, EnforcedRow, Store};
 
@@ -96,18 +96,18 @@ pub async fn boot(config: &Config, wait: Duration) -> anyhow::Result<Booted> {
     };
     firewall.prepare().await?;
     match firewall {
-        Firewall::Ebpf(mut firewall) => put_back(firewall.as_mut(), last, missing).await,
-        Firewall::Nftables(mut firewall) => put_back(firewall.as_mut(), last, Vec::new()).await,
+        Firewall::Ebpf(mut firewall) => put_back(firewall.as_mut(), last, config.host.mode, missing).await,
+        Firewall::Nftables(mut firewall) => put_back(firewall.as_mut(), last, config.host.mode, Vec::new()).await,
     }
 }
 
-async fn put_back<B>(firewall: &mut B, last: Last, missing: Vec<String>) -> anyhow::Result<Booted>
+async fn put_back<B>(firewall: &mut B, last: Last, mode: HostMode, missing: Vec<String>) -> anyhow::Result<Booted>
 where
     B: Backend<Key = Key, Rule = Rule>,
 {
     let (booted, rules) = match last {
         Last::Good { commit, rules } => (Booted::Restored { commit, rules: rules.len(), missing: missing.clone() }, rules),
-        Last::Damaged(why) => (Booted::Closed { why, missing: missing.clone() }, closed()),
+        Last::Damaged(why) => (Booted::Closed { why, missing: missing.clone() }, closed(mode)),
         Last::Never(why) => return Ok(Booted::NeverEnforced { why }),
     };
     // What the kernel holds was read back when it was put there; a boot does not replace it.
@@ -117,8 +117,12 @@ where
 }
 
 /// Nothing is allowed in either direction; the failsafe list stands outside of every table.
-fn closed() -> Table {
-    Direction::BOTH.into_iter().map(|direction| (Key::Isolation { direction }, Rule::Isolation(Mode::Enforce))).collect()
+fn closed(mode: HostMode) -> Table {
+    let mode = match mode {
+        HostMode::Enforce => Mode::Enforce,
+        HostMode::Audit => Mode::Audit,
+    };
+    Direction::BOTH.into_iter().map(|direction| (Key::Isolation { direction }, Rule::Isolation(mode))).collect()
 }
 
 /// The database, if there is one.

@@ -155,11 +155,15 @@ impl Reading {
         let Some(enforcer) = Enforcer::open_existing(&self.reader.pins)? else { anyhow::bail!("nothing is pinned") };
         let mut events = enforcer.events()?;
         self.losses = enforcer.event_losses()?;
+        let world = enforcer.counters()?;
         let mut asked = Instant::now();
         while !self.reader.stop.is_cancelled() {
             self.look(&mut events)?;
             if asked.elapsed() >= LOSSES {
                 asked = Instant::now();
+                if enforcer.counters()? != world {
+                    anyhow::bail!("the firewall was made anew");
+                }
                 let losses = enforcer.event_losses()?;
                 if let Some(told) = left_out(self.losses, losses) {
                     self.reader.drops.tell(&told);

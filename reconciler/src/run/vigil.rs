@@ -110,14 +110,14 @@ impl Watch {
         Ok(())
     }
 
-    /// Writes down what is wrong, attaches, and writes down that it is well again.
+    /// Writes down what is wrong, attaches, and writes down that it is well again. What cannot be written down is guarded all the
+    /// same: a full disk must not open a host.
     fn guard(&mut self, name: &str, gaps: &[Difference]) {
         let rows: Vec<_> = gaps.iter().map(drift_row).collect();
-        let (store, target) = (&self.vigil.store, self.vigil.view.target().to_owned());
+        let (store, target) = (self.vigil.store.clone(), self.vigil.view.target().to_owned());
         let found = self.runtime.block_on(store.drift_seen(target.clone(), rows.clone(), Timestamp::now()));
         if let Err(error) = found {
-            self.say(format!("{name} is not guarded, because that cannot be recorded: {}", chain(&error)));
-            return;
+            self.say(format!("cannot record that {name} was not guarded: {}", chain(&error)));
         }
         let attached = self.vigil.view.attach(name).and_then(|_| self.vigil.view.glance());
         match attached {

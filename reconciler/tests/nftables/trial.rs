@@ -94,3 +94,23 @@ fn a_connection_that_is_denied_now_is_cut_and_another_is_not() {
     let left = lab.on_host(|| firewall.rehearse(&one, Digest::of_table(&one), &[])).unwrap();
     assert_eq!(left, Vec::<String>::new(), "its entry is gone");
 }
+
+#[test]
+fn rules_on_trial_are_not_kept_because_somebody_changed_which_generation_judges() {
+    if !root_or_left_out("rules_on_trial_are_not_kept_because_somebody_changed_which_generation_judges") {
+        return;
+    }
+    let lab = Lab::build();
+    let firewall = lab.firewall();
+    let (app, office) = (table("10.0.1.10/32"), table("10.20.0.7/32"));
+    let put = |table: &Table, within| lab.on_host(|| firewall.apply(table, Digest::of_table(table), &[], within)).unwrap();
+    put(&app, None);
+    put(&office, Some(Duration::from_secs(60)));
+    lab.nft("add rule inet pci_segment dispatch_in accept");
+    let seen = lab.on_host(|| firewall.observe(&[])).unwrap();
+    assert_eq!(seen.table.as_ref(), Some(&app), "nobody has vouched for the others");
+    assert!(seen.damage.iter().any(|found| found.key == "dispatch"), "{:?}", seen.damage);
+    lab.on_host(|| firewall.mend(&app, Digest::of_table(&app), &[], false)).unwrap();
+    let seen = lab.on_host(|| firewall.observe(&[])).unwrap();
+    assert_eq!((seen.table.as_ref(), seen.damage.as_slice()), (Some(&app), &[][..]));
+}

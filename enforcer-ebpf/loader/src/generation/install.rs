@@ -55,6 +55,7 @@ struct Ready {
 impl Generations {
     /// Builds the table in a quiet slot and turns to it.
     pub(crate) fn install(&self, layout: &Layout, order: Order<'_>) -> Result<Installed, Error> {
+        self.own_up()?;
         let epoch = self.next_epoch(order.epoch_hint)?;
         let patched = match self.patched(layout, order, epoch) {
             Err(error @ Error::Misjudged { .. }) => return Err(error),

@@ -22,19 +22,24 @@ const NAMESPACE: &str = "PCI_SEGMENT_KILLED_NAMESPACE";
 const WHAT: &str = "PCI_SEGMENT_KILLED_WHAT";
 const READY: &str = "the child is about to install";
 
-/// Allowed by all tables, by the first, by the second, by none.
-const PORTS: [u16; 4] = [7000, 7001, 7002, 7003];
+/// Allowed by all tables, by the first, by the second, by the third, by none.
+const PORTS: [u16; 5] = [7000, 7001, 7002, 7003, 7004];
+/// One more than two: the slot that is changed in place then never holds what it is to hold already.
+const TABLES: usize = 3;
 /// Longer than any packet is on its way.
 const SETTLED: Duration = Duration::from_millis(30);
 
-/// One of two tables. `spread` changes enough of it to build it anew.
-fn generation(second: bool, spread: bool) -> Table {
-    let [always, first, other, _] = PORTS;
-    let open = [always, if second { other } else { first }].map(|port| service(UDP, port, 1));
+/// One of the tables. `spread` changes enough of it to build it anew.
+fn generation(which: usize, spread: bool) -> Table {
+    let open = [PORTS[0], PORTS[1 + which]].map(|port| service(UDP, port, 1));
     let mut wanted = table(&[(Direction::In, "10.7.0.0/24", &open), (Direction::In, "fd07::2/128", &open)]);
     let pad = |n: u32| (Direction::Out, cidr(&format!("10.8.{}.{}/32", n / 200, n % 200)), vec![service(UDP, 53, 2)]);
     wanted.prefixes.extend((0..if spread { 900 } else { 400 }).map(pad));
     wanted.sorted()
+}
+
+fn after(which: usize) -> usize {
+    (which + 1) % TABLES
 }
 
 #[test]
@@ -48,17 +53,18 @@ fn child_that_installs_until_it_is_killed() {
     rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), kind).unwrap();
     if what == "once" {
         let mut enforcer = Enforcer::open_existing(&root).unwrap().unwrap();
-        let second = enforcer.observe().unwrap().table == Some(generation(false, false));
-        enforcer.install(&generation(second, false), [1; 32], 0).unwrap();
+        let seen = enforcer.observe().unwrap().table;
+        let which = (0..TABLES).find(|which| seen == Some(generation(*which, false))).unwrap();
+        enforcer.install(&generation(after(which), false), [1; 32], 0).unwrap();
         return;
     }
     println!("{READY}");
     let mut enforcer =
         if what == "open" { crate::lab::open(&root).unwrap() } else { Enforcer::open_existing(&root).unwrap().unwrap() };
     enforcer.attach("h0").unwrap();
-    for n in 0_u32.. {
-        let next = generation(n % 2 == 0, n % 5 == 4);
-        if n % 3 == 2 {
+    for n in 0.. {
+        let next = generation(n % TABLES, n % 5 == 4);
+        if n % 4 == 3 {
             enforcer.install_on_trial(&next, [3; 32], 0, Duration::from_secs(600)).unwrap();
             enforcer.confirm().unwrap();
         } else {
@@ -103,7 +109,7 @@ fn serve(lab: &Lab) {
 }
 
 /// Which of [`PORTS`] answer, over both families; they must agree.
-fn answering(lab: &Lab) -> [bool; 4] {
+fn answering(lab: &Lab) -> [bool; 5] {
     lab.on_peer(|| {
         let [v4, v6] = [(HOST4, "0.0.0.0:0"), (HOST6, "[::]:0")].map(|(address, any)| {
             let sockets = PORTS.map(|port| {
@@ -113,14 +119,14 @@ fn answering(lab: &Lab) -> [bool; 4] {
                 socket.send(b"ping").unwrap();
                 socket
             });
-            let mut answered = [false; 4];
+            let mut answered = [false; 5];
             let (began, mut settled) = (Instant::now(), None::<Instant>);
             // A loaded machine may take its time over what passes; what is dropped is dropped at once.
             while began.elapsed() < Duration::from_secs(2) && settled.is_none_or(|since| since.elapsed() < SETTLED) {
                 for (answered, socket) in answered.iter_mut().zip(&sockets) {
                     *answered |= socket.recv(&mut [0; 4]).is_ok();
                 }
-                if answered[0] && (answered[1] || answered[2]) {
+                if answered[0] && answered[1..=TABLES].contains(&true) {
                     settled.get_or_insert_with(Instant::now);
                 }
                 thread::sleep(Duration::from_millis(1));
@@ -132,37 +138,39 @@ fn answering(lab: &Lab) -> [bool; 4] {
     })
 }
 
-/// Whether it is the second table that judges; anything but one of the two ends the test.
-fn second_judges(lab: &Lab, when: &str) -> bool {
+/// Which table judges; anything but one of them ends the test.
+fn judging(lab: &Lab, when: &str) -> usize {
     match answering(lab) {
-        [true, true, false, false] => false,
-        [true, false, true, false] => true,
+        [true, true, false, false, false] => 0,
+        [true, false, true, false, false] => 1,
+        [true, false, false, true, false] => 2,
         mixed => panic!("{mixed:?} of {PORTS:?} answer {when}"),
     }
 }
 
-/// The next process finds what judges, and goes on.
-fn recovers(lab: &Lab, open: impl FnOnce(&Path) -> Enforcer, when: &str) {
-    let second = second_judges(lab, when);
+/// The next process finds what judges, and goes on; which table judges then.
+fn recovers(lab: &Lab, open: impl FnOnce(&Path) -> Enforcer, when: &str) -> usize {
+    let which = judging(lab, when);
     let mut enforcer = open(&lab.root);
-    assert_eq!(second_judges(lab, "after opening"), second, "{when}");
+    assert_eq!(judging(lab, "after opening"), which, "{when}");
     let seen = lab.on_host(|| enforcer.observe()).unwrap();
-    let tables = [false, true].map(|spread| generation(second, spread));
+    let tables = [false, true].map(|spread| generation(which, spread));
     assert!(seen.table.is_some_and(|table| tables.contains(&table)), "what judges is what is read back, {when}");
     lab.attach(&mut enforcer);
-    enforcer.install(&generation(!second, false), [9; 32], 0).unwrap();
-    assert_eq!(second_judges(lab, "after the next installation"), !second, "{when}");
+    enforcer.install(&generation(after(which), false), [9; 32], 0).unwrap();
+    assert_eq!(judging(lab, "after the next installation"), after(which), "{when}");
     let tampering = lab.on_host(|| enforcer.observe()).unwrap().tampering;
     assert_eq!(tampering, [], "{when}");
+    after(which)
 }
 
 fn prepared(what: &str) -> Option<Lab> {
     let lab = Lab::new(what)?;
     serve(&lab);
     let mut enforcer = lab.open();
-    enforcer.install(&generation(false, false), [1; 32], 0).unwrap();
+    enforcer.install(&generation(0, false), [1; 32], 0).unwrap();
     lab.attach(&mut enforcer);
-    enforcer.install(&generation(true, false), [1; 32], 0).unwrap();
+    enforcer.install(&generation(1, false), [1; 32], 0).unwrap();
     Some(lab)
 }
 
@@ -183,7 +191,11 @@ fn h01_killed_at_any_moment_it_leaves_the_old_or_the_new_generation_and_the_next
         assert!(!child.wait().unwrap().success(), "the child was killed, it did not end");
         let when = format!("killed {after:?} into {what}, round {kill}");
         let existing = |root: &Path| Enforcer::open_existing(root).unwrap().unwrap();
-        if kill % 3 == 0 { recovers(&lab, |_| lab.open(), &when) } else { recovers(&lab, existing, &when) }
+        if kill % 3 == 0 {
+            recovers(&lab, |_| lab.open(), &when)
+        } else {
+            recovers(&lab, existing, &when)
+        };
     }
     println!("killed {kills} times");
 }
@@ -196,23 +208,29 @@ fn h01_killed_at_each_step_of_a_small_change_it_leaves_the_old_or_the_new_genera
         return;
     }
     let steps: u32 = std::env::var("PCI_SEGMENT_KILL_STEPS").map_or(8, |steps| steps.parse().unwrap());
-    let killed_at = |step: u32| !child(&lab, "once", Some(step)).status().unwrap().success();
+    let mut which = 1;
+    // Whether it was killed at that call; what was in force or what was to be judges then, and the next process goes on.
+    let mut killed_at = |step: u32, when: &str| {
+        let killed = !child(&lab, "once", Some(step)).status().unwrap().success();
+        let now = judging(&lab, when);
+        assert!(now == after(which) || (killed && now == which), "{now} judges where {which} did, {when}");
+        which = recovers(&lab, |root| Enforcer::open_existing(root).unwrap().unwrap(), when);
+        killed
+    };
     // How many calls there are, by doubling and halving.
     let (mut survives, mut dies) = (1_u32 << 14, 1);
     while survives - dies > 1 {
         let middle = dies.midpoint(survives);
-        if killed_at(middle) {
+        if killed_at(middle, &format!("killed at call {middle}")) {
             dies = middle;
         } else {
             survives = middle;
         }
-        recovers(&lab, |root| Enforcer::open_existing(root).unwrap().unwrap(), &format!("killed at call {middle}"));
     }
     let mut killed = 0;
     for n in 0..steps {
         let step = 1 + n * (dies - 1) / steps.saturating_sub(1).max(1);
-        killed += u32::from(killed_at(step));
-        recovers(&lab, |root| Enforcer::open_existing(root).unwrap().unwrap(), &format!("killed at call {step} of {dies}"));
+        killed += u32::from(killed_at(step, &format!("killed at call {step} of {dies}")));
     }
     // The last ones may not be reached: how many there are differs a little from time to time.
     assert!(killed * 4 > steps * 3, "killed {killed} times of {steps}");

@@ -51,9 +51,9 @@ fn whether_an_interface_can_be_attached_is_told_without_attaching_it() {
     let Some(lab) = Lab::new("attaching") else { return };
     let enforcer = lab.open();
     lab.on_host(|| {
-        enforcer.check_interface("h0").unwrap();
-        assert!(matches!(enforcer.check_interface("lo"), Err(Error::Loopback(_))));
-        let missing = enforcer.check_interface("eth9").unwrap_err().to_string();
+        Enforcer::check_interface("h0").unwrap();
+        assert!(matches!(Enforcer::check_interface("lo"), Err(Error::Loopback(_))));
+        let missing = Enforcer::check_interface("eth9").unwrap_err().to_string();
         assert_eq!(missing, "there is no network interface eth9; this host has h0");
         assert_eq!(enforcer.observe().unwrap().attachments, []);
     });

@@ -92,6 +92,20 @@ fn h01_a_slot_somebody_died_over_is_neither_built_upon_nor_rolled_back_to() {
     assert_eq!(enforcer.observe().unwrap().table, Some(numbered(3)));
 }
 
+#[test]
+fn h01_a_generation_whose_process_died_just_after_turning_to_it_is_a_way_back() {
+    let Some(lab) = Lab::new("changing in place") else { return };
+    let mut enforcer = lab.open();
+    let [_, second] = settled(&mut enforcer);
+    let mut seals = seals(&lab);
+    let [epoch, content, word, _] = seals.get(&second.slot, 0).unwrap();
+    // What the kernel holds between the store and the seal that tells of it.
+    seals.set(second.slot, [epoch, content, word, 0], 0).unwrap();
+    enforcer.install_on_trial(&numbered(3), [7; 32], 0, LONG).unwrap();
+    assert_eq!(enforcer.roll_back().unwrap(), Some(second.epoch));
+    assert_eq!(enforcer.observe().unwrap().table, Some(numbered(2)));
+}
+
 /// Opens a port of the peers in a slot's addresses that no rule opens.
 fn slip_in(slot: &Path, host: u8) {
     let map = Map::HashMap(MapData::from_pin(slot.join("hosts4")).unwrap());

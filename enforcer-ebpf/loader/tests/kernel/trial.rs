@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use enforcer::{Direction, Table};
+use enforcer::{Direction, Enforcer, Table};
 
 use crate::lab::{HOST4, Lab, TCP, service, table, tcp};
 
@@ -110,4 +110,43 @@ fn a_rehearsal_drops_nothing_and_ends_on_trial_with_one_step() {
     assert_eq!(enforcer.end_rehearsal(None).unwrap(), 1);
     assert_eq!(reachable(&lab), (true, false));
     assert_eq!(lab.on_host(|| enforcer.observe()).unwrap().tampering, []);
+}
+
+/// A deadline is a little later than asked for.
+fn wait_until_over(enforcer: &Enforcer) {
+    while !enforcer.trial().unwrap().unwrap().is_over() {
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn h08_audit_that_is_turned_on_during_a_trial_outlives_the_deadline_and_can_be_ended_after_it() {
+    let Some(lab) = lab() else { return };
+    let mut enforcer = lab.open();
+    lab.attach(&mut enforcer);
+    enforcer.install(&only(8080), [1; 32], 0).unwrap();
+    enforcer.install_on_trial(&only(9090), [2; 32], 0, SHORT).unwrap();
+    enforcer.set_audit(true).unwrap();
+    wait_until_over(&enforcer);
+    assert_eq!((reachable(&lab), enforcer.audits()), ((true, true), true), "the way back drops nothing either");
+    enforcer.set_audit(false).unwrap();
+    assert_eq!((reachable(&lab), enforcer.audits()), ((true, false), false), "the way back drops again");
+    assert_eq!(lab.on_host(|| enforcer.observe()).unwrap().tampering, []);
+}
+
+#[test]
+fn h08_what_is_installed_after_a_first_trial_was_over_drops_nothing_without_a_trial_of_its_own() {
+    let Some(lab) = lab() else { return };
+    let mut enforcer = lab.open();
+    enforcer.install_on_trial(&only(8080), [1; 32], 0, Duration::ZERO).unwrap();
+    wait_until_over(&enforcer);
+    assert!(enforcer.audits());
+    enforcer.install(&only(9090), [2; 32], 0).unwrap();
+    assert!(enforcer.audits(), "until somebody ends the rehearsal");
+    enforcer.end_rehearsal(Some(LONG)).unwrap();
+    assert!(!enforcer.audits() && !enforcer.trial().unwrap().unwrap().is_over());
+    enforcer.set_audit(true).unwrap();
+    enforcer.set_audit(false).unwrap();
+    assert_eq!(enforcer.roll_back().unwrap(), Some(2));
+    assert!(enforcer.audits(), "the way back of a first trial is to drop nothing, whatever was turned on and off meanwhile");
 }

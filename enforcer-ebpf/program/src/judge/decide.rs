@@ -117,6 +117,9 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
         let current = match known.flow {
             // No simultaneous open.
             Some(flow) if opens && self.dir != flow.origin() => return self.no(Reason::Midflow),
+            // An identifier may look like the type of the other direction's message: a question is its opener's, an answer is not.
+            Some(flow) if headers.kind == Kind::QUERY && self.dir != flow.origin() => return self.no(Reason::Midflow),
+            Some(flow) if headers.kind == Kind::REPLY && self.dir == flow.origin() => return self.no(Reason::Midflow),
             Some(flow) => flow.judged().0 == self.generation.epoch,
             None if headers.kind == Kind::TCP && (flags.accepts() || flags.rst()) => return self.no(Reason::Midflow),
             None => false,

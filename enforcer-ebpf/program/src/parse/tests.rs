@@ -109,3 +109,13 @@ fn fragments_of_ipv6_are_told_apart() {
     assert_eq!(part(&fragment(0, 1)), Part::FIRST);
     assert_eq!(part(&fragment(4, 1)), Part::LATER);
 }
+
+#[test]
+fn options_after_a_fragment_header_pass_only_where_nothing_can_be_written_over_them() {
+    let options = |more: u8| {
+        let chain = [60, 0, 0, more, 0, 0, 0, 7, 17, 0, 0, 0, 0, 0, 0, 0];
+        ipv6(A6, A6, 44, 64, &[&chain[..], &udp(1, 2)].concat())
+    };
+    assert_eq!(parse(&options(0)).unwrap().unwrap().part, Part::ATOMIC);
+    assert_eq!(refused(&options(1)), Reason::ExtensionHeader);
+}

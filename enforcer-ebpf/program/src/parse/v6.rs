@@ -51,7 +51,8 @@ fn walk<P: Packet>(packet: &P, headers: Headers, end: u32) -> Result<Headers, Re
     for step in 0..=HEADERS_MAX {
         match headers.proto {
             HOP_BY_HOP if step == 0 => headers = options(packet, headers)?,
-            DESTINATION_OPTIONS if step < HEADERS_MAX => headers = options(packet, headers)?,
+            // In a first fragment they would push the transport header to where a later fragment can write over it.
+            DESTINATION_OPTIONS if step < HEADERS_MAX && headers.part != Part::FIRST => headers = options(packet, headers)?,
             FRAGMENT if step < HEADERS_MAX && headers.part == Part::WHOLE => {
                 headers = fragment(packet, headers)?;
                 if headers.part == Part::LATER {

@@ -19,8 +19,8 @@ pub(super) fn present(interfaces: &[String]) -> Result<Vec<String>, Error> {
 }
 
 /// Refuses what can never be guarded.
-pub(super) fn check_all(enforcer: &Enforcer, interfaces: &[String]) -> Result<(), Error> {
-    present(interfaces)?.iter().try_for_each(|interface| enforcer.check_interface(interface))
+pub(super) fn check_all(interfaces: &[String]) -> Result<(), Error> {
+    present(interfaces)?.iter().try_for_each(|interface| Enforcer::check_interface(interface))
 }
 
 /// Attaches every interface that is there; one that cannot be attached does not keep the others from being guarded.

@@ -27,6 +27,27 @@ pub(super) fn put(
     Ok((built.epoch, Some(built.took)))
 }
 
+/// What was in force before may have been changed by hand: that is no way back, and the same rules once more take its place.
+pub(super) fn with_way_back(
+    enforcer: &mut Enforcer,
+    table: &Table,
+    digest: [u8; 32],
+    put: (u32, Option<Took>),
+) -> (u32, Option<Took>) {
+    let again = match enforcer.way_back_is_whole() {
+        Ok(true) => return put,
+        Ok(false) => enforcer.install(table, digest, 0),
+        Err(error) => Err(error),
+    };
+    match again {
+        Ok(built) => (built.epoch, Some(built.took)),
+        Err(error) => {
+            tracing::warn!("the rules are in force, but their way back is not theirs: {}", crate::chain::chain(&error));
+            put
+        }
+    }
+}
+
 /// Has `table` judge without dropping anything.
 pub(super) fn rehearse(enforcer: &mut Enforcer, table: &Table, digest: [u8; 32]) -> Result<Option<Took>, Error> {
     // Before the rules, so that nothing is dropped even for a moment.

@@ -152,7 +152,7 @@ impl Firewall {
     /// `nft` refuses: nothing has changed.
     pub fn apply(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry], within: Option<Duration>) -> Result<u64, Error> {
         let present = Present::read(&self.nft, false)?;
-        let way_back = within.map(|within| WayBack { within, to: State::of(&present).way_back(present.newest()) });
+        let way_back = within.map(|within| WayBack { within, to: State::of(&present).way_back(present.safe()) });
         let epoch = self.put(table, digest, failsafe, way_back, false, &present)?;
         self.cut(table, failsafe)?;
         Ok(epoch)

@@ -50,7 +50,7 @@ pub(super) struct Seen {
 pub(super) fn observe(present: &Present, interfaces: &[String]) -> Seen {
     let state = State::of(present);
     let mut damage = Vec::new();
-    let Some((epoch, audited)) = state.judging(present.newest()) else {
+    let Some((epoch, audited)) = state.judging(present.safe()) else {
         damage.extend(present.dormant.then(|| detached("table", "in use", "dormant")));
         return Seen { table: None, audited: false, epoch: 0, digest: String::new(), state, damage };
     };

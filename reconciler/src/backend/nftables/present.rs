@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use policy::net::Direction;
 use serde_json::Value;
 
-use super::names::{INTERFACES, TABLE, TRIAL, dispatch, epoch_of, failsafe, hook, priority};
+use super::names::{INTERFACES, TABLE, TRIAL, about, dispatch, epoch_of, failsafe, hook, priority};
 use super::run::{Nft, NftError};
 
 /// A rule: its statements and its comment.
@@ -114,6 +114,13 @@ impl Present {
     /// The newest generation there is any trace of.
     pub(super) fn newest(&self) -> u64 {
         self.chains.keys().chain(self.maps.keys()).filter_map(|name| epoch_of(name)).max().unwrap_or_default()
+    }
+
+    /// The generation to go by where nobody can say which one judges: of those that are whole the oldest, because a newer one beside
+    /// it is on trial and nobody has vouched for it.
+    pub(super) fn safe(&self) -> u64 {
+        let whole = |epoch: &u64| !self.rules(&about(*epoch)).is_empty();
+        self.chains.keys().filter_map(|name| epoch_of(name)).filter(whole).min().unwrap_or_else(|| self.newest())
     }
 
     /// The interfaces whose packets are judged.

@@ -43,11 +43,11 @@ impl State {
         }
     }
 
-    /// The generation whose rules are in place, and whether nothing is dropped all the same.
-    pub(super) fn judging(self, newest: u64) -> Option<(u64, bool)> {
+    /// The generation whose rules are in place, and whether nothing is dropped all the same; `safe` is [`Present::safe`].
+    pub(super) fn judging(self, safe: u64) -> Option<(u64, bool)> {
         match self {
             Self::Absent => None,
-            Self::Broken => (newest > 0).then_some((newest, false)),
+            Self::Broken => (safe > 0).then_some((safe, false)),
             Self::Settled(epoch) => Some((epoch, false)),
             Self::Trial { new, left, .. } if !left.is_zero() => Some((new, false)),
             Self::Trial { old: Some(old), .. } => Some((old, false)),
@@ -57,11 +57,11 @@ impl State {
     }
 
     /// What a trial that begins now can go back to.
-    pub(super) fn way_back(self, newest: u64) -> Option<u64> {
+    pub(super) fn way_back(self, safe: u64) -> Option<u64> {
         match self {
             Self::Absent | Self::Rehearsed(_) => None,
             // Somebody has changed which one judges: better an older generation than none.
-            Self::Broken => (newest > 0).then_some(newest),
+            Self::Broken => (safe > 0).then_some(safe),
             Self::Settled(epoch) => Some(epoch),
             Self::Trial { old, .. } => old,
         }

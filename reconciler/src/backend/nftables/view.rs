@@ -38,7 +38,7 @@ impl Firewall {
         let (nft, interfaces) = self.parts();
         let present = Present::read(nft, false)?;
         let state = State::of(&present);
-        let Some((epoch, audited)) = state.judging(present.newest()) else { return Ok(None) };
+        let Some((epoch, audited)) = state.judging(present.safe()) else { return Ok(None) };
         let trial_left = match state {
             State::Trial { left, .. } if !left.is_zero() => Some(left),
             State::Trial { .. } | State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => None,

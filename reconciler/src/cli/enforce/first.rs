@@ -52,8 +52,7 @@ impl Work<'_> {
     pub(super) async fn put_in_force(&mut self, target: &mut dyn Target, ruleset: &Ruleset) -> anyhow::Result<Put> {
         let args = self.args;
         if target.backend() == "ebpf" {
-            let checking = Enforcer::open(&args.pin_dir)?;
-            args.interfaces.iter().try_for_each(|interface| checking.check_interface(interface))?;
+            args.interfaces.iter().try_for_each(|interface| Enforcer::check_interface(interface))?;
         }
         match target.aim(ruleset) {
             Ok(()) => {}

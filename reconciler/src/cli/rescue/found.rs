@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 use enforcer::Enforcer;
 
-use crate::backend::nftables::firewall::Firewall;
+use crate::backend::nftables::firewall::{Error, Firewall};
+use crate::backend::nftables::run::NftError;
 
 /// One of them.
 pub(super) enum Found {
@@ -19,8 +20,7 @@ impl Found {
     /// Both kinds, in the order they are looked at. Pins that somebody named are the only ones meant.
     pub(super) fn all(pins: PathBuf, named: bool) -> anyhow::Result<Vec<Self>> {
         let pinned = Enforcer::open_existing(&pins)?.map(|enforcer| Self::Pins(pins, Box::new(enforcer)));
-        // Where there is no nft, nobody has made a table with it.
-        let table = if named { None } else { Firewall::in_use().ok().flatten() };
+        let table = if named { None } else { table(Firewall::in_use(), pinned.is_some())? };
         Ok(pinned.into_iter().chain(table.map(Self::Table)).collect())
     }
 
@@ -92,5 +92,30 @@ impl Found {
             Self::Table(firewall) => firewall.remove()?,
         }
         Ok("every hook and every rule is removed: this host is not filtered".to_owned())
+    }
+}
+
+/// The table, if one can be seen. Where there is no nft, nobody has made one with it; where nft fails nobody knows, and only what is
+/// pinned can be taken in hand.
+fn table(found: Result<Option<Firewall>, Error>, pinned: bool) -> anyhow::Result<Option<Firewall>> {
+    match found {
+        Ok(table) => Ok(table),
+        Err(Error::Nft(NftError::Missing)) => Ok(None),
+        Err(_) if pinned => Ok(None),
+        Err(error) => Err(anyhow::Error::from(error).context("nobody can tell whether nftables filters this host")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_cannot_be_listed_is_not_taken_for_none() {
+        let refused = || Err(Error::Nft(NftError::Refused { said: "Operation not permitted".to_owned() }));
+        let said = format!("{:#}", table(refused(), false).unwrap_err());
+        assert!(said.contains("whether nftables filters this host") && said.contains("run as root"), "{said}");
+        assert!(table(refused(), true).unwrap().is_none(), "it keeps nobody from what is pinned");
+        assert!(table(Err(Error::Nft(NftError::Missing)), false).unwrap().is_none());
     }
 }

@@ -85,7 +85,7 @@ impl Firewall {
             let kept = match state {
                 State::Settled(epoch) => epoch,
                 State::Trial { new, old, .. } => old.unwrap_or(new),
-                State::Broken => present.newest(),
+                State::Broken => present.safe(),
                 State::Absent | State::Rehearsed(_) => return Ok(()),
             };
             return Ok(self.nft.load(&script::settle(None, kept, &present))?);

@@ -1,0 +1,234 @@
+//! A new day on a host where somebody has turned audit on by hand.
+
+use std::time::Duration;
+
+use policy::compile::Ruleset;
+use policy::digest::Digest;
+use policy::plan::{Excess, Limits};
+use policy::snapshot::{Entry, Snapshot};
+
+use super::*;
+use crate::converge::{
+    Ancestry, BackendError, Boxed, CommitInfo, Errand, FirstEnforcement, Head, Holding, Kept, Memory, NotLowered, Posture, Prober,
+    Rehearsal, Settings, SourceError, Target, Trial, Tried,
+};
+use crate::store::{Came, EndedPass, EnforcedNow, NewCommit, Outcome, PassEnd, Store};
+
+const NAME: &str = "host/eth0";
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_767_225_600).unwrap()
+}
+
+fn commit() -> CommitId {
+    CommitId::from_bytes(&[1; 20]).unwrap()
+}
+
+fn info() -> CommitInfo {
+    let (author, committer) = ("Ada <ada@example.com>".to_owned(), "Ada <ada@example.com>".to_owned());
+    CommitInfo { id: commit(), parents: Vec::new(), author, committer, subject: "one".to_owned(), committed_at: 0 }
+}
+
+/// A branch whose one commit has one policy.
+struct Branch;
+
+impl Source for Branch {
+    async fn head(&self) -> Result<Head, SourceError> {
+        Ok(Head::At(commit()))
+    }
+
+    async fn snapshot(&self, _commit: &CommitId) -> Result<Snapshot, SourceError> {
+        let mut snapshot = Snapshot::default();
+        let text = include_bytes!("../../../../policies-template/policies/floor.yaml");
+        snapshot.entries.insert("policies/floor.yaml".to_owned(), Entry::File(text.to_vec()));
+        Ok(snapshot)
+    }
+
+    async fn describe(&self, _commit: &CommitId) -> Result<CommitInfo, SourceError> {
+        Ok(info())
+    }
+
+    async fn between(&self, _base: &CommitId, _head: &CommitId) -> Result<Ancestry, SourceError> {
+        Err(SourceError { doing: "a day asks for no history".to_owned(), cause: None })
+    }
+}
+
+/// A host on which one rule has ended, and what was done to it.
+struct Host {
+    audited: bool,
+    applied: usize,
+}
+
+fn done<T: Send + 'static>(answer: T) -> Boxed<'static, Result<T, BackendError>> {
+    Box::pin(std::future::ready(Ok(answer)))
+}
+
+impl Target for Host {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn backend(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn knows(&self) -> bool {
+        true
+    }
+
+    fn aim(&mut self, _ruleset: &Ruleset) -> Result<(), NotLowered> {
+        Ok(())
+    }
+
+    fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>> {
+        done(Some(TargetPlan {
+            target: NAME.to_owned(),
+            backend: "ebpf",
+            create: Vec::new(),
+            delete: Vec::new(),
+            unchanged: 1,
+            damage: Vec::new(),
+            desired_hash: Digest([2; 32]),
+            observed_hash: Digest([1; 32]),
+            hash: Digest([3; 32]),
+            blank: false,
+            audited: self.audited,
+            absent: Vec::new(),
+            changes: usize::from(self.applied == 0),
+            differences: Vec::new(),
+        }))
+    }
+
+    fn excess(&self, _limits: &Limits) -> Option<Excess> {
+        None
+    }
+
+    fn apply(&mut self, _within: Option<Duration>) -> Boxed<'_, Result<u64, BackendError>> {
+        (self.applied, self.audited) = (self.applied + 1, false);
+        done(2)
+    }
+
+    fn trial(&mut self) -> Boxed<'_, Result<Option<Trial>, BackendError>> {
+        done(None)
+    }
+
+    fn confirm(&mut self) -> Boxed<'_, Result<(), BackendError>> {
+        done(())
+    }
+
+    fn roll_back(&mut self) -> Boxed<'_, Result<Option<u64>, BackendError>> {
+        done(None)
+    }
+
+    fn rehearse(&mut self) -> Boxed<'_, Result<Rehearsal, BackendError>> {
+        done(Rehearsal::default())
+    }
+
+    fn begin_trial(&mut self) {}
+
+    fn adopt_trial(&mut self) {}
+
+    fn end_trial(&mut self) {}
+
+    fn recall_trial(&mut self, _kept: &Kept, _desired_hash: &str) -> bool {
+        false
+    }
+
+    fn holds<'a>(&'a mut self, _desired_hash: &'a str) -> Boxed<'a, Result<Holding, BackendError>> {
+        done(Holding::These)
+    }
+
+    fn mend(&mut self, _blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>> {
+        done(None)
+    }
+
+    fn be_alone(&mut self) -> Boxed<'_, Result<(), BackendError>> {
+        done(())
+    }
+
+    fn adopt(&mut self) {}
+
+    fn discard(&mut self) {}
+
+    fn remember(&self) -> Kept {
+        Kept { rules: String::new(), memory: String::new(), setup: self.setup_text() }
+    }
+
+    fn recall(&mut self, _kept: &Kept, _desired_hash: &str) -> bool {
+        true
+    }
+
+    fn setup_text(&self) -> String {
+        "the same".to_owned()
+    }
+}
+
+struct Nobody;
+
+impl Prober for Nobody {
+    fn own(&self) -> Boxed<'_, Vec<Errand>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    fn attempt<'a>(&'a self, _errands: &'a [Errand], _longest: Duration) -> Boxed<'a, Vec<Tried>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        git_ref: "refs/heads/main".to_owned(),
+        context: "pci-segment/policy".to_owned(),
+        public_url: None,
+        pinned_profile: None,
+        backends: Vec::new(),
+        limits: Limits::default(),
+        heal: true,
+        judged_by: "test 1".to_owned(),
+        posture: Posture::Enforced,
+        confirm_within: None,
+        first: FirstEnforcement { learning: Duration::ZERO, cut: false },
+        boot_id: "boot".to_owned(),
+        identity: None,
+    }
+}
+
+/// The commit was put in force with other rules than it means today.
+async fn yesterday(store: &Store, kept: &Kept) {
+    let new = NewCommit { info: info(), git_ref: "refs/heads/main".to_owned(), came: Came::Poll };
+    store.begin_judging(vec![new], Vec::new(), now()).await.unwrap();
+    let enforced = vec![EnforcedNow { backend: "ebpf".to_owned(), target: NAME.to_owned(), desired_hash: [1; 32], generation: 1 }];
+    let end = PassEnd { enforced, ..PassEnd::of(Outcome::InForce, "", now()) };
+    let git_ref = "refs/heads/main".to_owned();
+    let pass = EndedPass { head: Some(commit()), git_ref, enforced_before: None, plan: None, started: now(), end };
+    store.record_pass(pass).await.unwrap();
+    store.meta_set(crate::converge::kept_name(NAME), serde_json::to_string(kept).unwrap(), now()).await.unwrap();
+}
+
+/// What the controller's first look on a new day does: whether rules are then as of today, and whether audit goes on.
+async fn a_new_day(audited: bool) -> (bool, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("state.db"), "host:test", now()).await.unwrap();
+    let mut targets: Vec<Box<dyn Target>> = vec![Box::new(Host { audited, applied: 0 })];
+    yesterday(&store, &targets[0].remember()).await;
+    let (settings, mut memory) = (settings(), Memory { restored: true, ..Memory::default() });
+    let mut world = World {
+        source: &Branch,
+        store: &store,
+        targets: &mut targets,
+        settings: &settings,
+        prober: &Nobody,
+        clock: now,
+        memory: &mut memory,
+    };
+    world.on_a_new_day(now()).await.unwrap();
+    let after = targets[0].plan().await.unwrap().unwrap();
+    store.close().await;
+    (after.changes == 0, after.audited)
+}
+
+#[tokio::test]
+async fn rules_that_end_today_do_not_end_an_audit_that_somebody_began_by_hand() {
+    assert_eq!(a_new_day(false).await, (true, false), "they end on time");
+    assert_eq!(a_new_day(true).await, (false, true), "but not where nothing is dropped");
+}
