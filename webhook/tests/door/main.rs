@@ -1,6 +1,6 @@
 //! Receivers over real loopback HTTP.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot set itself up has failed")]
 
 mod corpus;
 mod gitea;
