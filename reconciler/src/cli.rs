@@ -23,6 +23,7 @@ pub mod run;
 mod status;
 pub mod usage;
 pub mod validate;
+pub mod webhook;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,7 @@ pub use rescue::{RescueArgs, RescueCommand};
 pub use rules::RulesArgs;
 pub use usage::Age;
 pub use validate::{Profile, ValidateArgs, ValidateFormat};
+pub use webhook::{HookForge, WebhookCommand, WebhookTestArgs};
 
 /// Keeps network segmentation in Git: validates it against PCI DSS v4.0.1, enforces it, and proves it.
 #[derive(Debug, Parser)]
@@ -106,6 +108,9 @@ pub enum Command {
     /// Looks at the firewall itself or takes it in hand, from a bare shell
     #[command(subcommand, long_about = RESCUE_HELP)]
     Rescue(RescueCommand),
+    /// Tries the webhook receivers
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// The tamper-evident log
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -3,6 +3,7 @@
 //! Unknown fields are refused, because a misspelt `failsafe` that is silently ignored locks somebody out. Secrets never stand in
 //! the file: a `*_file` key says where they are. All but `source.url` has a default.
 
+mod hooks;
 mod sections;
 mod types;
 
@@ -13,10 +14,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
+pub use self::hooks::{BodyMib, GitlabHookConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
     CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, ForgeName, HostBackend,
     HostConfig, HostMode, HostXdp, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig,
-    WebhookSecretConfig, WebhooksConfig,
 };
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
 

@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
 use pci_segment::cli::{
     AuditCommand, Cli, Command, Exit, boot, demo, diff, doctor, enforce, events, explain, init, operate, plan, records, rescue,
-    rules, run, usage, validate,
+    rules, run, usage, validate, webhook,
 };
 
 fn main() -> ExitCode {
@@ -42,6 +42,7 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::Confirm(args) => operate::confirm(&args, out),
         Command::Boot(args) => boot::boot(&args, out),
         Command::Rescue(command) => rescue::rescue(&command, out),
+        Command::Webhook(command) => webhook::webhook(&command, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Completion { shell } => {
             // Into memory first: the generator panics when its pipe is closed.

@@ -4,6 +4,7 @@
 //! database ([`records`]); only what neither keeps is counted here, in a [`Tally`]. A page is therefore made anew each time, from
 //! plain values ([`Family`]); the text format is the library's.
 
+mod hooks;
 pub mod kernel;
 pub mod nftables;
 pub mod records;
@@ -17,6 +18,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+pub use self::hooks::Hooks;
 pub use self::tally::{Tally, Unguarded};
 
 /// The format's media type.

@@ -34,6 +34,7 @@ use crate::source::git::GitSource;
 use crate::store::Store;
 
 pub use self::boot::{Booted, boot};
+pub use self::door::receiver;
 pub use self::events::Drops;
 use self::events::Reader;
 use self::patience::{Patient, Urgent};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use pci_segment::sandbox::Sandbox;
 use sha2::Sha256;
+use webhook::Receiver;
 
 /// The secret that deliveries in tests are signed with.
 pub const WEBHOOK_SECRET: &str = "webhook-secret-canary-0123456789";
@@ -36,6 +37,23 @@ pub fn deliver(sandbox: &Sandbox, port: u16, id: &str, signature: &str, body: &s
          X-GitHub-Event: push\r\nX-GitHub-Delivery: {id}\r\nX-Hub-Signature-256: {signature}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
+    stream.write_all(request.as_bytes()).unwrap();
+    status(&mut stream)
+}
+
+/// Posts a delivery of any forge, signed as `receiver` expects it; the answer's status code.
+#[must_use]
+pub fn deliver_as(sandbox: &Sandbox, port: u16, receiver: &Receiver, event: &str, id: &str, body: &str) -> u16 {
+    let mut request = format!(
+        "POST /webhooks/{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n",
+        receiver.forge()
+    );
+    for (name, value) in &webhook::sign(receiver, event, id, body.as_bytes()).0 {
+        request.push_str(&format!("{name}: {}\r\n", value.as_str()));
+    }
+    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    let mut stream = sandbox.host.run(move || TcpStream::connect(("127.0.0.1", port))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     status(&mut stream)
 }

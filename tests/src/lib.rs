@@ -14,7 +14,7 @@ mod ping;
 mod scene;
 
 pub use controller::{Controller, Options, binary, run};
-pub use delivery::{WEBHOOK_SECRET, deliver, get, page, push_body, signature};
+pub use delivery::{WEBHOOK_SECRET, deliver, deliver_as, get, page, push_body, signature};
 pub use forge::{ForgeStandIn, Posted};
 pub use knocking::Knocking;
 pub use openmetrics::Measured;

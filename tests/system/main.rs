@@ -22,3 +22,4 @@ mod restore;
 mod template;
 mod trial;
 mod verdict;
+mod webhooks;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 /// One authentic delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The forge whose receiver took it: `github`.
+    /// The forge whose receiver took it: `github`, `gitlab` or `gitea`.
     pub forge: &'static str,
     /// The forge's id of the delivery, the same when it is sent again; a digest of event and body where it names none.
     pub id: String,
@@ -32,6 +32,20 @@ pub enum Meaning {
     },
     /// Our branch was deleted: look, and raise an alarm.
     Deleted,
+    /// A request for our branch is new, open again, or has other commits or another base: judge its head.
+    Request {
+        /// Its number.
+        number: u64,
+        /// Its head, if it is said and well-formed.
+        head: Option<String>,
+        /// Short name of the branch it is meant for: ours.
+        base: Option<String>,
+    },
+    /// A request for our branch was closed or merged, or is meant for another branch now.
+    RequestClosed {
+        /// Its number.
+        number: u64,
+    },
     /// A test: the hook works.
     Ping,
     /// Nothing for us; kept with the reason.
@@ -68,10 +82,45 @@ pub enum Refusal {
     TooSlow,
     /// Too many bodies are in memory.
     Busy,
-    /// The signature is missing, malformed or wrong.
+    /// The signature or token is missing or wrong.
     Unauthorised,
+    /// The signature holds, but for another time.
+    Stale,
+    /// What is signed together with the body is missing or cannot be read.
+    Malformed,
     /// The inbox failed.
     NotKept,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Unsupported,
+        Self::Blocked,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::Busy,
+        Self::Unauthorised,
+        Self::Stale,
+        Self::Malformed,
+        Self::NotKept,
+    ];
+
+    /// In one word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unsupported => "unsupported",
+            Self::Blocked => "blocked",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Busy => "busy",
+            Self::Unauthorised => "unauthorised",
+            Self::Stale => "stale",
+            Self::Malformed => "malformed",
+            Self::NotKept => "not_kept",
+        }
+    }
 }
 
 /// The future of [`Inbox::keep`].
@@ -83,7 +132,7 @@ pub trait Inbox: Send + Sync + 'static {
     fn keep(&self, delivery: Delivery) -> Keeping<'_>;
 
     /// Notes that a request was turned away. Must not block.
-    fn refused(&self, why: Refusal) {
-        let _ = why;
+    fn refused(&self, forge: &'static str, why: Refusal) {
+        let _ = (forge, why);
     }
 }

@@ -5,16 +5,32 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 /// Shorter ones can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
 /// The new one, the old one, and one to spare.
 const SECRETS_MAX: usize = 3;
+/// What a signing token of GitLab holds.
+const SIGNING_KEY_BYTES: usize = 32;
 
 /// One to three secrets, newest first. Clones share them, so [`Secrets::replace`] reaches a running receiver.
 #[derive(Clone)]
-pub struct Secrets(Arc<RwLock<Arc<Lines>>>);
+pub struct Secrets {
+    lines: Arc<RwLock<Arc<Lines>>>,
+    form: Form,
+}
+
+/// How a line becomes a key.
+#[derive(Clone, Copy)]
+enum Form {
+    /// As it stands.
+    Plain,
+    /// `whsec_` and the base64 of 32 bytes: GitLab's signing tokens.
+    Signing,
+}
 
 type Lines = Vec<Zeroizing<Vec<u8>>>;
 
@@ -33,6 +49,12 @@ pub enum SecretsError {
         /// Which.
         line: usize,
     },
+    /// One is not a signing token.
+    #[error("line {line} is not a signing token; copy it from GitLab: it begins with whsec_")]
+    NotASigningToken {
+        /// Which.
+        line: usize,
+    },
 }
 
 impl Secrets {
@@ -42,37 +64,59 @@ impl Secrets {
     /// # Errors
     /// None, more than three, or one shorter than 16 bytes.
     pub fn parse(text: &str) -> Result<Self, SecretsError> {
-        Ok(Self(Arc::new(RwLock::new(Arc::new(parse(text)?)))))
+        Self::of(text, Form::Plain)
+    }
+
+    /// Takes the content of a file of GitLab's signing tokens: `whsec_` and the base64 of 32 bytes, one a line, newest first.
+    ///
+    /// # Errors
+    /// None, more than three, or one that is not a signing token.
+    pub fn parse_signing(text: &str) -> Result<Self, SecretsError> {
+        Self::of(text, Form::Signing)
+    }
+
+    fn of(text: &str, form: Form) -> Result<Self, SecretsError> {
+        Ok(Self { lines: Arc::new(RwLock::new(Arc::new(parse(text, form)?))), form })
     }
 
     /// Takes a new content for this and all clones. On an error the old secrets stay.
     ///
     /// # Errors
-    /// As [`Secrets::parse`].
+    /// As for the text they were made from.
     pub fn replace(&self, text: &str) -> Result<(), SecretsError> {
-        let lines = Arc::new(parse(text)?);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = lines;
+        let lines = Arc::new(parse(text, self.form)?);
+        *self.lines.write().unwrap_or_else(PoisonError::into_inner) = lines;
         Ok(())
     }
 
     /// The secrets of this moment.
     pub(crate) fn now(&self) -> Arc<Lines> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.lines.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn parse(text: &str) -> Result<Lines, SecretsError> {
-    let lines: Lines =
-        text.trim_end().lines().map(|line| Zeroizing::new(line.trim_end_matches('\r').as_bytes().to_vec())).collect();
+fn parse(text: &str, form: Form) -> Result<Lines, SecretsError> {
+    let lines: Vec<&str> = text.trim_end().lines().map(|line| line.trim_end_matches('\r')).collect();
     if lines.is_empty() {
         return Err(SecretsError::None);
     }
     if lines.len() > SECRETS_MAX {
         return Err(SecretsError::TooMany);
     }
-    match lines.iter().position(|line| line.len() < SECRET_BYTES_MIN) {
-        Some(short) => Err(SecretsError::TooShort { line: short + 1 }),
-        None => Ok(lines),
+    (1..).zip(lines).map(|(line, text)| key(text, line, form)).collect()
+}
+
+fn key(text: &str, line: usize, form: Form) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
+    if text.len() < SECRET_BYTES_MIN {
+        return Err(SecretsError::TooShort { line });
+    }
+    match form {
+        Form::Plain => Ok(Zeroizing::new(text.as_bytes().to_vec())),
+        Form::Signing => {
+            let encoded = text.strip_prefix("whsec_").ok_or(SecretsError::NotASigningToken { line })?;
+            let key = STANDARD.decode(encoded).map(Zeroizing::new).map_err(|_| SecretsError::NotASigningToken { line })?;
+            if key.len() == SIGNING_KEY_BYTES { Ok(key) } else { Err(SecretsError::NotASigningToken { line }) }
+        }
     }
 }
 
@@ -110,5 +154,19 @@ mod tests {
         assert_eq!(running.now()[0].as_slice(), b"0123456789abcdef");
         secrets.replace("another secret of 27 bytes\n0123456789abcdef").unwrap();
         assert_eq!(running.now().len(), 2);
+    }
+
+    #[test]
+    fn a_signing_token_is_32_bytes_in_base64_after_its_prefix() {
+        let token = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let secrets = Secrets::parse_signing(&format!("{token}\n")).ok().unwrap();
+        assert_eq!(secrets.now()[0].as_slice(), (0..32).collect::<Vec<u8>>());
+        let refused = |text: &str| Secrets::parse_signing(text).err().unwrap();
+        for wrong in
+            ["an old token of 24 bytes", &token[6..], &token[..40], &token.replace('=', ""), "whsec_AAECAwQFBgcICQoLDA0ODw=="]
+        {
+            assert_eq!(refused(&format!("{token}\n{wrong}")), SecretsError::NotASigningToken { line: 2 }, "{wrong}");
+        }
+        assert!(secrets.replace("not a signing token").is_err());
     }
 }

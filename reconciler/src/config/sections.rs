@@ -69,22 +69,6 @@ pub enum ProfileName {
     PciDss401,
 }
 
-/// `webhooks:`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhooksConfig {
-    /// `POST /webhooks/github`.
-    pub github: Option<WebhookSecretConfig>,
-}
-
-/// One receiver's secrets.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookSecretConfig {
-    /// File with one to three secrets, one a line, newest first.
-    pub secret_file: PathBuf,
-}
-
 /// Which forge gets commit statuses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

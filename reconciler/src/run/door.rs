@@ -1,5 +1,7 @@
 //! The doors: HTTP for forges and probes, and a socket beside the database for operators on this host.
 
+mod hooks;
+mod inbox;
 mod metrics;
 mod serve;
 
@@ -12,15 +14,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use webhook::{Delivery, Inbox, InboxError, Keeping, Kept, Meaning, Secrets};
 
+pub use self::hooks::receiver;
+use self::hooks::{Watch, receivers};
 use self::metrics::Sources;
 use self::serve::{Bounds, serve};
 use super::Controller;
 use super::control::{self, Orders};
+use crate::metrics::Hooks;
 use crate::store::{self, Store};
 
 /// Opens every door; the tasks, each with its name, end when the controller stops and not before.
@@ -30,7 +33,9 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
         .await
         .with_context(|| format!("cannot listen on {listen}; another program may have it: change `listen`"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
+    let hooks = Arc::new(Hooks::default());
     let sources = Sources {
+        hooks: Arc::clone(&hooks),
         store: controller.store.clone(),
         tally: Arc::clone(&controller.tally),
         view: Arc::clone(&controller.view),
@@ -38,7 +43,11 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
         drops: controller.drops.clone(),
         sizes: Arc::default(),
     };
-    let (mut main, mut tasks) = (router(controller)?, Vec::new());
+    let (mut main, mut tasks) = (probes(controller), Vec::new());
+    if let Some((routes, watch)) = webhooks(controller, hooks)? {
+        main = main.merge(routes);
+        tasks.push(("the watch over webhook secrets", tokio::spawn(watch.keep(controller.stop.clone()))));
+    }
     match controller.config.metrics.listen {
         None => main = main.merge(metrics::router(sources)),
         Some(address) => tasks.push(("the metrics door", measured(address, sources, controller.stop.clone()).await?)),
@@ -67,23 +76,35 @@ async fn measured(address: SocketAddr, sources: Sources, stop: CancellationToken
     Ok(tokio::spawn(serve(listener, metrics::router(sources), Bounds::default(), stop)))
 }
 
-fn router(controller: &Controller) -> anyhow::Result<Router> {
-    let probes = Router::new()
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
-        .with_state(controller.store.clone());
-    let Some(github) = &controller.config.webhooks.github else { return Ok(probes) };
-    let file = &github.secret_file;
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("webhooks.github.secret_file: cannot read {}", file.display()))?;
-    let secrets = Secrets::parse(&text).with_context(|| format!("webhooks.github.secret_file: {}", file.display()))?;
-    let settings = webhook::Settings { secrets, reference: controller.settings.git_ref.clone() };
-    let inbox = Arc::new(StoreInbox {
+fn probes(controller: &Controller) -> Router {
+    Router::new().route("/healthz", get(|| async { "alive\n" })).route("/readyz", get(ready)).with_state(controller.store.clone())
+}
+
+/// The receivers that are configured, and who keeps their secrets fresh.
+fn webhooks(controller: &Controller, hooks: Arc<Hooks>) -> anyhow::Result<Option<(Router, Watch)>> {
+    let config = &controller.config.webhooks;
+    let receivers = receivers(config)?;
+    if receivers.is_empty() {
+        return Ok(None);
+    }
+    for (receiver, _) in &receivers {
+        hooks.expect(receiver.forge());
+    }
+    let settings = webhook::Settings {
+        receivers: receivers.iter().map(|(receiver, _)| receiver.clone()).collect(),
+        reference: controller.settings.git_ref.clone(),
+        body_bytes_max: config.body_mib.bytes(),
+        proxies: config.trusted_proxies.get().clone(),
+    };
+    let inbox = Arc::new(inbox::StoreInbox {
         store: controller.store.clone(),
-        wake: controller.wake.clone(),
+        wake: Arc::clone(&controller.wake),
         git_ref: controller.settings.git_ref.clone(),
+        hooks: Arc::clone(&hooks),
     });
-    Ok(probes.merge(webhook::router(settings, inbox)))
+    let origin = format!("host:{}", controller.config.host_name());
+    let watch = Watch { receivers, hooks, store: controller.store.clone(), origin };
+    Ok(Some((webhook::router(settings, inbox), watch)))
 }
 
 /// Ready: the database answers, the last trip did not fail, and every hook is in place.
@@ -105,43 +126,4 @@ async fn not_ready(store: &Store) -> Result<Option<String>, store::Error> {
         Some(pass) if pass.outcome == Some(store::Outcome::Failed) => Some(pass.reason),
         Some(_) => None,
     })
-}
-
-/// Deliveries become rows; a push to our branch wakes the loop after its row is durable.
-struct StoreInbox {
-    store: Store,
-    wake: Arc<Notify>,
-    git_ref: String,
-}
-
-impl Inbox for StoreInbox {
-    fn keep(&self, delivery: Delivery) -> Keeping<'_> {
-        Box::pin(async move {
-            let (before, after, ignored) = match delivery.meaning {
-                Meaning::Pushed { before, after } => (before, after, None),
-                Meaning::Deleted => (None, None, None),
-                Meaning::Ping => (None, None, Some("ping".to_owned())),
-                Meaning::Ignored { reason } => (None, None, Some(reason.to_owned())),
-            };
-            let matters = ignored.is_none();
-            let row = store::Delivery {
-                forge: delivery.forge.to_owned(),
-                delivery_id: delivery.id,
-                event: delivery.event,
-                git_ref: self.git_ref.clone(),
-                before,
-                after,
-                request: None,
-                body_sha256: delivery.body_digest,
-                secret_line: u8::try_from(delivery.secret_line).unwrap_or(u8::MAX),
-                received: jiff::Timestamp::now(),
-                ignored,
-            };
-            let kept = self.store.keep_delivery(row).await.map_err(|error| InboxError(crate::chain::chain(&error)))?;
-            if matters && kept == store::Kept::New {
-                self.wake.notify_one();
-            }
-            Ok(if kept == store::Kept::New { Kept::New } else { Kept::Duplicate })
-        })
-    }
 }

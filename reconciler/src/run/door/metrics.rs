@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use crate::backend::{View, ebpf};
 use crate::chain::chain;
 use crate::metrics::kernel::{self, Reading};
-use crate::metrics::{CONTENT_TYPE, Family, Kind, Tally, nftables, records, render};
+use crate::metrics::{CONTENT_TYPE, Family, Hooks, Kind, Tally, nftables, records, render};
 use crate::run::Drops;
 use crate::run::usage::Sums;
 use crate::store::Store;
@@ -36,6 +36,7 @@ pub(in crate::run) type Kept = Option<(Instant, Vec<Family>)>;
 pub(in crate::run) struct Sources {
     pub(in crate::run) store: Store,
     pub(in crate::run) tally: Arc<Tally>,
+    pub(in crate::run) hooks: Arc<Hooks>,
     pub(in crate::run) view: Arc<OnceLock<View>>,
     pub(in crate::run) sums: Sums,
     pub(in crate::run) drops: Drops,
@@ -77,6 +78,7 @@ impl Scraper {
 impl Sources {
     async fn families(&self) -> Vec<Family> {
         let mut all = self.tally.families();
+        all.extend(self.hooks.families());
         let mut failed = Vec::new();
         let summary = self.store.status_summary().await;
         match (&summary, &self.store.measures().await) {

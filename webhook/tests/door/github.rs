@@ -1,108 +1,14 @@
-//! The GitHub receiver over real loopback HTTP.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+//! The GitHub receiver, and what all receivers have in common.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use webhook::{BODY_BYTES_MAX, Delivery, Inbox, InboxError, Keeping, Kept, Meaning, Refusal, Secrets, Settings};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use webhook::{BODY_BYTES_MAX, Meaning, Receiver, Refusal, Secrets};
 
-const SECRET: &str = "It's a Secret to Everybody";
-const PUSH: &str = r#"{"ref":"refs/heads/main","repository":{"clone_url":"http://169.254.169.254/(a+)+$"}}"#;
-
-/// Keeps deliveries in memory, by id.
-#[derive(Default)]
-struct Memory {
-    ids: Mutex<HashSet<String>>,
-    kept: Mutex<Vec<Delivery>>,
-    refused: Mutex<Vec<Refusal>>,
-    broken: AtomicBool,
-}
-
-impl Inbox for Memory {
-    fn keep(&self, delivery: Delivery) -> Keeping<'_> {
-        Box::pin(async move {
-            if self.broken.load(Ordering::Relaxed) {
-                return Err(InboxError("disk full".into()));
-            }
-            if !self.ids.lock().unwrap().insert(delivery.id.clone()) {
-                return Ok(Kept::Duplicate);
-            }
-            self.kept.lock().unwrap().push(delivery);
-            Ok(Kept::New)
-        })
-    }
-
-    fn refused(&self, why: Refusal) {
-        self.refused.lock().unwrap().push(why);
-    }
-}
-
-struct Server {
-    address: SocketAddr,
-    inbox: Arc<Memory>,
-    secrets: Secrets,
-    client: reqwest::Client,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let (inbox, secrets) = (Arc::new(Memory::default()), Secrets::parse(SECRET).ok().unwrap());
-        let settings = Settings { secrets: secrets.clone(), reference: "refs/heads/main".into() };
-        let app = webhook::router(settings, inbox.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let service = app.into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, service).await });
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, inbox, secrets, client }
-    }
-
-    fn post(&self, event: &str, id: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
-        self.client
-            .post(format!("http://{}/webhooks/github", self.address))
-            .header("content-type", "application/json")
-            .header("x-github-event", event)
-            .header("x-github-delivery", id)
-            .body(body)
-    }
-
-    async fn signed(&self, event: &str, id: &str, body: &str) -> (u16, String) {
-        told(self.post(event, id, body.to_owned()).header("x-hub-signature-256", sign(SECRET, body.as_bytes()))).await
-    }
-
-    async fn raw(&self, request: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut read, mut write) = stream.split();
-        let mut answer = Vec::new();
-        // The server may close before it has taken everything.
-        let _ = tokio::join!(write.write_all(request), read.read_to_end(&mut answer));
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    fn kept(&self) -> Vec<Delivery> {
-        self.inbox.kept.lock().unwrap().clone()
-    }
-}
-
-async fn told(request: reqwest::RequestBuilder) -> (u16, String) {
-    let response = request.send().await.unwrap();
-    (response.status().as_u16(), response.text().await.unwrap())
-}
-
-fn sign(secret: &str, body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(body);
-    let tag = mac.finalize().into_bytes();
-    format!("sha256={}", tag.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-}
+use crate::kit::{PUSH, SECRET, Server, sign, told};
 
 #[tokio::test]
 async fn a_push_to_our_branch_is_kept_and_accepted() {
@@ -216,6 +122,22 @@ async fn w10_an_address_with_twenty_bad_signatures_is_turned_away() {
     let wait: u64 = blocked.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((590..=601).contains(&wait), "{wait}");
     assert!(server.kept().is_empty());
+}
+
+#[tokio::test]
+async fn w10_behind_a_trusted_proxy_the_sender_is_blocked_and_the_proxy_is_not() {
+    let server = Server::with(Receiver::Github(Secrets::parse(SECRET).ok().unwrap()), &["127.0.0.1"]).await;
+    let from = |sender: &str| server.post("push", "id", PUSH).header("x-forwarded-for", format!("10.1.1.1, {sender}"));
+    for _ in 0..20 {
+        assert_eq!(told(from("203.0.113.9")).await.0, 401);
+    }
+    for _ in 0..40 {
+        assert_eq!(told(server.post("push", "id", PUSH)).await.0, 401);
+    }
+    let good = sign(SECRET, PUSH.as_bytes());
+    assert_eq!(told(from("203.0.113.9").header("x-hub-signature-256", &good)).await.0, 429);
+    assert_eq!(told(from("203.0.113.10").header("x-hub-signature-256", &good)).await.0, 202);
+    assert_eq!(server.signed("push", "id-2", PUSH).await.0, 202);
 }
 
 #[tokio::test]
