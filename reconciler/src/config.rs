@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
-pub use self::hooks::{BodyMib, GitlabHookConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
+pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
     CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, ForgeName, HostBackend,
     HostConfig, HostMode, HostXdp, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig,
@@ -41,6 +41,8 @@ pub struct Config {
     /// Where the HTTP door listens.
     #[serde(default = "default_listen", deserialize_with = "types::listen_address")]
     pub listen: std::net::SocketAddr,
+    /// TLS for that door; plain HTTP without.
+    pub tls: Option<TlsConfig>,
     /// How people reach this controller, for links in commit statuses.
     pub public_url: Option<String>,
     /// Webhook receivers.

@@ -79,7 +79,8 @@ pub fn webhook(command: &WebhookCommand, out: Output) -> anyhow::Result<Exit> {
     let (config, forge) = (Config::load(&args.config)?, args.forge.word());
     let missing = || format!("webhooks.{forge} is not configured in {}: there is no receiver to test", args.config.display());
     let (receiver, _) = receiver(&config.webhooks, forge)?.with_context(missing)?;
-    let url = args.url.clone().unwrap_or_else(|| format!("http://{}/webhooks/{forge}", near(config.listen)));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let url = args.url.clone().unwrap_or_else(|| format!("{scheme}://{}/webhooks/{forge}", near(config.listen)));
     let (event, body) = message(&receiver, &format!("refs/heads/{}", config.source.branch.as_str()));
     let (status, answer) = runtime()?.block_on(send(&receiver, &url, event, body))?;
     let shown: String = answer.chars().take(SHOWN_CHARS_MAX).collect();

@@ -1,4 +1,4 @@
-//! `webhooks:` and what can be said there.
+//! `webhooks:` and `tls:`: how forges reach this controller.
 
 use std::path::PathBuf;
 
@@ -25,6 +25,16 @@ pub struct WebhooksConfig {
     /// Whose `X-Forwarded-For` is believed.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
+}
+
+/// `tls:` of the HTTP door.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate and those that vouch for it, PEM.
+    pub cert_file: PathBuf,
+    /// Its private key, PEM.
+    pub key_file: PathBuf,
 }
 
 /// One receiver's secrets.
@@ -145,6 +155,17 @@ mod tests {
         assert_eq!(hooks.body_mib.bytes(), BODY_BYTES_MAX);
         let older = parse("  gitlab: {token_file: /b}").unwrap().gitlab;
         assert_eq!(older, Some(GitlabHookConfig::Token { token_file: "/b".into() }));
+    }
+
+    #[test]
+    fn tls_needs_both_files() {
+        let parse = |tls: &str| {
+            let text = format!("source: {{url: file:///p}}\ntls: {tls}\n");
+            Config::parse(&text, Path::new("c.yaml")).map_err(|error| error.to_string())
+        };
+        assert!(parse("{cert_file: /c, key_file: /k}").unwrap().tls.is_some());
+        let error = parse("{cert_file: /c}").unwrap_err();
+        assert!(error.starts_with("c.yaml:2:") && error.contains("key_file"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod hooks;
 mod inbox;
 mod metrics;
 mod serve;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::hooks::receiver;
 use self::hooks::{Watch, receivers};
 use self::metrics::Sources;
-use self::serve::{Bounds, serve};
+use self::serve::{Bounds, Entry, serve};
+use self::tls::Tls;
 use super::Controller;
 use super::control::{self, Orders};
 use crate::metrics::Hooks;
@@ -52,7 +54,12 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
         None => main = main.merge(metrics::router(sources)),
         Some(address) => tasks.push(("the metrics door", measured(address, sources, controller.stop.clone()).await?)),
     }
-    let http = tokio::spawn(serve(listener, main, Bounds::default(), controller.stop.clone()));
+    let tls = controller.config.tls.as_ref().map(Tls::open).transpose()?;
+    if let Some(tls) = tls.clone() {
+        tasks.push(("the watch over the certificate", tokio::spawn(tls.keep(controller.stop.clone()))));
+    }
+    let entry = Entry { tls, proxies: controller.config.webhooks.trusted_proxies.get().clone() };
+    let http = tokio::spawn(serve(listener, main, entry, Bounds::default(), controller.stop.clone()));
     let operators = control::serve(
         controller.config.database.folder(),
         Orders {
@@ -73,7 +80,7 @@ async fn measured(address: SocketAddr, sources: Sources, stop: CancellationToken
         .await
         .with_context(|| format!("cannot listen on {address}; another program may have it: change `metrics.listen`"))?;
     tracing::info!(address = %listener.local_addr()?, "metrics");
-    Ok(tokio::spawn(serve(listener, metrics::router(sources), Bounds::default(), stop)))
+    Ok(tokio::spawn(serve(listener, metrics::router(sources), Entry::default(), Bounds::default(), stop)))
 }
 
 fn probes(controller: &Controller) -> Router {

@@ -11,10 +11,14 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use webhook::Proxies;
+
+use super::tls::Tls;
 
 /// After an accept that failed for want of descriptors or memory; trying at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -38,8 +42,17 @@ impl Default for Bounds {
     }
 }
 
+/// How a door is entered.
+#[derive(Clone, Default)]
+pub(super) struct Entry {
+    /// Plain without.
+    pub tls: Option<Tls>,
+    /// They speak for many, so they may have more than one address' share of connections.
+    pub proxies: Proxies,
+}
+
 /// Serves until told to stop, and at most `bounds.ending` longer.
-pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, router: Router, entry: Entry, bounds: Bounds, stop: CancellationToken) {
     let free = Arc::new(Semaphore::new(bounds.connections));
     let guests = Guests::default();
     let mut connections = JoinSet::new();
@@ -53,11 +66,19 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
             accepted = accept(&listener, &free) => accepted,
         };
         let Some((stream, peer, permit)) = accepted else { continue };
-        let Some(guest) = guests.enter(peer.ip(), bounds.per_address) else { continue };
-        let (router, stop) = (router.clone(), stop.clone());
+        let share = if entry.proxies.contain(peer.ip()) { bounds.connections } else { bounds.per_address };
+        let Some(guest) = guests.enter(peer.ip(), share) else { continue };
+        let (router, stop, tls) = (router.clone(), stop.clone(), entry.tls.clone());
         connections.spawn(async move {
             let _held = (permit, guest);
-            converse(stream, peer, router, bounds, stop).await;
+            match tls {
+                None => converse(stream, peer, router, bounds, stop).await,
+                Some(tls) => match stop.run_until_cancelled(tls.accept(stream)).await {
+                    Some(Ok(stream)) => converse(stream, peer, router, bounds, stop).await,
+                    Some(Err(error)) => tracing::debug!(%peer, "no TLS with this client: {error}"),
+                    None => {}
+                },
+            }
         });
     }
     drop(listener);
@@ -87,7 +108,10 @@ async fn accept(
     }
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, bounds: Bounds, stop: CancellationToken) {
+async fn converse<S>(stream: S, peer: SocketAddr, router: Router, bounds: Bounds, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(peer))));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(bounds.headers);
@@ -163,11 +187,15 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(200);
 
     async fn open(bounds: Bounds) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+        open_with(bounds, Entry::default()).await
+    }
+
+    async fn open_with(bounds: Bounds, entry: Entry) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() };
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, Router::new().route("/", get(seen)), bounds, stop.clone()));
+        let served = tokio::spawn(serve(listener, Router::new().route("/", get(seen)), entry, bounds, stop.clone()));
         (address, stop, served)
     }
 
@@ -226,6 +254,15 @@ mod tests {
         assert_eq!(hear(&mut say(address, WHOLE).await).await, "");
         drop(first);
         tokio::time::sleep(SHORT).await;
+        assert!(hear(&mut say(address, WHOLE).await).await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn a_trusted_proxy_has_no_share_of_its_own() {
+        let bounds = Bounds { headers: LONG, per_address: 1, ..Bounds::default() };
+        let proxies = Proxies::parse(&["127.0.0.1".to_owned()]).unwrap();
+        let (address, _stop, _served) = open_with(bounds, Entry { proxies, ..Entry::default() }).await;
+        let _first = say(address, HALF).await;
         assert!(hear(&mut say(address, WHOLE).await).await.starts_with("HTTP/1.1 200 "));
     }
 
