@@ -152,7 +152,9 @@ impl<W: World, P: Packet> Judge<'_, W, P> {
             if known.is_some() || !learns || found.permits(self.generation.flags, origin) {
                 break;
             }
+            // What one direction's rules say is not to be taken for an answer of the other's.
             audited |= found.is_audited();
+            found = Allowed::no();
             origin = other(origin);
             service = ends.service(origin);
         }
