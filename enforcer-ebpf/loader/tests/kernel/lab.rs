@@ -54,8 +54,17 @@ impl Lab {
             let lab = Self { host, peer, root: PathBuf::from(format!("/run/pci-segment-test-{number}")) };
             lab.cable();
             ip(&format!("-n {} link set lo up", lab.host));
+            lab.wait_for_links();
             lab
         })
+    }
+
+    /// A link that is up has IPv6 only once the kernel has noticed its carrier, up to a second later. Neighbours are forgotten again.
+    fn wait_for_links(&self) {
+        assert!((0..10).any(|_| self.on_host(|| ping(PEER6)) && self.on_host(|| ping(PEER4))), "the link carries no packets");
+        for (namespace, link) in [(&self.host, "h0"), (&self.peer, "p0")] {
+            ip(&format!("-n {namespace} neigh flush dev {link}"));
+        }
     }
 
     /// Lays the veth pair, with addresses.
