@@ -1,7 +1,7 @@
 //! Where commit statuses go.
 //!
 //! A forge delivers one status and says what happens next if it cannot. It keeps no queue, no budget and no memory of what was
-//! sent; those live with the outbox. What the three have in common is here: [`api`] speaks HTTP, [`answer`] says what a refusal
+//! sent; those live with the outbox. What the three have in common is here: `api` speaks HTTP, `answer` says what a refusal
 //! means. Each forge's own module holds its call, its fields and the codes that only it gives a meaning of their own.
 
 mod answer;
