@@ -7,6 +7,7 @@ mod host;
 pub mod nftables;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use enforcer::FailsafeEntry;
 
@@ -22,6 +23,31 @@ pub enum View {
     Ebpf(ebpf::View),
     /// nftables.
     Nftables(nftables::View),
+}
+
+/// Whether a firewall drops what no rule allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropping {
+    /// No rules are in place.
+    Nothing,
+    /// It does.
+    All,
+    /// It only counts, until somebody ends that.
+    Audited,
+    /// It does not, for so much longer.
+    Off(Duration),
+}
+
+impl Dropping {
+    /// From what the kernel says.
+    #[must_use]
+    pub const fn of(audited: bool, off: Option<Duration>) -> Self {
+        match (off, audited) {
+            (Some(left), _) => Self::Off(left),
+            (None, true) => Self::Audited,
+            (None, false) => Self::All,
+        }
+    }
 }
 
 impl View {
@@ -40,6 +66,48 @@ impl View {
         match self {
             Self::Ebpf(view) => view.numbers(),
             Self::Nftables(view) => view.numbers(),
+        }
+    }
+
+    /// Drops nothing for `within`, then drops again by itself; false where nothing was in force. This may block.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn disable(&self, within: Duration) -> Result<bool, BackendError> {
+        let failed = |cause| BackendError { doing: "enforcement cannot be switched off".to_owned(), cause: Some(cause) };
+        match self {
+            Self::Ebpf(view) => view.disable(within).map_err(|error| failed(Box::new(error))),
+            Self::Nftables(view) => view.firewall().disable(within).map_err(|error| failed(Box::new(error))),
+        }
+    }
+
+    /// Drops again now. This may block.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn enable(&self) -> Result<(), BackendError> {
+        let failed = |cause| BackendError { doing: "enforcement cannot be switched on again".to_owned(), cause: Some(cause) };
+        match self {
+            Self::Ebpf(view) => view.enable().map_err(|error| failed(Box::new(error))),
+            Self::Nftables(view) => view.firewall().enable().map_err(|error| failed(Box::new(error))),
+        }
+    }
+
+    /// What drops now. This may block.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn dropping(&self) -> Result<Dropping, BackendError> {
+        let failed = |cause| BackendError { doing: "the kernel cannot be asked".to_owned(), cause: Some(cause) };
+        match self {
+            Self::Ebpf(view) => {
+                let seen = view.glance().map_err(|error| failed(Box::new(error)))?;
+                Ok(seen.filter(|seen| seen.epoch != 0).map_or(Dropping::Nothing, |seen| Dropping::of(seen.audit, seen.disabled)))
+            }
+            Self::Nftables(view) => {
+                let seen = view.look().map_err(|error| failed(Box::new(error)))?;
+                Ok(seen.map_or(Dropping::Nothing, |seen| Dropping::of(seen.audited, seen.off_left)))
+            }
         }
     }
 

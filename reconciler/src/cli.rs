@@ -14,6 +14,7 @@ pub mod explain;
 pub mod files;
 pub mod init;
 pub mod operate;
+mod operate_args;
 pub mod output;
 pub mod plan;
 pub mod records;
@@ -23,6 +24,7 @@ pub mod run;
 mod status;
 pub mod usage;
 pub mod validate;
+mod waiting;
 pub mod webhook;
 
 use std::path::PathBuf;
@@ -35,6 +37,7 @@ pub use diff::DiffArgs;
 pub use enforce::EnforceArgs;
 pub use explain::{ExplainArgs, FlowDirection};
 pub use init::{Forge, InitArgs};
+pub use operate_args::{DisableArgs, Moment, ResumeArgs, RollbackArgs, SuspendArgs};
 pub use rescue::{RescueArgs, RescueCommand};
 pub use rules::RulesArgs;
 pub use usage::Age;
@@ -102,6 +105,15 @@ pub enum Command {
     Reconcile(ReconcileArgs),
     /// Keeps the rules that are on trial, or releases a plan that was held
     Confirm(ConfirmArgs),
+    /// Holds changes back; judging, statuses, drift and enforcement go on
+    Suspend(SuspendArgs),
+    /// Ends a suspension, a rollback, or the time for which enforcement is off
+    Resume(ResumeArgs),
+    /// Goes back to a commit that was in force before, and holds it against newer heads until `resume`
+    Rollback(RollbackArgs),
+    /// Switches enforcement off on this host for a time: nothing is dropped; asks first
+    #[command(long_about = DISABLE_HELP)]
+    Disable(DisableArgs),
     /// Puts the last confirmed rules in force before the network comes up; for a start of the host
     #[command(long_about = BOOT_HELP)]
     Boot(BootArgs),
@@ -287,6 +299,12 @@ const BOOT_HELP: &str = "Puts the last confirmed rules in force, from the databa
     What was on trial does not come back. A host that was never enforced is left alone (exit 0). Rules that were in force and cannot be \
     read any more: everything is denied but the failsafe list, or only counted where host.mode is audit (exit 1). Interfaces that do not \
     exist yet are waited for, then left to `run`. Meant for a one-shot unit before network-pre.target.";
+
+const DISABLE_HELP: &str = "Break-glass: nothing is dropped on this host until the time given, at most 24 h ahead. Rules and hooks stay in \
+    place, so that enforcement comes back with one step: by itself when the time is over, in the kernel, whether the controller runs or \
+    not, or with `resume`. It survives a restart of the controller and, with `boot` or the controller's start, one of the host. New \
+    commits are judged and wait. The log says every minute that enforcement is off; `status`, `doctor`, /readyz and the metric \
+    pci_segment_enforcement say so too. Where no controller runs there is `rescue audit`.";
 
 const RESCUE_HELP: &str = "Looks at the firewall itself or takes it in hand. Needs only the BPF file system, or nft where nftables \
     enforces: no configuration, no database, no controller. Each change is put in the audit log if the configuration's database can be opened; else it says that it is \

@@ -5,6 +5,8 @@
 
 mod hooks;
 mod sections;
+mod source;
+mod status;
 mod types;
 
 use std::io::Read as _;
@@ -16,9 +18,11 @@ use serde::Deserialize;
 
 pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
-    CloudConfig, CredentialsConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, ForgeName, HostBackend,
-    HostConfig, HostMode, HostXdp, LimitsConfig, MetricsConfig, PolicyConfig, ProfileName, SourceConfig, StatusConfig,
+    CloudConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, HostBackend, HostConfig, HostMode, HostXdp,
+    LimitsConfig, MetricsConfig, PolicyConfig, ProfileName,
 };
+pub use self::source::{CredentialsConfig, SourceConfig, VerifyConfig, VerifyModeName};
+pub use self::status::{ForgeName, GithubAppConfig, StatusConfig};
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
 
 /// A larger file is a mistake, not a configuration.
@@ -173,6 +177,7 @@ impl Config {
                  set up webhooks to see a push at once"
             ));
         }
+        self.source.verify.check()?;
         self.status.check()?;
         if !self.host.interfaces.is_empty() && self.host.labels.is_empty() {
             return Err(
@@ -251,6 +256,23 @@ mod tests {
     }
 
     #[test]
+    fn verifying_needs_a_list_of_signers_that_can_be_found() {
+        let with = |verify: &str| parse(&format!("source: {{url: file:///p, verify: {{{verify}}}}}")).map(|c| c.source.verify.mode);
+        assert_eq!(with(""), Ok(VerifyModeName::Off));
+        assert_eq!(with("mode: head, allowed_signers_file: /etc/signers"), Ok(VerifyModeName::Head));
+        for (verify, said) in [
+            ("mode: head", "source.verify.mode needs source.verify.allowed_signers_file"),
+            ("mode: every, allowed_signers_path: a/b", "source.verify.allowed_signers_path needs"),
+            ("mode: every, allowed_signers_file: signers", "source.verify.allowed_signers_file `signers` is not an absolute path"),
+            ("mode: every, allowed_signers_file: /s, allowed_signers_path: ../s", "source.verify.allowed_signers_path `../s`"),
+            ("mode: all", "c.yaml:1:"),
+        ] {
+            let error = with(verify).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
     fn a_bad_listen_address_is_refused_with_what_to_write() {
         let error = parse("source: {url: file:///p}\nlisten: x\n").unwrap_err();
         assert!(error.starts_with("c.yaml:2:"), "{error}");
@@ -311,6 +333,10 @@ mod tests {
         assert!(with("forge: github, repository: a/b").unwrap_err().contains("status.token_file"));
         assert!(with("forge: github, repository: a/b/c, token_file: t").unwrap_err().contains("a/b/c"));
         assert!(with("forge: gitea, repository: a/b, token_file: t").unwrap_err().contains("https://HOST/api/v1"));
+        let app = "github_app: { app_id: 1, installation_id: 2, private_key_file: k }";
+        assert_eq!(url(&format!("forge: github, repository: a/b, {app}")).as_deref(), Some("https://api.github.com"));
+        assert!(with(&format!("forge: github, repository: a/b, token_file: t, {app}")).unwrap_err().contains("keep one"));
+        assert!(with(&format!("forge: gitlab, repository: a/b, {app}")).unwrap_err().contains("forge: github"));
         assert_eq!(url("forge: github, repository: a/b, token_file: t").as_deref(), Some("https://api.github.com"));
         assert_eq!(url("forge: gitlab, repository: a/b/c, token_file: t").as_deref(), Some("https://gitlab.com/api/v4"));
         let own = "https://git.example/api/v1";

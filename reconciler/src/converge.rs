@@ -4,6 +4,7 @@
 //! `Err` always means "try again later", with what is enforced left as it is. Everything it knows of the world comes through the
 //! seams, the store, and a clock given as an argument.
 
+mod announced;
 mod calendar;
 mod drift;
 mod ended;
@@ -12,10 +13,15 @@ mod judge;
 mod lineage;
 mod managed;
 mod pass;
+mod pinned;
 mod probe;
+mod quarantine;
+mod requests;
 mod restore;
 mod rollback;
 mod seams;
+mod signed;
+mod suspended;
 mod target;
 mod trial;
 mod words;
@@ -25,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use policy::admit::Admitted;
 use policy::compile::compile;
 use policy::date::Date;
 use policy::host::HostIdentity;
@@ -33,14 +40,26 @@ use policy::model::{PolicySet, Profile};
 use policy::plan::{EmptyState, Limits};
 use policy::snapshot::CommitId;
 
+pub use self::announced::{announce, watch_announced};
+#[cfg(test)]
+pub(crate) use self::calendar::tests as kit;
 pub use self::drift::check_drift;
 pub(crate) use self::drift::row as drift_row;
 pub use self::first::FirstEnforcement;
 pub use self::managed::Managed;
 pub use self::pass::kept_name;
+pub use self::pinned::PINNED;
 pub use self::probe::{Errand, Prober, Tried};
+pub(crate) use self::quarantine::ends_with_a_look;
+pub use self::quarantine::{FAILED, Failed};
+pub use self::requests::{COMMENT_MARK, judge_left_over, judge_request, request_out_of_reach};
 pub use self::rollback::RollBack;
-pub use self::seams::{Ancestry, CommitInfo, CommitStatus, Forge, Head, ReportError, Source, SourceError, StatusState};
+pub use self::seams::{
+    Ancestry, Annotation, Approval, Comment, CommitInfo, CommitStatus, Forge, Gone, Head, Level, ReportError, RequestHeads,
+    Reviewed, SignerList, Source, SourceError, Standing, StatusState, StoredCommits,
+};
+pub use self::signed::{Verify, VerifyMode};
+pub use self::suspended::{DISABLED, SUSPENDED, until};
 pub use self::target::{
     Backend, BackendError, Boxed, Deviation, Difference, Holding, Kept, Lowered, NotLowered, Observed, Rehearsal, Step, Target,
     TargetPlan, Trial,
@@ -50,6 +69,7 @@ pub use self::trial::{CONFIRMED_TRIAL, ON_TRIAL, OnTrial, SELF_CONFIRM};
 use self::judge::Judged;
 use self::lineage::Lineage;
 use self::pass::{Decisions, Deed, NotAimed};
+use crate::metrics::Judging;
 use crate::store::{self, Came, Store};
 
 /// The switch that accepts one head although it does not descend from the commit in force.
@@ -90,6 +110,10 @@ pub struct Settings {
     pub first: FirstEnforcement,
     /// Which start of the host this is: what is on trial does not outlive one.
     pub boot_id: String,
+    /// Whose commits are taken.
+    pub verify: Verify,
+    /// Whether the verdict on a request's head is written below the request.
+    pub comment: bool,
     /// Who this host is, to know which declared flows begin here.
     pub identity: Option<HostIdentity>,
 }
@@ -148,6 +172,16 @@ pub struct Memory {
     pub(crate) drift_noted: BTreeMap<String, (Vec<store::DriftSeen>, Timestamp)>,
     /// What was last said of a target's drift.
     pub(crate) drift_said: BTreeMap<String, String>,
+    /// Which commit a person went back to, if one did.
+    pub(crate) pinned: Option<CommitId>,
+    /// Where the branch was seen last.
+    pub(crate) head: Option<Head>,
+    /// What a forge announced and is not there yet.
+    pub(crate) announced: Option<announced::Announced>,
+    /// When we were told of commits.
+    pub told: BTreeMap<CommitId, Timestamp>,
+    /// What was judged, counted.
+    pub judging: Arc<Judging>,
     /// The set in force, read once.
     pub(crate) enforced: Option<(CommitId, Arc<PolicySet>)>,
 }
@@ -228,7 +262,13 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
     }
     let started = (world.clock)();
     world.catch_up(started).await?;
-    let head = match world.source.head().await? {
+    world.keep_in_force().await?;
+    if let Some(pin) = world.pin().await? {
+        return world.hold_to(&pin, came, started).await;
+    }
+    let seen = world.source.head().await?;
+    world.memory.head = Some(seen.clone());
+    let head = match seen {
         Head::At(commit) => commit,
         Head::EmptyRepository => return world.hold(None, "the repository is empty: push a first commit", started).await,
         Head::BranchMissing => {
@@ -253,42 +293,65 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         Lineage::Held(reason) => return world.hold(Some(head), &reason, started).await,
     };
     world.know_enforced(base).await;
-    let admitted = match world.judge(new, head, came).await? {
+    let admitted = match world.judge(new, head, base, came).await? {
         Judged::Compliant(admitted) => *admitted,
         Judged::Rejected(rejection) if rejection.empty && world.settings.limits.empty_state == EmptyState::Hold => {
             return world.hold(Some(head), "empty state: the commit has no policy document", started).await;
         }
         Judged::Rejected(rejection) => return world.rejected(head, rejection, started).await,
     };
-    if let Some(reason) = world.quarantined(head).await? {
-        return world.hold_quarantined(head, &reason, started).await;
-    }
-    let ruleset = compile(&admitted);
-    match world.aim(&ruleset) {
-        Ok(()) => {}
-        Err(NotAimed::Unsupported(unsupported)) => return world.inexpressible(head, &unsupported, started).await,
-        Err(NotAimed::Failed(trouble)) => return Err(world.failed_to_aim(head, trouble, started).await),
-    }
-    let plans = world.plan().await?;
-    if let Some(reason) = world.too_large(head, &plans).await? {
-        return world.hold_plan(head, &reason, &plans, started).await;
-    }
-    let first = world.is_first(&plans).await?;
-    if let Some(outcome) = world.rehearse(first, head, &plans, started).await? {
-        return Ok(outcome);
-    }
-    let reached = Some(world.reached(admitted.set(), &ruleset, first).await);
-    let deed = Deed { head, base, decisions: Decisions::Used, started, reached };
-    let outcome = world.carry_out(deed, &plans).await?;
-    if !matches!(outcome, Outcome::InForce { .. }) {
-        return Ok(outcome);
-    }
-    world.memory.looked_on = Some(admitted.today());
-    world.memory.enforced = Some((head, Arc::new(admitted.into_set())));
-    Ok(outcome)
+    world.put_in_force(admitted, head, base, started).await
 }
 
 impl<S: Source> World<'_, S> {
+    /// From an admitted commit to rules in force, or to why not.
+    async fn put_in_force(
+        &mut self,
+        admitted: Admitted,
+        head: CommitId,
+        base: Option<CommitId>,
+        started: Timestamp,
+    ) -> Result<Outcome, Trouble> {
+        if let Some(reason) = self.quarantined(head).await? {
+            return self.hold_quarantined(head, &reason, started).await;
+        }
+        if let Some(reason) = self.stopped().await? {
+            return self.hold_back(head, &reason, started).await;
+        }
+        let ruleset = compile(&admitted);
+        match self.aim(&ruleset) {
+            Ok(()) => {}
+            Err(NotAimed::Unsupported(unsupported)) => return self.inexpressible(head, &unsupported, started).await,
+            Err(NotAimed::Failed(trouble)) => return Err(self.failed_to_aim(head, trouble, started).await),
+        }
+        let plans = match self.plan().await {
+            Ok(plans) => plans,
+            Err(trouble @ Trouble::Backend { .. }) => return Err(self.failed_to_aim(head, trouble, started).await),
+            Err(trouble) => return Err(trouble),
+        };
+        if let Some(reason) = self.too_large(head, &plans).await? {
+            return self.hold_plan(head, &reason, &plans, started).await;
+        }
+        let first = self.is_first(&plans).await?;
+        if let Some(outcome) = self.rehearse(first, head, &plans, started).await? {
+            return Ok(outcome);
+        }
+        let reached = Some(self.reached(admitted.set(), &ruleset, first).await);
+        // Planning and asking who connects take their time, and somebody may have ordered a stop meanwhile.
+        if let Some(reason) = self.stopped().await? {
+            self.discard();
+            return self.hold_back(head, &reason, started).await;
+        }
+        let deed = Deed { head, base, decisions: Decisions::Used, started, reached };
+        let outcome = self.carry_out(deed, &plans).await?;
+        if !matches!(outcome, Outcome::InForce { .. }) {
+            return Ok(outcome);
+        }
+        self.memory.looked_on = Some(admitted.today());
+        self.memory.enforced = Some((head, Arc::new(admitted.into_set())));
+        Ok(outcome)
+    }
+
     /// What time has brought since the last trip: a trial that ended, a day on which rules end. Only what cannot be recorded keeps the
     /// head from being looked at.
     async fn catch_up(&mut self, started: Timestamp) -> Result<(), Trouble> {
@@ -298,6 +361,10 @@ impl<S: Source> World<'_, S> {
             }
             self.memory.look_in = Some(TRIAL_RETRY);
             tracing::error!("what is on trial is left to its deadline: {}", crate::chain::chain(&trouble));
+        }
+        self.end_switches().await?;
+        if self.stopped().await?.is_some() {
+            return Ok(());
         }
         if let Err(trouble) = self.on_a_new_day(started).await {
             if matches!(trouble, Trouble::Store(_)) {

@@ -1,17 +1,23 @@
-//! Where commit statuses go.
+//! Where commit statuses and comments go, and where approvals are read.
 //!
-//! A forge delivers one status and says what happens next if it cannot. It keeps no queue, no budget and no memory of what was
+//! A forge delivers one status or comment and says what happens next if it cannot. It keeps no queue, no budget and no memory of what was
 //! sent; those live with the outbox. What the three have in common is here: `api` speaks HTTP, `answer` says what a refusal
-//! means. Each forge's own module holds its call, its fields and the codes that only it gives a meaning of their own.
+//! means, `comment` how the one comment of a request is found, `review` which of a person's reviews counts. Each forge's own module
+//! holds its calls, its fields and the codes that only it gives a meaning of their own.
 
 mod answer;
 mod api;
+mod comment;
 pub mod gitea;
 pub mod github;
 pub mod gitlab;
+mod review;
 pub mod silent;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::metrics::Calls;
 
 /// Where statuses go and how we prove who we are.
 #[derive(Debug, Clone)]
@@ -21,8 +27,12 @@ pub struct ForgeConfig {
     pub api_url: String,
     /// `owner/name`; on GitLab groups may be nested.
     pub repository: String,
-    /// The file that holds a token that may write commit statuses.
+    /// The file that holds a token that may write commit statuses, or the private key of an App.
     pub token_file: PathBuf,
+    /// The branch that is followed, without `refs/heads/`; requests merged into another approve nothing of it.
+    pub branch: Option<String>,
+    /// Where calls are counted.
+    pub calls: Arc<Calls>,
 }
 
 /// A setting that cannot be used. The start is refused.

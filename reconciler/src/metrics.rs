@@ -4,7 +4,9 @@
 //! database ([`records`]); only what neither keeps is counted here, in a [`Tally`]. A page is therefore made anew each time, from
 //! plain values ([`Family`]); the text format is the library's.
 
+mod forge;
 mod hooks;
+mod judging;
 pub mod kernel;
 pub mod nftables;
 pub mod records;
@@ -18,7 +20,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+pub use self::forge::Calls;
 pub use self::hooks::Hooks;
+pub use self::judging::{Judging, Spread};
 pub use self::tally::{Tally, Unguarded};
 
 /// The format's media type.
@@ -31,17 +35,27 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How many of what was measured lie where.
+    Histogram,
     /// Always 1; what it says is in its labels. Its samples are called `…_info`.
     Info,
 }
 
 /// A number.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A count.
     Whole(u64),
     /// Seconds, mostly.
     Real(f64),
+    /// Of a histogram.
+    Spread(Spread),
+}
+
+impl From<Spread> for Value {
+    fn from(spread: Spread) -> Self {
+        Self::Spread(spread)
+    }
 }
 
 impl From<u64> for Value {
@@ -98,6 +112,7 @@ impl Family {
         let kind = match self.kind {
             Kind::Counter => MetricType::Counter,
             Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram => MetricType::Histogram,
             Kind::Info => MetricType::Info,
         };
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, kind)?;
@@ -105,19 +120,22 @@ impl Family {
             if self.kind == Kind::Info {
                 metric.encode_info(labels)
             } else if labels.is_empty() {
-                self.encode_value(&mut metric, *value)
+                self.encode_value(&mut metric, value)
             } else {
-                self.encode_value(&mut metric.encode_family(labels)?, *value)
+                self.encode_value(&mut metric.encode_family(labels)?, value)
             }
         })
     }
 
-    fn encode_value(&self, metric: &mut MetricEncoder<'_>, value: Value) -> fmt::Result {
+    fn encode_value(&self, metric: &mut MetricEncoder<'_>, value: &Value) -> fmt::Result {
         match (self.kind, value) {
-            (Kind::Counter, Value::Whole(number)) => metric.encode_counter::<NoLabelSet, u64, f64>(&number, None),
-            (Kind::Counter, Value::Real(number)) => metric.encode_counter::<NoLabelSet, f64, f64>(&number, None),
-            (Kind::Gauge | Kind::Info, Value::Whole(number)) => metric.encode_gauge(&number),
-            (Kind::Gauge | Kind::Info, Value::Real(number)) => metric.encode_gauge(&number),
+            (Kind::Counter, Value::Whole(number)) => metric.encode_counter::<NoLabelSet, u64, f64>(number, None),
+            (Kind::Counter, Value::Real(number)) => metric.encode_counter::<NoLabelSet, f64, f64>(number, None),
+            (_, Value::Spread(spread)) => {
+                metric.encode_histogram::<NoLabelSet>(spread.sum(), spread.count(), &spread.buckets(), None)
+            }
+            (_, Value::Whole(number)) => metric.encode_gauge(number),
+            (_, Value::Real(number)) => metric.encode_gauge(number),
         }
     }
 }

@@ -2,16 +2,22 @@
 //!
 //! Stopping changes nothing in the kernel: enforcement goes on, and the next start finds it.
 
+mod approvals;
 mod boot;
 mod cadence;
 pub mod control;
+mod disabled;
 mod door;
 mod events;
 mod follow;
+mod forge;
 mod patience;
 mod probe;
 mod reach;
+mod requests;
+mod rollback;
 mod sender;
+mod storm;
 mod usage;
 mod vigil;
 mod vital;
@@ -29,11 +35,12 @@ use crate::audit::{AuditEvent, Draft, Ended, kind};
 use crate::backend::View;
 use crate::config::Config;
 use crate::converge::{Memory, Outcome, Settings, Target, World};
-use crate::metrics::Tally;
+use crate::metrics::{Calls, Tally};
 use crate::source::git::GitSource;
-use crate::store::Store;
+use crate::store::{LAST_LOOK, Store};
 
 pub use self::boot::{Booted, boot};
+pub use self::disabled::DISABLED_MAX;
 pub use self::door::receiver;
 pub use self::events::Drops;
 use self::events::Reader;
@@ -45,6 +52,9 @@ pub use self::wiring::{Purpose, git_config, identity, settings, targets, wanted}
 
 /// Under which name the store keeps what it follows.
 const SOURCE: &str = "source_url";
+
+/// That the branch was looked at is put on record this often at most.
+const LOOK_NOTED_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Everything a running controller holds.
 pub struct Controller {
@@ -61,16 +71,24 @@ pub struct Controller {
     wake: Arc<Notify>,
     /// The remote may have moved: resolve its name again.
     fetch_failed: Arc<Notify>,
+    /// Orders to go back to an earlier commit.
+    rollbacks: rollback::Rollbacks,
+    /// The switch that turns enforcement off has changed.
+    disabled: Arc<Notify>,
     /// What is told of refused packets.
     drops: Drops,
     /// Something in the kernel looks otherwise: compare everything now.
     drift_wake: Arc<Notify>,
     /// What is counted nowhere else.
     tally: Arc<Tally>,
+    /// What became of calls to the forge.
+    calls: Arc<Calls>,
     /// The firewall as others than the loop see it; empty where there is none.
     view: Arc<OnceLock<View>>,
     /// How often rules are used.
     sums: usage::Sums,
+    /// When it was last put on record that the branch was looked at.
+    look_noted: Option<std::time::Instant>,
     stop: CancellationToken,
 }
 
@@ -94,11 +112,15 @@ impl Controller {
             memory: Memory::default(),
             wake: Arc::new(Notify::new()),
             fetch_failed: Arc::new(Notify::new()),
+            rollbacks: rollback::Rollbacks::default(),
+            disabled: Arc::new(Notify::new()),
             drops: Drops::default(),
             drift_wake: Arc::new(Notify::new()),
             tally: Arc::new(Tally::default()),
+            calls: Arc::new(wiring::calls(&config)),
             view: Arc::new(OnceLock::new()),
             sums: usage::Sums::default(),
+            look_noted: None,
             stop,
             config,
         };
@@ -164,8 +186,16 @@ impl Controller {
     /// What runs beside the loop where this host's kernel enforces.
     fn watch_the_kernel(&self) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
         let Some(view) = self.view.get().cloned() else { return Ok(Vec::new()) };
+        let off = disabled::Watch {
+            store: self.store.clone(),
+            view: Arc::clone(&self.view),
+            changed: Arc::clone(&self.disabled),
+            drift: Arc::clone(&self.drift_wake),
+            wake: Arc::clone(&self.wake),
+            stop: self.stop.clone(),
+        };
         let counting = usage::keep(view.clone(), self.store.clone(), self.sums.clone(), self.stop.clone());
-        let mut tasks = vec![("the use of rules", tokio::spawn(counting))];
+        let mut tasks = vec![("the use of rules", tokio::spawn(counting)), ("the watch over switches", tokio::spawn(off.keep()))];
         // nftables knows interfaces by name and needs nobody to attach anything.
         if let View::Ebpf(view) = view {
             let (store, tally, drift) = (self.store.clone(), Arc::clone(&self.tally), Arc::clone(&self.drift_wake));
@@ -219,8 +249,7 @@ impl Controller {
             return Err(error);
         }
         let mut tasks = door::open(&self).await?;
-        let sending = sender::send(self.config_forge()?, self.store.clone(), self.stop.clone());
-        tasks.push(("the sender of statuses", tokio::spawn(sending)));
+        tasks.extend(self.talk_to_the_forge()?);
         if !self.config.host.interfaces.is_empty() {
             tasks.push(("the reader of refused packets", self.reader().begin()));
         }
@@ -272,8 +301,22 @@ impl Controller {
         self.note(kind::HEARTBEAT, payload).await
     }
 
-    fn config_forge(&self) -> anyhow::Result<sender::AnyForge> {
-        wiring::forge(&self.config)
+    /// For `status`, which reads only what is on record; seldom, as each time is a write.
+    async fn note_look(&mut self) -> Result<(), crate::store::Error> {
+        if self.look_noted.is_some_and(|at| at.elapsed() < LOOK_NOTED_AGAIN) {
+            return Ok(());
+        }
+        self.look_noted = Some(std::time::Instant::now());
+        let now = Timestamp::now();
+        self.store.meta_set(LAST_LOOK.to_owned(), now.to_string(), now).await
+    }
+
+    /// Who says verdicts to the forge, and who asks it for approvals.
+    fn talk_to_the_forge(&self) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
+        let forge = Arc::new(wiring::forge(&self.config, Arc::clone(&self.calls))?);
+        let asking = approvals::ask(Arc::clone(&forge), self.store.clone(), self.stop.clone());
+        let sending = sender::send(forge, self.store.clone(), Arc::clone(&self.calls), self.stop.clone());
+        Ok(vec![("the sender of statuses", tokio::spawn(sending)), ("the question for approvals", tokio::spawn(asking))])
     }
 
     /// SIGTERM and SIGINT stop at the next step boundary; SIGHUP looks now.

@@ -26,8 +26,8 @@ pub enum SecretError {
         #[source]
         cause: std::io::Error,
     },
-    /// The file does not hold one line of text.
-    #[error("the secret file {path} {problem}; it must hold one line of text")]
+    /// The file does not hold text as it should.
+    #[error("the secret file {path} {problem}; it must hold one line of text, or a key in PEM form where one is asked for")]
     NotOneLine {
         /// The file.
         path: PathBuf,
@@ -50,6 +50,21 @@ impl Secret {
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         let bytes = read_bounded(path).map_err(|cause| SecretError::Unreadable { path: path.into(), cause })?;
         parse(&bytes).map_err(|problem| SecretError::NotOneLine { path: path.into(), problem })
+    }
+
+    /// Reads a file that holds a secret of several lines, as a private key in PEM form is.
+    ///
+    /// # Errors
+    /// The file cannot be read, is empty, is over 64 KiB, or is not text.
+    pub fn read_text(path: &Path) -> Result<Self, SecretError> {
+        let bytes = read_bounded(path).map_err(|cause| SecretError::Unreadable { path: path.into(), cause })?;
+        let unusable = |problem| SecretError::NotOneLine { path: path.into(), problem };
+        match std::str::from_utf8(&bytes).map(str::trim) {
+            _ if bytes.len() > SECRET_BYTES_MAX => Err(unusable("is over 64 KiB")),
+            Err(_) => Err(unusable("is not UTF-8 text")),
+            Ok("") => Err(unusable("is empty")),
+            Ok(text) => Ok(Self::new(text.to_owned())),
+        }
     }
 
     /// The secret itself, for the one place that must send it.

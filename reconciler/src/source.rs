@@ -12,11 +12,11 @@ mod names;
 use crate::converge::SourceError;
 
 /// An error with its cause.
-fn failed(doing: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
+pub(crate) fn failed(doing: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
     SourceError { doing: doing.into(), cause: Some(cause.into()) }
 }
 
 /// An error that says everything itself.
-fn refused(doing: impl Into<String>) -> SourceError {
+pub(crate) fn refused(doing: impl Into<String>) -> SourceError {
     SourceError { doing: doing.into(), cause: None }
 }

@@ -14,27 +14,35 @@ mod drift;
 mod error;
 mod files;
 mod inbox;
+mod lately;
 mod log_check;
 mod measures;
 mod open;
+mod operators;
 mod outbox;
 mod pass_end;
 mod passes;
 mod reads;
+mod requests;
+mod reviews;
 mod switches;
 mod tx;
 mod usage;
 mod writer;
 
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
-pub use drift::{DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
+pub use drift::{AUDIT, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
+pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
 pub use measures::Measures;
-pub use outbox::{OutboxDepth, OutboxItem};
+pub use operators::restoring;
+pub use outbox::{News, OutboxDepth, OutboxItem};
 pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
 pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
+pub use requests::{Comment, OpenRequest};
+pub use reviews::Reviews;
 pub use switches::{Note, Switch};
 pub use usage::RuleUsage;
 
@@ -44,6 +52,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::SqlitePool;
+use tokio::sync::Notify;
 
 use crate::audit::AuditEvent;
 use tx::Tx;
@@ -58,6 +67,7 @@ pub struct Store {
     writer: Option<Writer>,
     readers: SqlitePool,
     file: Arc<Path>,
+    news: Arc<Notify>,
 }
 
 impl Store {
@@ -72,8 +82,8 @@ impl Store {
         let (lock, file) = files::take(file)?;
         open::check_identity(&file).await?;
         let tx = open::connect_writer(&file, origin, now).await?;
-        let readers = open::connect_readers(&file);
-        Ok(Self { writer: Some(Writer::start(tx, lock)), readers, file })
+        let (readers, news) = (open::connect_readers(&file), Arc::clone(&tx.news));
+        Ok(Self { writer: Some(Writer::start(tx, lock)), readers, file, news })
     }
 
     /// Opens the database for reading only, beside a running controller or without one. Nothing is created or changed.
@@ -84,7 +94,7 @@ impl Store {
         let file = files::existing(file)?;
         let readers = open::connect_readers(&file);
         open::check_readable(&readers, &file).await?;
-        Ok(Self { writer: None, readers, file })
+        Ok(Self { writer: None, readers, file, news: Arc::default() })
     }
 
     /// Ends the writer after what is queued is written, and gives the file free. Other clones get [`Error::Closed`].
@@ -93,6 +103,11 @@ impl Store {
         if let Some(writer) = self.writer {
             writer.close().await;
         }
+    }
+
+    /// Waits until something is queued for the forge, or was since this was waited for last.
+    pub async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// The file.

@@ -96,10 +96,16 @@ impl<'a> Controller<'a> {
 
     /// Starts `run`.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(self.folder.join("controller.log")).unwrap();
         let mut command = Command::new(binary());
         command
             .args(["run", "-c", "pci-segment.yaml"])
+            .envs(environment.iter().copied())
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -133,6 +139,23 @@ impl<'a> Controller<'a> {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Waits until it has ended by itself, not well.
+    pub fn wait_for_its_end(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let start = Instant::now();
+        let ended = loop {
+            if let Some(ended) = child.try_wait().unwrap() {
+                break ended;
+            }
+            if start.elapsed() > PATIENCE {
+                let _ = child.kill();
+                panic!("it goes on:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(!ended.success(), "it ended well:\n{}", self.log());
     }
 
     /// `kill -HUP`: look now.

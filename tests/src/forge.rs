@@ -1,4 +1,4 @@
-//! A forge, as far as commit statuses go: it takes what GitHub's documented call takes and remembers it.
+//! A forge, as far as statuses and comments go: it takes what GitHub's documented calls take and remembers it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::routing::{get, patch, post};
 use serde_json::{Value, json};
 
 /// One status that was posted.
@@ -21,9 +21,19 @@ pub struct Posted {
     pub description: String,
 }
 
+#[derive(Debug)]
+struct Commented {
+    id: u64,
+    request: u64,
+    body: String,
+}
+
 #[derive(Debug, Default)]
 struct Memory {
     posted: Vec<Posted>,
+    comments: Vec<Commented>,
+    /// Of the last comment.
+    id: u64,
     refuse: Option<u16>,
 }
 
@@ -41,7 +51,12 @@ impl ForgeStandIn {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let memory = Arc::new(Mutex::new(Memory::default()));
-        let router = Router::new().route("/repos/{owner}/{repo}/statuses/{sha}", post(take)).with_state(memory.clone());
+        let router = Router::new()
+            .route("/repos/{owner}/{repo}/statuses/{sha}", post(take))
+            .route("/repos/{owner}/{repo}/issues/{number}/comments", get(list).post(comment))
+            .route("/repos/{owner}/{repo}/issues/comments/{id}", patch(edit))
+            .route("/user", get(async || Json(json!({ "login": "pci-segment" }))))
+            .with_state(memory.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime
@@ -81,10 +96,84 @@ impl ForgeStandIn {
         self.memory.lock().unwrap().posted.iter().filter(|p| p.sha == sha).cloned().collect()
     }
 
-    /// Answers with this code from now on; `None` takes statuses again.
+    /// The comments of a request, in order, as they read now.
+    #[must_use]
+    pub fn comments(&self, request: u64) -> Vec<String> {
+        self.memory.lock().unwrap().comments.iter().filter(|c| c.request == request).map(|c| c.body.clone()).collect()
+    }
+
+    /// Somebody deletes the comments of a request.
+    pub fn delete_comments(&self, request: u64) {
+        self.memory.lock().unwrap().comments.retain(|comment| comment.request != request);
+    }
+
+    /// How many statuses were posted in all.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.memory.lock().unwrap().posted.len()
+    }
+
+    /// Answers with this code from now on; `None` takes everything again.
     pub fn refuse(&self, code: Option<u16>) {
         self.memory.lock().unwrap().refuse = code;
     }
+}
+
+type Answer = (StatusCode, Json<Value>);
+
+impl Memory {
+    fn refuses(&self, headers: &HeaderMap) -> Option<Answer> {
+        let authorised = headers.get("authorization").and_then(|v| v.to_str().ok()) == Some("Bearer forge-token-canary");
+        match self.refuse {
+            Some(code) => Some((StatusCode::from_u16(code).unwrap(), Json(json!({ "message": "refused" })))),
+            None if authorised => None,
+            None => Some((StatusCode::UNAUTHORIZED, Json(json!({ "message": "Bad credentials" })))),
+        }
+    }
+}
+
+async fn list(State(memory): State<Arc<Mutex<Memory>>>, Path((_, _, number)): Path<(String, String, u64)>) -> Json<Value> {
+    let memory = memory.lock().unwrap();
+    let shown = |c: &Commented| json!({ "id": c.id, "body": c.body, "user": { "login": "pci-segment" } });
+    Json(memory.comments.iter().filter(|c| c.request == number).map(shown).collect())
+}
+
+/// What a comment is to say.
+fn text(body: &Value) -> String {
+    body.get("body").and_then(Value::as_str).unwrap().to_owned()
+}
+
+async fn comment(
+    State(memory): State<Arc<Mutex<Memory>>>,
+    Path((_, _, request)): Path<(String, String, u64)>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Answer {
+    let mut memory = memory.lock().unwrap();
+    if let Some(refused) = memory.refuses(&headers) {
+        return refused;
+    }
+    memory.id += 1;
+    let (id, body) = (memory.id, text(&body));
+    memory.comments.push(Commented { id, request, body });
+    (StatusCode::CREATED, Json(json!({ "id": id })))
+}
+
+async fn edit(
+    State(memory): State<Arc<Mutex<Memory>>>,
+    Path((_, _, id)): Path<(String, String, u64)>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Answer {
+    let mut memory = memory.lock().unwrap();
+    if let Some(refused) = memory.refuses(&headers) {
+        return refused;
+    }
+    let Some(comment) = memory.comments.iter_mut().find(|comment| comment.id == id) else {
+        return (StatusCode::NOT_FOUND, Json(json!({ "message": "Not Found" })));
+    };
+    comment.body = text(&body);
+    (StatusCode::OK, Json(json!({ "id": id })))
 }
 
 async fn take(
@@ -92,15 +181,11 @@ async fn take(
     Path((_, _, sha)): Path<(String, String, String)>,
     headers: HeaderMap,
     Json(body): Json<Value>,
-) -> (StatusCode, Json<Value>) {
+) -> Answer {
     let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let authorised = headers.get("authorization").and_then(|v| v.to_str().ok()) == Some("Bearer forge-token-canary");
     let mut memory = memory.lock().unwrap();
-    if let Some(code) = memory.refuse {
-        return (StatusCode::from_u16(code).unwrap(), Json(json!({ "message": "refused" })));
-    }
-    if !authorised {
-        return (StatusCode::UNAUTHORIZED, Json(json!({ "message": "Bad credentials" })));
+    if let Some(refused) = memory.refuses(&headers) {
+        return refused;
     }
     // As GitHub: 422 for an unknown state or a long description.
     let state = text("state");

@@ -12,14 +12,16 @@ mod knocking;
 mod openmetrics;
 mod ping;
 mod scene;
+mod secure;
 
 pub use controller::{Controller, Options, binary, run};
-pub use delivery::{WEBHOOK_SECRET, deliver, deliver_as, get, page, push_body, signature};
+pub use delivery::{WEBHOOK_SECRET, answer, deliver, deliver_as, deliver_here, get, page, push_body, request_body, signature};
 pub use forge::{ForgeStandIn, Posted};
 pub use knocking::Knocking;
 pub use openmetrics::Measured;
 pub use ping::pings;
 pub use scene::{BASTION, DATABASE_PORT, MONITOR, NEIGHBOUR, OTHER_PORT, Scene, echoes, policy, write_template};
+pub use secure::{Authority, deliver_over_tls};
 
 /// Whether the kernel tests can run. Says so when they cannot; in CI that is a failure.
 #[must_use]

@@ -28,20 +28,21 @@ impl Measured {
                 name.clone_into(&mut current);
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').ok_or_else(|| wrong("no type"))?;
-                let known = ["counter", "gauge", "info"].contains(&kind);
+                let known = ["counter", "gauge", "histogram", "info"].contains(&kind);
                 if name != current || !known || measured.families.insert(name.to_owned(), kind.to_owned()).is_some() {
                     return Err(wrong("type is out of place"));
                 }
             } else {
                 let (series, value) = line.rsplit_once(' ').ok_or_else(|| wrong("no value"))?;
                 let kind = measured.families.get(&current).ok_or_else(|| wrong("no type before"))?;
-                let ending = match kind.as_str() {
-                    "counter" => "_total",
-                    "info" => "_info",
-                    _ => "",
+                let endings: &[&str] = match kind.as_str() {
+                    "counter" => &["_total"],
+                    "histogram" => &["_sum", "_count", "_bucket"],
+                    "info" => &["_info"],
+                    _ => &[""],
                 };
                 let name = series.split('{').next().unwrap_or_default();
-                if name != format!("{current}{ending}") {
+                if !name.strip_prefix(current.as_str()).is_some_and(|ending| endings.contains(&ending)) {
                     return Err(wrong("a sample of another family"));
                 }
                 labels(series.strip_prefix(name).unwrap_or_default()).map_err(|what| wrong(&what))?;
@@ -54,7 +55,21 @@ impl Measured {
                 }
             }
         }
-        Ok(measured)
+        measured.histograms_add_up().map(|()| measured)
+    }
+
+    /// Buckets without labels of their own: the one without an end holds all.
+    fn histograms_add_up(&self) -> Result<(), String> {
+        let plain = |name: &&String| self.samples.contains_key(&format!("{name}_count"));
+        for name in self.families.iter().filter(|(_, kind)| *kind == "histogram").map(|(name, _)| name).filter(plain) {
+            let most = self.samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}_bucket{{")));
+            let most = most.map(|(_, count)| *count).fold(0.0, f64::max);
+            let endless = self.value(&format!("{name}_bucket{{le=\"+Inf\"}}"));
+            if endless != self.value(&format!("{name}_count")) || endless != Some(most) {
+                return Err(format!("{name} does not add up"));
+            }
+        }
+        Ok(())
     }
 
     /// The value of one series, written as on the page.
@@ -129,5 +144,12 @@ mod tests {
             assert!(page(bad).is_err(), "{bad}");
         }
         assert!(Measured::read("# HELP a Help\n# TYPE a counter\na_total 1\n").is_err(), "no end");
+        let histogram = |endless: u8, count: u8| {
+            Measured::read(&format!(
+                "# HELP a Help\n# TYPE a histogram\na_sum 0.5\na_count {count}\na_bucket{{le=\"1.0\"}} 2\n\
+                 a_bucket{{le=\"+Inf\"}} {endless}\n# EOF\n"
+            ))
+        };
+        assert!(histogram(3, 3).is_ok() && histogram(3, 4).is_err() && histogram(1, 1).is_err());
     }
 }

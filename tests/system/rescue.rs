@@ -144,3 +144,37 @@ fn a_controller_puts_the_rules_back_that_somebody_removed_beside_it() {
     controller.wait("the rules to be back", |_| (!scene.answers(OFFICE4, DATABASE_PORT)).then_some(()));
     scene.assert_template_holds();
 }
+
+#[test]
+fn audit_by_hand_outlasts_a_time_for_which_enforcement_was_off() {
+    if !root_or_left_out("audit_by_hand_outlasts_a_time_for_which_enforcement_was_off") {
+        return;
+    }
+    let scene = Scene::build("res9");
+    let mut controller = in_force(&scene, &Options { host: Some("learning: 1s,".to_owned()), ..Options::default() });
+    let disable = |controller: &Controller<'_>| controller.ask(&["disable", "--reason", "a test", "--until", "4s", "--yes"]).0;
+    assert_eq!(disable(&controller), 0);
+    let began = std::time::Instant::now();
+    let (code, _, errors) = rescue(&scene, &["audit", "--yes"]);
+    assert!(code == 0 && !errors.contains("still on record"), "{errors}");
+    while began.elapsed() < std::time::Duration::from_secs(7) {
+        assert_free(&scene);
+    }
+    assert_eq!(rescue(&scene, &["enforce"]).0, 0);
+    scene.assert_template_holds();
+
+    // The same where no controller runs, and where one comes back when that time is over.
+    assert_eq!(disable(&controller), 0);
+    controller.stop();
+    let (code, _, errors) = rescue(&scene, &["audit", "--yes"]);
+    assert!(code == 0 && !errors.contains("still on record"), "{errors}");
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    controller.start();
+    controller.wait("a second start", |me| (me.log().matches("listening").count() > 1).then_some(()));
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(3) {
+        assert_free(&scene);
+    }
+    controller.stop();
+    controller.assert_log_verifies();
+}

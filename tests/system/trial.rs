@@ -145,6 +145,28 @@ fn a_restart_keeps_a_trial_running_and_knows_what_it_is() {
     controller.assert_log_verifies();
 }
 
+#[test]
+fn a_branch_that_goes_back_to_what_is_in_force_ends_the_trial_and_everybody_is_told() {
+    if !root_or_left_out("a_branch_that_goes_back_to_what_is_in_force_ends_the_trial_and_everybody_is_told") {
+        return;
+    }
+    let scene = Scene::build("try5");
+    let (forge, extra) = scene.forge();
+    let mut controller = scene.controller(&Options { extra, ..by_hand(LONG) });
+    let (good, tried) = other_port_on_trial(&scene, &mut controller);
+    scene.repository.git(&["push", "--quiet", "--force", "origin", &format!("{good}:refs/heads/main")]).unwrap();
+    controller.wake();
+    let reason = wait_for_reason(&mut controller, &tried, "was taken back before it was kept");
+    assert!(reason.contains("what is in force is wanted again"), "{reason}");
+    assert!(!scene.answers(APP4, OTHER_PORT));
+    assert_eq!(scene.observe().trial, None);
+    scene.assert_template_holds();
+    controller.wait("the forge to be told", |_| (forge.states(&tried).last()? == "error").then_some(()));
+    let (code, _, refusal) = controller.ask(&["confirm"]);
+    assert!(code != 0 && refusal.contains("nothing is on trial"), "{refusal}");
+    controller.assert_log_verifies();
+}
+
 /// Two hosts in two zones, and a declared flow from the database host to the application.
 const DECLARED: &str = "apiVersion: pci-segment/v1\nkind: Zones\nmetadata: {name: zones}\nspec:\n  zones:\n    \
     - {name: cde-db, classes: [cde], trust: trusted, pciScope: in, cidrs: [10.0.30.0/24]}\n    \

@@ -1,7 +1,16 @@
 //! Deliveries of every forge reach the kernel.
 
-use pci_segment::sandbox::APP4;
-use tests::{OTHER_PORT, Options, Scene, WEBHOOK_SECRET, deliver_as, page, root_or_left_out};
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pci_segment::sandbox::{APP4, Repository};
+use tests::{
+    Authority, Controller, Measured, OTHER_PORT, Options, Scene, WEBHOOK_SECRET, binary, deliver_as, deliver_here,
+    deliver_over_tls, page, push_body, root_or_left_out, write_template,
+};
 use webhook::{Receiver, Secrets};
 
 const PORT: u16 = 8088;
@@ -98,4 +107,80 @@ fn w04_gitlabs_token_is_enough_where_only_a_token_is_configured() {
     controller.wait_for(&second, "in_force");
     controller.stop();
     assert!(!controller.log().contains("a wrong token"), "the presented value is in no log");
+}
+
+/// A port of this machine's loopback that nobody has.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// `webhook test` against a controller with TLS, with `trusted` as the system's authorities; its exit code and all it said.
+fn tried(folder: &Path, trusted: &Path, more: &[&str]) -> (i32, String) {
+    let mut command = Command::new(binary());
+    command.args(["webhook", "test", "--forge", "github", "-c", "pci-segment.yaml"]).args(more);
+    let output = command.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR").current_dir(folder).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap(), said)
+}
+
+#[test]
+fn over_tls_deliveries_of_those_who_trust_us_are_taken_and_who_stalls_or_speaks_plainly_is_not_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::create(folder.path()).unwrap();
+    let (own, other) = (Authority::make(folder.path(), "own"), Authority::make(folder.path(), "other"));
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, WEBHOOK_SECRET).unwrap();
+    let (port, metrics) = (free_port(), free_port());
+    let extra = format!(
+        "webhooks: {{ github: {{ secret_file: {} }} }}\ntls: {{ cert_file: {}, key_file: {} }}\n\
+         metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n",
+        secret.display(),
+        own.cert.display(),
+        own.key.display()
+    );
+    let mut controller = Controller::configure(folder.path(), None, &repository, &Options { extra, port, ..Options::default() });
+    write_template(&repository);
+    let first = repository.push("Segment").unwrap();
+    controller.start();
+    controller.wait_for(&first, "in_force");
+
+    let connected = Instant::now();
+    let mut stalling = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let github = Receiver::Github(Secrets::parse(WEBHOOK_SECRET).ok().unwrap());
+    repository.write("policies/more.yaml", &tests::policy("more", &open(9443))).unwrap();
+    let second = repository.push("One port more").unwrap();
+    let body = push_body(&second);
+    assert_eq!(deliver_here(port, &github, "push", "d-1", &body), None, "plain HTTP is not understood");
+    let untrusted = deliver_over_tls(port, &other.ca, &github, "push", "d-1", &body).unwrap_err();
+    assert!(untrusted.to_string().contains("UnknownIssuer"), "{untrusted}");
+    assert_eq!(deliver_over_tls(port, &own.ca, &github, "push", "d-1", &body).unwrap(), 202);
+    controller.wait_for(&second, "in_force");
+
+    let (code, said) = tried(folder.path(), &own.ca, &[]);
+    assert!(code == 0 && said.contains(&format!("https://127.0.0.1:{port}/webhooks/github answered 202")), "{code} {said}");
+    let (code, said) = tried(folder.path(), &own.ca, &["--url", &format!("https://localhost:{port}/webhooks/github")]);
+    assert!(code == 0 && said.contains("202"), "{code} {said}");
+    let (code, said) = tried(folder.path(), &other.ca, &[]);
+    assert!(code == 2 && said.contains("SSL_CERT_FILE") && said.contains("UnknownIssuer"), "{code} {said}");
+
+    stalling.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let heard = stalling.read(&mut [0; 16]);
+    assert!(matches!(heard, Ok(0)), "{heard:?}");
+    assert!(connected.elapsed() >= Duration::from_secs(5), "it had its time: {:?}", connected.elapsed());
+
+    let page = measured(metrics);
+    assert_eq!(page.value("pci_segment_webhook_requests_total{forge=\"github\",result=\"accepted\"}"), Some(1.0));
+    assert_eq!(page.value("pci_segment_webhook_requests_total{forge=\"github\",result=\"ignored\"}"), Some(2.0), "two pings");
+    assert_eq!(page.value("pci_segment_webhook_seconds_count"), Some(3.0));
+    controller.stop();
+}
+
+/// The page of a door for metrics on this machine's loopback.
+fn measured(port: u16) -> Measured {
+    use std::io::Write as _;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    Measured::read(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }

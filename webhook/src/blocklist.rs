@@ -1,7 +1,8 @@
 //! Addresses that send bad signatures are turned away before their bodies are read.
 //!
-//! The table is bounded: when it is full, the entry that matters least makes room. IPv6 addresses are counted by their /64, which
-//! is what one sender usually has.
+//! The table is bounded: when it is full, the entries that matter least make room, several at a time, because looking for them takes
+//! the whole table and each request may come from another address. IPv6 addresses are counted by their /64, which is what one sender
+//! usually has.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,6 +16,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 const BLOCKED_FOR: Duration = Duration::from_secs(600);
 /// Addresses remembered at once; about 200 KiB.
 const ADDRESSES_MAX: usize = 4096;
+/// Forgotten together when there are more.
+const MAKE_ROOM: usize = 256;
 
 /// Bad signatures by address.
 #[derive(Default)]
@@ -52,17 +55,23 @@ impl Blocklist {
 
     fn make_room(&mut self, now: Instant) {
         self.0.retain(|_, counted| !counted.over(now));
-        if self.0.len() < ADDRESSES_MAX {
-            return;
+        let surplus = (self.0.len() + MAKE_ROOM).saturating_sub(ADDRESSES_MAX);
+        let mut all: Vec<_> = self.0.iter().map(|(sender, counted)| (counted.weight(), *sender)).collect();
+        if let Some(last) = surplus.checked_sub(1).filter(|last| *last < all.len()) {
+            all.select_nth_unstable(last);
         }
-        let least = self.0.iter().min_by_key(|(_, counted)| (counted.blocked_until, counted.bad, counted.since));
-        if let Some(address) = least.map(|(address, _)| *address) {
-            self.0.remove(&address);
+        for (_, sender) in all.iter().take(surplus) {
+            self.0.remove(sender);
         }
     }
 }
 
 impl Counted {
+    /// Least is forgotten first: who is not blocked, has sent few, and that long ago.
+    fn weight(&self) -> (Option<Instant>, u32, Instant) {
+        (self.blocked_until, self.bad, self.since)
+    }
+
     /// Neither blocked nor within its window any more.
     fn over(&self, now: Instant) -> bool {
         self.blocked_until.map_or(now.duration_since(self.since) >= WINDOW, |until| now >= until)
@@ -129,10 +138,13 @@ mod tests {
         for _ in 0..20 {
             list.count(bad, now);
         }
+        let other = |number: u32| IpAddr::V4((0x0a00_0000 + number).into());
         for sender in 0..5_000u32 {
-            list.count(IpAddr::V4((0x0a00_0000 + sender).into()), now);
+            list.count(other(sender), now + Duration::from_millis(sender.into()));
+            assert!(list.0.len() <= ADDRESSES_MAX);
         }
-        assert!(list.0.len() <= ADDRESSES_MAX);
+        assert!(list.0.len() > ADDRESSES_MAX - MAKE_ROOM);
         assert!(list.blocked(bad, now).is_some());
+        assert!(!list.0.contains_key(&other(0)) && list.0.contains_key(&other(4_999)), "the oldest made room");
     }
 }

@@ -127,3 +127,5 @@ fn digit(c: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing;

@@ -188,6 +188,8 @@ pub struct Observed {
     pub epoch: u32,
     /// Nothing is dropped, whatever the table says.
     pub audit: bool,
+    /// What is left of the time for which enforcement is off; then `audit` is true, and ends with it.
+    pub disabled: Option<Duration>,
     /// What is on trial.
     pub trial: Option<Trial>,
     /// Every hook that was attached.

@@ -19,9 +19,10 @@ use std::{
 };
 
 use aya::maps::MapData;
-use enforcer_abi::{Generation, SLOTS};
+use enforcer_abi::{Control, Generation, SLOTS};
 
 use crate::{
+    disable::is_off,
     error::Error,
     object::{self, map_error},
     pin::Layout,
@@ -155,6 +156,10 @@ impl Generations {
     /// over by itself, so it is set too; but a first trial that still runs keeps its way back, which is to audit.
     pub(crate) fn set_audit(&self, on: bool) -> Result<(), Error> {
         let word = self.control.load();
+        if is_off(word) {
+            // Audit by hand lasts until it is ended by hand; a deadline of the time before must not end it.
+            return self.turn(Control::new(word.active(), word.fallback()).with_audit(on));
+        }
         let next = word.with_audit(on);
         let back = self.trial()?.is_some_and(|trial| on || trial.is_over() || word.fallback() != word.active());
         self.turn(if back { next.with_fallback_audit(on) } else { next })

@@ -10,6 +10,7 @@
 
 mod api;
 mod counts;
+mod disable;
 pub mod drill;
 mod enforcer;
 mod error;

@@ -54,6 +54,7 @@ pub(crate) fn glance(enforcer: &Enforcer) -> Result<(Observed, Control, u32), Er
     programs(enforcer, &mut observed.tampering)?;
     let (slot, audit) = enforcer.generations.judging();
     observed.audit = audit;
+    observed.disabled = enforcer.disabled().filter(|left| !left.is_zero());
     observed.trial = enforcer.generations.trial()?;
     let record = enforcer.generations.record(slot)?;
     observed.epoch = record.epoch;

@@ -9,6 +9,7 @@ use enforcer_abi::{Control, TICK_SHIFT};
 
 use crate::{
     api::Trial,
+    disable::is_off,
     error::Error,
     generation::{Generations, SealState},
     sys,
@@ -22,8 +23,14 @@ pub(crate) fn now() -> u32 {
     }
 }
 
+/// What is left until a word's deadline; zero once it has passed.
+pub(crate) fn left(word: Control) -> Duration {
+    let left = word.deadline().wrapping_sub(now()).cast_signed().max(0).cast_unsigned();
+    Duration::from_nanos(u64::from(left) << TICK_SHIFT)
+}
+
 /// Ticks in `duration`, rounded up so that a trial is never shorter than asked for; at most half of what can be told apart.
-fn ticks(duration: Duration) -> u32 {
+pub(crate) fn ticks(duration: Duration) -> u32 {
     let ticks = duration.as_nanos().div_ceil(1 << TICK_SHIFT);
     u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, i32::MAX.cast_unsigned())
 }
@@ -38,6 +45,10 @@ impl Generations {
     /// nothing is dropped now, as after the deadline of a first trial, nothing is dropped then.
     pub(crate) fn word_for(&self, slot: u32, within: Option<Duration>) -> Result<Control, Error> {
         let word = self.control.load();
+        if is_off(word) && within.is_none() {
+            // Whoever switched enforcement off until a certain time meant it for whatever is in force then.
+            return Ok(Control::new(slot, slot).with_audit(true).with_deadline(word.deadline()));
+        }
         let (back, back_audit) =
             if word.armed() { (word.fallback(), word.fallback_audit()) } else { (word.active(), word.audit()) };
         let first = self.record(back)?.epoch == 0;
@@ -62,12 +73,11 @@ impl Generations {
     /// What is on trial.
     pub(crate) fn trial(&self) -> Result<Option<Trial>, Error> {
         let word = self.control.load();
-        if !word.armed() {
+        if !word.armed() || is_off(word) {
             return Ok(None);
         }
-        let left = word.deadline().wrapping_sub(now()).cast_signed().max(0).cast_unsigned();
-        let left = Duration::from_nanos(u64::from(left) << TICK_SHIFT);
-        Ok(Some(Trial { epoch: self.record(word.active())?.epoch, fallback: self.record(word.fallback())?.epoch, left }))
+        let (epoch, fallback) = (self.record(word.active())?.epoch, self.record(word.fallback())?.epoch);
+        Ok(Some(Trial { epoch, fallback, left: left(word) }))
     }
 
     /// Ends the trial: what is on it stays. None if nothing is.

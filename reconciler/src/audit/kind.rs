@@ -24,6 +24,8 @@ pub const STEP_CLOSED: &str = "step.closed";
 pub const PASS_CLOSED: &str = "pass.closed";
 /// The branch itself waits for a person: rewritten, deleted, empty.
 pub const SOURCE_HELD: &str = "source.held";
+/// A commit that was announced is missing for too long, or is there at last.
+pub const SOURCE_STALE: &str = "source.stale";
 /// A plan waits for a person.
 pub const PLAN_HELD: &str = "plan.held";
 /// A commit will not be tried again.
@@ -36,10 +38,20 @@ pub const DRIFT_CLOSED: &str = "drift.closed";
 pub const SWITCH_SET: &str = "switch.set";
 /// A person cleared a switch.
 pub const SWITCH_CLEARED: &str = "switch.cleared";
+/// Enforcement was switched off on a target, for a time.
+pub const ENFORCEMENT_DISABLED: &str = "enforcement.disabled";
+/// It is on again.
+pub const ENFORCEMENT_RESTORED: &str = "enforcement.restored";
 /// The forge took a status.
 pub const STATUS_SENT: &str = "status.sent";
 /// The forge will never take a status.
 pub const STATUS_DEAD: &str = "status.dead";
+/// The forge took a comment.
+pub const COMMENT_SENT: &str = "comment.sent";
+/// The forge will never take a comment.
+pub const COMMENT_DEAD: &str = "comment.dead";
+/// Who approved the request a commit came by, as the forge says.
+pub const COMMIT_REVIEWED: &str = "commit.reviewed";
 /// Somebody used `rescue` on the firewall itself.
 pub const RESCUED: &str = "rescue.done";
 /// A copy of the database was made and checked.

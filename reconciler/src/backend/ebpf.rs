@@ -259,17 +259,19 @@ impl Backend for Ebpf {
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
         let table = to_kernel(desired, self.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
-        let (epoch, took) = self
+        let done = self
             .blocking("the rules cannot be put in force", move |enforcer| {
                 // All or nothing: an interface that cannot be guarded is known before anything changes.
                 check_all(&interfaces)?;
                 enforcer.set_failsafe(&current(&failsafe))?;
                 // Rules first: a hook without a generation passes everything, a generation without hooks does no harm.
-                let put = trial::put(enforcer, &table, digest.0, within)?;
+                let Some(put) = trial::put(enforcer, &table, digest.0, within)? else { return Ok(None) };
                 attach_all(enforcer, &interfaces, xdp)?;
-                Ok(if within.is_none() { trial::with_way_back(enforcer, &table, digest.0, put) } else { put })
+                Ok(Some(if within.is_none() { trial::with_way_back(enforcer, &table, digest.0, put) } else { put }))
             })
             .await?;
+        let off = "enforcement is off; other rules wait until it is on again";
+        let (epoch, took) = done.ok_or_else(|| BackendError { doing: off.to_owned(), cause: None })?;
         self.swap.took(took);
         if within.is_none() {
             self.displaced.clear().await?;

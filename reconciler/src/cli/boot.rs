@@ -1,6 +1,6 @@
 //! `pci-segment boot`: the last confirmed rules, before the network comes up.
 
-use super::output::{Output, Tone};
+use super::output::{Output, Tone, escape};
 use super::{BootArgs, Exit, run};
 use crate::config::{Config, HostMode};
 use crate::run::{Booted, boot as bring_up};
@@ -26,6 +26,11 @@ pub fn boot(args: &BootArgs, out: Output) -> anyhow::Result<Exit> {
             let on: Vec<&str> = config.host.interfaces.iter().filter(|name| !missing.contains(name)).map(String::as_str).collect();
             out.line(format!("{word}: {rules} rules of {commit} on {}", list(&on)));
             (Exit::Done, missing)
+        }
+        Booted::Off { what, missing } => {
+            out.line(out.paint(Tone::Bad, &format!("ENFORCEMENT IS OFF, nothing is dropped {}", escape(&what))));
+            out.note("the rules are in place and come back by themselves; end it with pci-segment resume");
+            (Exit::Violations, missing)
         }
         Booted::Closed { why, missing } => {
             let closed = match config.host.mode {

@@ -1,6 +1,7 @@
 //! `pci-segment doctor`: what this host and a configuration need, tried out, each failure with what to do.
 
 mod host;
+mod operators;
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use super::{DoctorArgs, Exit, Format, run};
 use crate::backend::nftables::firewall::Firewall;
 use crate::backend::nftables::run::Nft;
 use crate::chain::chain;
-use crate::config::{Config, ForgeName};
+use crate::config::{Config, ForgeName, VerifyModeName};
 use crate::converge::{Head, Source as _};
 use crate::run::git_config;
 use crate::source::git::GitSource;
@@ -126,7 +127,10 @@ async fn configuration(path: &Path) -> Vec<Check> {
     let mut checks = vec![Check::good("configuration", path.display().to_string())];
     checks.extend(interfaces(&config));
     checks.extend(host::configured(&config));
+    checks.extend(operators::enforcement(&config).await);
+    checks.extend(operators::gitlab(&config));
     checks.push(repository(&config).await);
+    checks.extend(signers(&config));
     checks.push(database(&config).await);
     if config.host.failsafe.inbound.is_empty() && !config.host.interfaces.is_empty() {
         let remedy = "list the addresses you administer from under host.failsafe.inbound";
@@ -182,6 +186,17 @@ async fn repository(config: &Config) -> Check {
     }
 }
 
+/// Whether it can be read who may sign.
+fn signers(config: &Config) -> Option<Check> {
+    let verify = &config.source.verify;
+    let file = verify.allowed_signers_file.as_ref().filter(|_| verify.mode != VerifyModeName::Off)?;
+    let remedy = "mend or make source.verify.allowed_signers_file: one `name key` a line, OpenPGP keys as .asc files beside it";
+    Some(match crate::signature::on_host::read(file) {
+        Ok(signers) => Check::good("signers", format!("{}: {} keys", file.display(), signers.len())),
+        Err(error) => Check::bad("signers", chain(&error), remedy),
+    })
+}
+
 async fn database(config: &Config) -> Check {
     let file = config.database.as_path();
     if !file.exists() {
@@ -206,8 +221,12 @@ async fn database(config: &Config) -> Check {
 }
 
 fn token(config: &Config) -> Check {
-    let Some(file) = &config.status.token_file else { return Check::good("forge token", "none configured") };
-    match crate::secret::Secret::read(file) {
+    let (file, read) = match (&config.status.token_file, &config.status.github_app) {
+        (Some(file), _) => (file, crate::secret::Secret::read(file)),
+        (None, Some(app)) => (&app.private_key_file, crate::secret::Secret::read_text(&app.private_key_file)),
+        (None, None) => return Check::good("forge token", "none configured"),
+    };
+    match read {
         Ok(_) => Check::good("forge token", file.display().to_string()),
         Err(error) => {
             Check::bad("forge token", chain(&error), "put a token with commit status rights there, readable by the controller only")

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use super::operate::database;
 use super::output::{Output, Tone};
 use super::status::Kernel;
-use super::{DriftArgs, Exit, Format, HistoryArgs, RecordArgs, VerifyArgs, run};
+use super::{DriftArgs, Exit, Format, HistoryArgs, RecordArgs, VerifyArgs, run, waiting};
 use crate::audit::verify::{Options, Report};
 use crate::config::{Config, HostMode};
+use crate::converge::DISABLED;
 use crate::store::{DriftEntry, DriftKind, HistoryEntry, Outcome, StatusSummary, Store, TrialSummary};
 
 /// The records, to be read only.
@@ -34,14 +35,15 @@ struct Everything<'a> {
 pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
     let (runtime, store) = open(args)?;
     let summary = runtime.block_on(store.status_summary())?;
+    let open = runtime.block_on(store.drift(true))?;
     let config = if args.database.is_none() { Some(Config::load(&args.config)?) } else { None };
     // What the kernel says is more than what is on record, and not everybody who may read the one may ask the other.
     let kernel = config.as_ref().map_or(Ok(None), Kernel::ask);
     if args.format == Format::Json {
         out.json(&Everything { records: &summary, kernel: kernel.as_ref().ok().and_then(Option::as_ref) });
-        return Ok(Exit::Done);
+        return Ok(exit(&summary, &open));
     }
-    let open = runtime.block_on(store.drift(true))?;
+    waiting::show_switches(&summary.switches, out);
     show_enforced(&summary, &open, config.as_ref(), out);
     if let Some(trial) = &summary.on_trial {
         show_trial(trial, out);
@@ -53,7 +55,13 @@ pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
         Err(reason) => out.line(format!("kernel       cannot be asked: {}", super::output::escape(reason))),
     }
     show_rest(&summary, out);
-    Ok(Exit::Done)
+    Ok(exit(&summary, &open))
+}
+
+/// A host on which enforcement is off is not as it should be, whatever else is.
+fn exit(summary: &StatusSummary, open: &[DriftEntry]) -> Exit {
+    let off = summary.switches.iter().any(|switch| switch.name == DISABLED);
+    if off || open.iter().any(DriftEntry::is_audit) { Exit::Violations } else { Exit::Done }
 }
 
 /// What is in force, and loudly where it is not what it seems.
@@ -66,8 +74,12 @@ fn show_enforced(summary: &StatusSummary, open: &[DriftEntry], config: Option<&C
     for row in &summary.enforced {
         let commit = short(&row.commit);
         let detached = open.iter().any(|drift| drift.target == row.target && drift.kind == DriftKind::Detached);
+        let by_hand = open.iter().any(|drift| drift.target == row.target && drift.is_audit());
+        let off = summary.switches.iter().any(|switch| switch.name == DISABLED);
         let word = match (configured.as_ref().is_none_or(|name| *name == row.target), detached, audited) {
             (false, _, _) => out.paint(Tone::Warning, "no longer configured:"),
+            (true, _, _) if off => out.paint(Tone::Bad, "NOT ENFORCED (switched off):"),
+            (true, _, _) if by_hand => out.paint(Tone::Bad, "NOT ENFORCED (audit was turned on by hand):"),
             (true, true, _) => out.paint(Tone::Bad, "NOT ENFORCED (a hook is gone):"),
             (true, false, true) => out.paint(Tone::Warning, "audited, nothing is dropped:"),
             (true, false, false) => out.paint(Tone::Good, "in force    "),
@@ -113,9 +125,7 @@ fn show_rest(summary: &StatusSummary, out: Output) {
         out.paint(Tone::Bad, &format!("{} open; see pci-segment drift", summary.open_drift))
     };
     out.line(format!("drift        {drift}"));
-    out.line(format!("statuses     {} waiting, {} given up", summary.outbox.queued, summary.outbox.dead));
-    let delivery = summary.last_delivery.map_or_else(|| "no delivery yet".to_owned(), |at| format!("last delivery {}", when(at)));
-    out.line(format!("webhook      {delivery}"));
+    waiting::show(summary, out);
     out.line(format!("audit log    {} rows, head {}", summary.audit.size, short(&summary.audit.head)));
 }
 
@@ -201,7 +211,7 @@ pub fn verify(args: &VerifyArgs, out: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Code(report.exit))
 }
 
-fn short(hex: &str) -> &str {
+pub(super) fn short(hex: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }
 

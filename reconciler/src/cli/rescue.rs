@@ -20,6 +20,7 @@ use super::{Exit, run};
 use crate::audit::{AuditEvent, Draft, Ended, kind};
 use crate::chain::chain;
 use crate::config::Config;
+use crate::converge::DISABLED;
 use crate::run::control::{Order, order, socket};
 use crate::store::Store;
 
@@ -45,6 +46,11 @@ pub fn rescue(command: &RescueCommand, out: Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     may_go_on(command, config.as_ref(), out)?;
+    if let RescueCommand::Audit(_) = command
+        && let Err(error) = no_end(config.as_ref())
+    {
+        out.note(format!("if enforcement was off until a certain time, that is still on record: {}", chain(error.as_ref())));
+    }
     let (mut done, mut failed) = (Vec::new(), None);
     for one in found {
         match act(command, one) {
@@ -68,10 +74,10 @@ pub fn rescue(command: &RescueCommand, out: Output) -> anyhow::Result<Exit> {
 fn may_go_on(command: &RescueCommand, config: Result<&Config, &anyhow::Error>, out: Output) -> anyhow::Result<()> {
     match command {
         RescueCommand::Audit(args) => {
-            ask("Nothing will be dropped on this host until pci-segment rescue enforce. Go on?", args, out)
+            ask("Nothing will be dropped on this host until pci-segment rescue enforce. Go on?", args.yes, out)
         }
         RescueCommand::Detach(args) => {
-            ask("Every hook and every rule will be removed; this host will not be filtered. Go on?", args, out)?;
+            ask("Every hook and every rule will be removed; this host will not be filtered. Go on?", args.yes, out)?;
             warn_of_controller(config, out);
             Ok(())
         }
@@ -103,8 +109,8 @@ fn pins_of(args: &RescueArgs, config: Result<&Config, &anyhow::Error>) -> PathBu
 }
 
 /// Asks on a terminal; elsewhere `--yes` is needed.
-fn ask(question: &str, args: &RescueArgs, out: Output) -> anyhow::Result<()> {
-    if args.yes {
+pub(super) fn ask(question: &str, yes: bool, out: Output) -> anyhow::Result<()> {
+    if yes {
         return Ok(());
     }
     if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
@@ -124,6 +130,30 @@ fn warn_of_controller(config: Result<&Config, &anyhow::Error>, out: Output) {
     }
 }
 
+/// A time for which enforcement was off ends with a firewall that drops: with audit that lasts, it must not be on record any more. That
+/// is so before anything is touched, as the controller acts on what is on record.
+fn no_end(config: Result<&Config, &anyhow::Error>) -> anyhow::Result<()> {
+    let Ok(config) = config else { return Ok(()) };
+    let folder = config.database.folder();
+    if std::os::unix::net::UnixStream::connect(socket(folder)).is_ok() {
+        return order(folder, &Order::Rescuing).map(drop);
+    }
+    if !config.database.as_path().exists() {
+        return Ok(());
+    }
+    let (now, origin) = (Timestamp::now(), format!("host:{}", config.host_name()));
+    run::runtime()?.block_on(async {
+        let store = Store::open(config.database.as_path(), &origin, now).await?;
+        store.switch_clear(DISABLED.to_owned(), uid(), "pci-segment rescue audit".to_owned(), now).await?;
+        store.close().await;
+        Ok(())
+    })
+}
+
+fn uid() -> String {
+    format!("uid:{}", rustix::process::getuid().as_raw())
+}
+
 /// Through the controller that runs, else in its database.
 fn on_record(config: Result<&Config, &anyhow::Error>, what: &str, outcome: &str) -> anyhow::Result<()> {
     let config = config.map_err(|error| anyhow::anyhow!("{}", chain(error.as_ref())))?;
@@ -135,13 +165,17 @@ fn on_record(config: Result<&Config, &anyhow::Error>, what: &str, outcome: &str)
         bail!("there is no database at {}", config.database.as_path().display());
     }
     let (now, origin) = (Timestamp::now(), format!("host:{}", config.host_name()));
-    let actor = format!("uid:{}", rustix::process::getuid().as_raw());
+    let actor = uid();
     let payload = json!({ "what": what, "outcome": outcome });
     let draft = Draft { kind: kind::RESCUED, actor: &actor, origin: &origin, object: "firewall", ..Draft::at(now) };
     let event = AuditEvent::new(Draft { outcome: Ended::Done, payload, ..draft })?;
     run::runtime()?.block_on(async {
         let store = Store::open(config.database.as_path(), &origin, now).await?;
         store.append(event).await?;
+        if what == "enforce" {
+            // Whoever has the firewall enforce again does not want the next start to switch it off again.
+            store.switch_clear(DISABLED.to_owned(), actor.clone(), "pci-segment rescue enforce".to_owned(), now).await?;
+        }
         store.close().await;
         Ok(())
     })

@@ -23,6 +23,7 @@ const TEMPORARY_FAILURE: u8 = 75;
 pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config)?;
     log_to_stderr(args.log_format, out);
+    keep_out_of_core_files();
     let posture = crate::run::settings(&config).posture;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
@@ -47,6 +48,13 @@ pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
     // A fetch that still waits for a silent remote must not hold up the end.
     runtime.shutdown_background();
     ended
+}
+
+/// Tokens are in our memory: neither a core file nor another process of this user may have it.
+fn keep_out_of_core_files() {
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!("a core file of this process would hold its secrets: {error}");
+    }
 }
 
 /// The store is lost, or a part of the controller; a start looks at everything again.

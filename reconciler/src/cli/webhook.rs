@@ -115,7 +115,13 @@ async fn send(receiver: &Receiver, url: &str, event: &str, body: String) -> anyh
     for (name, value) in &signed.0 {
         request = request.header(*name, value.as_str());
     }
-    let answer = request.send().await.with_context(|| format!("nobody answers at {url}; is the controller running?"))?;
+    let hint = || match url.starts_with("https:") {
+        true => format!(
+            "no answer from {url}; is the controller running, and its certificate from somebody this host trusts (SSL_CERT_FILE)?"
+        ),
+        false => format!("nobody answers at {url}; is the controller running?"),
+    };
+    let answer = request.send().await.with_context(hint)?;
     let status = answer.status();
     Ok((status, answer.text().await.unwrap_or_default()))
 }

@@ -1,54 +1,10 @@
-//! The sections of a configuration file, as people write them.
+//! The other sections of a configuration file, as people write them.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::types::{BranchName, CronSchedule, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
-
-/// `source:`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceConfig {
-    /// `https://`, `ssh://`, scp-like or `file://`; checked by the Git source.
-    pub url: String,
-    /// The branch whose head is enforced.
-    #[serde(default)]
-    pub branch: BranchName,
-    /// The folder in the repository that holds the documents.
-    #[serde(default)]
-    pub path: PolicyFolder,
-    /// How often to look without being told.
-    #[serde(default = "default_poll_interval")]
-    pub poll_interval: Interval,
-    /// The whole of one fetch.
-    #[serde(default = "default_timeout")]
-    pub timeout: Interval,
-    /// How to authenticate.
-    pub credentials: Option<CredentialsConfig>,
-}
-
-fn default_poll_interval() -> Interval {
-    Interval::from_secs(60)
-}
-
-fn default_timeout() -> Interval {
-    Interval::from_secs(60)
-}
-
-/// `source.credentials:`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialsConfig {
-    /// User name for HTTP.
-    pub username: Option<String>,
-    /// File that holds the password or token for HTTP.
-    pub password_file: Option<PathBuf>,
-    /// Private key for SSH.
-    pub ssh_key_file: Option<PathBuf>,
-    /// The only host keys that are accepted.
-    pub known_hosts_file: Option<PathBuf>,
-}
+use super::types::{CronSchedule, FailsafePeer, Interval};
 
 /// `policy:`
 #[derive(Debug, Default, Deserialize)]
@@ -67,85 +23,6 @@ pub enum ProfileName {
     /// Everything.
     #[serde(rename = "pci-dss-4.0.1")]
     PciDss401,
-}
-
-/// Which forge gets commit statuses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ForgeName {
-    /// Nobody is told.
-    #[default]
-    None,
-    /// GitHub or GitHub Enterprise.
-    Github,
-    /// GitLab, theirs or one's own.
-    Gitlab,
-    /// Gitea or Forgejo.
-    Gitea,
-}
-
-/// `status:`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusConfig {
-    /// Which forge.
-    #[serde(default)]
-    pub forge: ForgeName,
-    /// Root of its API; see [`StatusConfig::api_url`].
-    pub api_url: Option<String>,
-    /// `owner/name`; on GitLab groups may be nested.
-    pub repository: Option<RepositorySlug>,
-    /// File that holds the token.
-    pub token_file: Option<PathBuf>,
-    /// The name under which the verdict is filed.
-    #[serde(default = "default_context")]
-    pub context: String,
-}
-
-impl Default for StatusConfig {
-    fn default() -> Self {
-        Self { forge: ForgeName::None, api_url: None, repository: None, token_file: None, context: default_context() }
-    }
-}
-
-impl StatusConfig {
-    /// The root of the forge's API: configured, else that of its maker's service. Gitea has none: whose address was meant is not
-    /// guessed, since it gets the token.
-    #[must_use]
-    pub fn api_url(&self) -> Option<&str> {
-        let theirs = match self.forge {
-            ForgeName::Github => Some("https://api.github.com"),
-            ForgeName::Gitlab => Some("https://gitlab.com/api/v4"),
-            ForgeName::Gitea | ForgeName::None => None,
-        };
-        self.api_url.as_deref().or(theirs)
-    }
-
-    /// Whether a forge is named together with all it needs.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let nested = self.forge == ForgeName::Gitlab;
-        if self.forge == ForgeName::None {
-            return Ok(());
-        }
-        match &self.repository {
-            None => return Err("status.repository is needed with a forge: write owner/name".to_owned()),
-            Some(repository) if !nested && repository.as_str().matches('/').count() != 1 => {
-                return Err(format!("status.repository is `{}`; write owner/name", repository.as_str()));
-            }
-            Some(_) => {}
-        }
-        if self.token_file.is_none() {
-            return Err("status.token_file is needed with a forge".to_owned());
-        }
-        if self.api_url().is_none() {
-            return Err("status.api_url is needed with gitea: write https://HOST/api/v1".to_owned());
-        }
-        Ok(())
-    }
-}
-
-fn default_context() -> String {
-    "pci-segment/policy".to_owned()
 }
 
 /// What enforces on the host.

@@ -110,4 +110,4 @@ impl<S: Source> World<'_, S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::suspended::{DISABLED, until};
 use super::{Deviation, Difference, Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
-use crate::store::{DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolution, Why};
+use crate::store::{AUDIT, DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolution, Why};
 
 /// What is said of a target on which audit was turned on by hand.
 pub(super) const AUDITED: &str = "nothing is dropped: audit was turned on by hand; end it with pci-segment rescue enforce";
@@ -38,7 +39,8 @@ impl<S: Source> World<'_, S> {
         let name = target.name().to_owned();
         let plan = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
         let Some(plan) = plan else { return Ok(0) };
-        let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(plan.audited.then(audited)).collect();
+        let audited = if plan.audited { Some(self.audited().await?) } else { None };
+        let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(audited).collect();
         let count = seen.len();
         if !self.is_noted(&name, &seen).await? && (count > 0 || self.has_open_drift().await?) {
             let now = (self.clock)();
@@ -62,7 +64,7 @@ impl<S: Source> World<'_, S> {
         let mended = if damaged > 0 && self.rehook(index, &plan).await { damaged } else { 0 };
         let changed = if plan.blank && mended > 0 { 0 } else { plan.changes };
         // What is on trial is a question for whoever vouches for it, and audit by hand for whoever turned it on.
-        let may_heal = self.settings.heal && self.memory.trial.is_none() && !plan.audited;
+        let may_heal = self.settings.heal && self.memory.trial.is_none() && !plan.audited && self.stopped().await?.is_none();
         let healed = if changed > 0 && may_heal && self.heal(index, plan).await? { changed } else { 0 };
         Ok(count - mended - healed)
     }
@@ -79,6 +81,21 @@ impl<S: Source> World<'_, S> {
         let open = self.store.drift(true).await?;
         let is_open = |one: &DriftSeen| open.iter().any(|row| row.target == target && row.key == one.key && row.kind == one.kind);
         Ok(seen.iter().all(is_open))
+    }
+
+    /// Nothing is dropped on the whole target, whatever its rules: enforcement was switched off, or somebody has turned audit on.
+    async fn audited(&self) -> Result<DriftSeen, Trouble> {
+        let off = self.store.switch_get(DISABLED, (self.clock)()).await?;
+        let observed = off.map_or_else(
+            || AUDITED.to_owned(),
+            |switch| format!("nothing is dropped: enforcement is off {} by {}: {}", until(&switch), switch.who, switch.why),
+        );
+        Ok(DriftSeen {
+            key: AUDIT.to_owned(),
+            kind: DriftKind::Changed,
+            expected: Some("what no rule allows is dropped".to_owned()),
+            observed: Some(observed),
+        })
     }
 
     /// Says something of a target once, however often it is found.
@@ -106,7 +123,8 @@ impl<S: Source> World<'_, S> {
         self.memory.drift_said.remove(&name);
         tracing::warn!(target = %name, mended = plan.damage.len(), "put back what enforcement hangs on");
         let other = plan.differences.iter().filter(|d| !plan.blank && !plan.damage.contains(d));
-        let left = other.map(row).chain(plan.audited.then(audited)).collect();
+        let audited = if plan.audited { self.audited().await.ok() } else { None };
+        let left = other.map(row).chain(audited).collect();
         if let Err(error) = self.store.note_drift(name, left, Some(Resolution::Healed), (self.clock)()).await {
             tracing::error!("cannot record: {}", chain(&error));
         }
@@ -135,16 +153,6 @@ impl<S: Source> World<'_, S> {
         self.store.close_pass(pass, end).await?;
         self.store.note_drift(name, Vec::new(), Some(Resolution::Healed), (self.clock)()).await?;
         Ok(true)
-    }
-}
-
-/// Somebody has turned audit on for the whole target: rules are as they should be, and nothing is dropped.
-fn audited() -> DriftSeen {
-    DriftSeen {
-        key: "audit".to_owned(),
-        kind: DriftKind::Changed,
-        expected: Some("what no rule allows is dropped".to_owned()),
-        observed: Some(AUDITED.to_owned()),
     }
 }
 

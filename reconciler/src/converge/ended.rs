@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use policy::lower::Unsupported;
 use policy::snapshot::CommitId;
 
-use super::judge::Rejection;
+use super::judge::{Rejection, Said};
 use super::pass::evidence;
 use super::{Outcome, Source, StatusState, TargetPlan, Trouble, World};
 use crate::chain::chain;
@@ -93,7 +93,8 @@ impl<S: Source> World<'_, S> {
         let rule = findings.first().map_or_else(String::new, |finding| finding.rule_id.to_owned());
         let findings = serde_json::to_value(findings).unwrap_or_default();
         let status = self.settings.status(head, StatusState::Failure, &reason);
-        self.record(head, Verdict::Inexpressible, findings, vec![rule.clone()], Some(status)).await?;
+        let said = Said { findings, rule_ids: vec![rule.clone()], signature: None };
+        self.record(head, Verdict::Inexpressible, said, Some(status), None).await?;
         let end = PassEnd {
             findings: problems.len() as u64,
             rule_ids: vec![rule],

@@ -3,6 +3,7 @@
 use policy::snapshot::CommitId;
 
 use super::{ACCEPTED_HEAD, Ancestry, CommitInfo, Source, Trouble, World};
+use crate::store::Switch;
 
 /// What a head brings.
 pub(super) enum Lineage {
@@ -13,6 +14,14 @@ pub(super) enum Lineage {
 }
 
 impl<S: Source> World<'_, S> {
+    /// Names what is in force to the source, before a look at a branch that was rewritten lets go of it.
+    pub(super) async fn keep_in_force(&self) -> Result<(), Trouble> {
+        if let Some(last) = self.store.last_in_force().await? {
+            self.source.keep(&last.commit);
+        }
+        Ok(())
+    }
+
     pub(super) async fn lineage(&self, base: Option<CommitId>, head: CommitId) -> Result<Lineage, Trouble> {
         let Some(base) = base.filter(|base| *base != head) else { return self.head_only(head).await };
         match self.source.between(&base, &head).await? {
@@ -44,11 +53,19 @@ impl<S: Source> World<'_, S> {
 
     /// Whether an operator has accepted exactly this head. It holds until the head is in force.
     pub(super) async fn is_accepted(&self, head: CommitId) -> Result<bool, Trouble> {
+        Ok(self.acceptance(head).await?.is_some())
+    }
+
+    /// That acceptance.
+    pub(super) async fn acceptance(&self, head: CommitId) -> Result<Option<Switch>, Trouble> {
         let accepted = self.store.switch_get(ACCEPTED_HEAD, (self.clock)()).await?;
-        Ok(accepted.is_some_and(|switch| switch.value.len() >= 12 && head.to_string().starts_with(&switch.value)))
+        Ok(accepted.filter(|switch| switch.value.len() >= 12 && head.to_string().starts_with(&switch.value)))
     }
 
     fn branch(&self) -> &str {
         self.settings.git_ref.strip_prefix("refs/heads/").unwrap_or(&self.settings.git_ref)
     }
 }
+
+#[cfg(test)]
+mod tests;

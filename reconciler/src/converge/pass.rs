@@ -7,6 +7,7 @@ use policy::compile::Ruleset;
 use policy::lower::Unsupported;
 use policy::snapshot::CommitId;
 
+use super::quarantine::{Failed, forgotten};
 use super::rollback::RollBack;
 use super::trial::{CONFIRMED_TRIAL, OnTrial, no_trial};
 use super::words::unguarded;
@@ -108,13 +109,17 @@ impl<S: Source> World<'_, S> {
             self.store.record_pass(EndedPass { head: Some(head), git_ref, enforced_before: base, plan, started, end }).await?;
         } else {
             let trial = deed.reached.map(|reached| self.trial_of(head, plans, reached));
-            let why = if base == Some(head) { Why::Drift } else { Why::Commit };
+            let why = match head {
+                head if base == Some(head) => Why::Drift,
+                head if self.memory.pinned == Some(head) => Why::Rollback,
+                _ => Why::Commit,
+            };
             let pass = self.open(head, base, plans, why, started, trial.as_ref()).await?;
             let within = trial.as_ref().map(|_| self.settings.trial_time());
             let enforced = self.apply_all(head, pass, plans, within).await?;
             if let Some(trial) = trial {
                 if trial.by_hand {
-                    return self.wait_for_confirmation(pass, trial, &enforced, head).await;
+                    return self.wait_for_confirmation(pass, trial, &enforced, head, started).await;
                 }
                 if let Some(lost) = self.first_unreached(&trial.reached).await {
                     return self.take_back(trial, (RollBack::Probe, &lost), Some(pass), started).await;
@@ -130,7 +135,7 @@ impl<S: Source> World<'_, S> {
         self.memory.trial = None;
         self.memory.learning_since = None;
         if decisions == Decisions::Used {
-            self.forget_decisions().await?;
+            self.forget_decisions(started).await?;
         }
         let changes = plans.iter().map(TargetPlan::changes_made).sum();
         Ok(self.settle(head, Outcome::InForce { commit: head, changes }))
@@ -146,7 +151,7 @@ impl<S: Source> World<'_, S> {
         let status = Some(self.settings.status(head, StatusState::Success, &sentence));
         let kept =
             |target: &dyn Target| Note { name: kept_name(target.name()), value: serde_json::to_string(&target.remember()).ok() };
-        let notes = self.targets.iter().map(|target| kept(target.as_ref())).chain([no_trial()]).collect();
+        let notes = self.targets.iter().map(|target| kept(target.as_ref())).chain([no_trial(), forgotten()]).collect();
         PassEnd { changes: changes as u64, status, notes, ..PassEnd::of(Recorded::InForce, &unguarded, (self.clock)()) }
     }
 
@@ -209,13 +214,15 @@ impl<S: Source> World<'_, S> {
         }
         self.memory.trial = None;
         let reason = chain(&trouble);
-        let status = Some(self.settings.status(head, StatusState::Error, &format!("compliant, but not in force: {reason}")));
-        let notes = vec![no_trial()];
-        let end = PassEnd { enforced, status, notes, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
-        match self.store.close_pass(pass, end).await {
-            Ok(()) => trouble,
-            Err(unrecorded) => unrecorded.into(),
-        }
+        let (failed, quarantine) = match self.count_failure(head, &trouble, &reason).await {
+            Ok(counted) => counted,
+            Err(unrecorded) => return unrecorded,
+        };
+        let said = quarantine.clone().unwrap_or_else(|| format!("compliant, but not in force: {reason}"));
+        let status = Some(self.settings.status(head, StatusState::Error, &said));
+        let notes = failed.iter().map(Failed::note).chain([no_trial()]).collect();
+        let end = PassEnd { enforced, status, quarantine, notes, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
+        self.store.close_pass(pass, end).await.err().map_or(trouble, Into::into)
     }
 
     async fn apply_one(&mut self, index: usize, plan: &TargetPlan, within: Option<Duration>) -> Result<EnforcedNow, Trouble> {
@@ -264,9 +271,13 @@ impl<S: Source> World<'_, S> {
     }
 
     /// A decision is for one head and one plan; it is used up now.
-    pub(super) async fn forget_decisions(&self) -> Result<(), Trouble> {
+    /// What somebody decided since `started` may be for another one, and stays; but a trial is the only one.
+    pub(super) async fn forget_decisions(&self, started: Timestamp) -> Result<(), Trouble> {
         for name in [ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL] {
-            self.store.switch_clear(name.to_owned(), "system".to_owned(), "used".to_owned(), (self.clock)()).await?;
+            let Some(switch) = self.store.switch_row(name).await? else { continue };
+            if name == CONFIRMED_TRIAL || switch.set_at <= started {
+                self.store.switch_end(&switch, ("system".to_owned(), "used".to_owned()), Vec::new(), (self.clock)()).await?;
+            }
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::rollback::RollBack;
 use super::{
     BackendError, Errand, Holding, Kept, Outcome, Settings, Source, StatusState, Target, TargetPlan, Trial, Trouble, World,
 };
-use crate::store::{EnforcedNow, Note, Outcome as Recorded, PassEnd, PassId, Verdict};
+use crate::store::{EnforcedNow, Note, Outcome as Recorded, PassEnd, PassId};
 
 /// The time a target gives the controller to vouch by itself.
 pub const SELF_CONFIRM: Duration = Duration::from_secs(60);
@@ -134,6 +134,7 @@ impl<S: Source> World<'_, S> {
         mut trial: OnTrial,
         enforced: &[EnforcedNow],
         head: CommitId,
+        started: Timestamp,
     ) -> Result<Outcome, Trouble> {
         let mut left = self.settings.trial_time();
         for target in self.targets.iter_mut() {
@@ -149,9 +150,11 @@ impl<S: Source> World<'_, S> {
         let status = Some(self.settings.status(head, StatusState::Pending, &reason));
         let notes = vec![trial.note()];
         self.store.close_pass(pass, PassEnd { status, notes, ..PassEnd::of(Recorded::Held, &reason, (self.clock)()) }).await?;
-        self.forget_decisions().await?;
+        self.forget_decisions(started).await?;
         self.memory.look_in = Some(left + MARGIN);
         self.memory.trial = Some(trial);
+        // A branch that goes back to what is in force ends the trial: that head is settled no longer.
+        self.memory.settled = None;
         Ok(Outcome::Held { reason })
     }
 
@@ -284,7 +287,7 @@ impl<S: Source> World<'_, S> {
         for target in self.targets.iter_mut() {
             target.adopt_trial();
         }
-        self.forget_decisions().await?;
+        self.forget_decisions(started).await?;
         tracing::info!(%commit, "confirmed: in force");
         self.memory.trial = None;
         self.memory.settled = None;
@@ -316,14 +319,14 @@ impl<S: Source> World<'_, S> {
             commit.short()
         );
         tracing::error!("{reason}");
-        let status = self.settings.status(commit, StatusState::Error, &reason);
-        self.store.quarantine(commit, reason.clone(), Some(status), (self.clock)()).await?;
-        let end = PassEnd { notes: vec![no_trial()], ..PassEnd::of(Recorded::Held, &reason, (self.clock)()) };
+        let status = Some(self.settings.status(commit, StatusState::Error, &reason));
+        let (notes, quarantine) = (vec![no_trial()], Some(reason.clone()));
+        let end = PassEnd { status, notes, quarantine, ..PassEnd::of(Recorded::Held, &reason, (self.clock)()) };
         match pass {
             Some(pass) => self.store.close_pass(pass, end).await?,
             None => self.end(Some(commit), None, end, started).await?,
         }
-        self.forget_decisions().await?;
+        self.forget_decisions(started).await?;
         self.discard();
         self.memory.trial = None;
         self.memory.settled = None;
@@ -332,12 +335,18 @@ impl<S: Source> World<'_, S> {
 
     /// The branch went back to what is in force: what is on trial was never wanted, which is no fault of the commit.
     pub(super) async fn drop_trial(&mut self) -> Result<(), Trouble> {
-        if self.memory.trial.is_some() {
-            tracing::info!("the branch is back at what is in force; what was on trial is taken back");
-            self.roll_back_all().await?;
-            *self.memory.rollbacks.entry(RollBack::Operator.word()).or_default() += 1;
-            self.forget_trial().await?;
-        }
+        let Some(trial) = self.memory.trial.clone() else { return Ok(()) };
+        let started = (self.clock)();
+        self.roll_back_all().await?;
+        *self.memory.rollbacks.entry(RollBack::Operator.word()).or_default() += 1;
+        let Some(commit) = trial.id() else { return self.forget_trial().await };
+        let reason = format!("{} was taken back before it was kept: what is in force is wanted again", commit.short());
+        tracing::warn!("{reason}");
+        // The forge heard last that it is on trial.
+        let status = Some(self.settings.status(commit, StatusState::Error, &reason));
+        let end = PassEnd { status, notes: vec![no_trial()], ..PassEnd::of(Recorded::Held, &reason, (self.clock)()) };
+        self.end(Some(commit), None, end, started).await?;
+        self.memory.trial = None;
         Ok(())
     }
 
@@ -372,19 +381,6 @@ impl<S: Source> World<'_, S> {
             }
         }
         Ok(())
-    }
-
-    /// Why this head is not tried again, unless a person accepted it.
-    pub(super) async fn quarantined(&self, head: CommitId) -> Result<Option<String>, Trouble> {
-        let record = self.store.commit(&head).await?;
-        let Some(reason) = record.filter(|record| record.verdict == Verdict::Compliant).and_then(|record| record.quarantine) else {
-            return Ok(None);
-        };
-        if self.is_accepted(head).await? {
-            self.store.lift_quarantine(head).await?;
-            return Ok(None);
-        }
-        Ok(Some(reason))
     }
 }
 

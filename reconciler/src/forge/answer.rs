@@ -1,4 +1,4 @@
-//! What a forge's refusal means for the status that was sent.
+//! What a forge's refusal means for what was sent.
 //!
 //! The codes below mean the same everywhere. What only one forge means by a code it looks at before it asks here.
 
@@ -33,7 +33,7 @@ pub(super) fn reason(what: &str, answer: &Answer) -> String {
     cut(&format!("{what} ({}) {}", answer.code, answer.said()), REASON_BYTES_MAX).trim_end().to_owned()
 }
 
-/// This status, and every equal one, is in vain.
+/// This, and everything equal, is in vain.
 pub(super) fn never(answer: &Answer) -> ReportError {
     ReportError::Never { reason: reason("not accepted", answer) }
 }
@@ -48,7 +48,9 @@ pub(super) fn refused(answer: &Answer, window: &Window, now: SystemTime) -> Repo
         429 => ReportError::Limited { reason: reason("rate limit"), after: wait(headers, window, now) },
         403 if limited => ReportError::Limited { reason: reason("rate limit"), after: wait(headers, window, now) },
         401 => ReportError::Paused { reason: reason("credentials refused") },
-        403 => ReportError::Paused { reason: reason("the token may not write commit statuses") },
+        403 => {
+            ReportError::Paused { reason: reason("the token may not do this; see what it needs in the documentation of `status:`") }
+        }
         404 | 410 => ReportError::Paused { reason: reason("repository not found; check status.repository and the token's access") },
         300..=399 => {
             ReportError::Paused { reason: reason("repository or API moved; set the new status.repository or status.api_url") }
@@ -75,7 +77,7 @@ fn exhausted(headers: &HeaderMap, window: &Window) -> bool {
     number(headers, window.remaining) == Some(0)
 }
 
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
@@ -89,7 +91,7 @@ pub(super) mod tests {
     /// An answer as a forge would give it.
     pub(in crate::forge) fn given(code: u16, headers: &[(&'static str, String)], body: &str) -> Answer {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Answer { code, headers, body: body.as_bytes().to_vec() }
+        Answer { code, headers, body: body.as_bytes().to_vec(), cut: false }
     }
 
     fn error(code: u16, headers: &[(&'static str, String)], window: &Window, body: &str) -> ReportError {

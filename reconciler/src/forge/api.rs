@@ -3,23 +3,29 @@
 //! The token is read from its file at each call, so that a rotated one is used at once. It is sent to the configured address only:
 //! redirects are not followed, and an address without TLS is refused unless it is this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Client, RequestBuilder, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Url, redirect};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::answer::{RATE_LIMIT, X_RATE_LIMIT, number};
 use super::{ConfigError, ForgeConfig, cut, wrong};
 use crate::chain::chain;
 use crate::converge::{ReportError, StatusState};
+use crate::metrics::Calls;
 use crate::secret::Secret;
 
 /// For the whole call; GitHub's own limit is 10 s as well.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// An answer we read at most; a status has about 2 KiB.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// An answer to a write we read at most; a status has about 2 KiB, a comment comes back with its text.
+pub(super) const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// A list we read at most: more than a page of comments of GitHub's longest kind, not of GitLab's.
+pub(super) const LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A longer cause says nothing more.
 const CAUSE_BYTES_MAX: usize = 500;
 
@@ -28,6 +34,8 @@ pub(super) struct Api {
     client: Client,
     root: Url,
     token_file: PathBuf,
+    branch: Option<String>,
+    calls: Arc<Calls>,
 }
 
 /// What came back, whatever it means.
@@ -38,6 +46,8 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     /// Its beginning.
     pub(super) body: Vec<u8>,
+    /// There was more.
+    pub(super) cut: bool,
 }
 
 impl Api {
@@ -47,24 +57,33 @@ impl Api {
         let root = root(&config.api_url)?;
         let client = Client::builder()
             .redirect(redirect::Policy::none())
+            // Settings name what the token may pass, not the environment.
+            .no_proxy()
             .timeout(CALL_TIMEOUT)
             .user_agent(concat!("pci-segment/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| {
                 wrong("status.api_url", format!("the TLS client cannot be set up ({})", cut(&chain(&error), CAUSE_BYTES_MAX)))
             })?;
-        Ok(Self { client, root, token_file: config.token_file })
+        Ok(Self { client, root, token_file: config.token_file, branch: config.branch, calls: config.calls })
     }
 
-    /// A write to a path below the root. A `/` inside a part is percent-encoded.
-    pub(super) fn post(&self, path: &[&str]) -> RequestBuilder {
-        self.client.post(self.address(path))
+    /// Whether what was merged into this branch came to the one that is followed.
+    pub(super) fn is_followed(&self, branch: &str) -> bool {
+        self.branch.as_ref().is_none_or(|followed| followed == branch)
+    }
+
+    /// A call to a path below the root. A `/` inside a part is percent-encoded.
+    pub(super) fn call(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.client.request(method, self.address(path))
     }
 
     /// A read of such a path.
     pub(super) fn get(&self, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
         let mut url = self.address(path);
-        url.query_pairs_mut().extend_pairs(query);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         self.client.get(url)
     }
 
@@ -80,27 +99,50 @@ impl Api {
     pub(super) fn credential(&self, scheme: &str) -> Result<HeaderValue, ReportError> {
         let token =
             Secret::read(&self.token_file).map_err(|error| ReportError::Paused { reason: cut(&chain(&error), CAUSE_BYTES_MAX) })?;
-        let text = zeroize::Zeroizing::new(format!("{scheme}{}", token.expose()));
-        let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| ReportError::Paused { reason: "status.token_file holds characters a header cannot have".into() })?;
-        value.set_sensitive(true);
-        Ok(value)
+        header(scheme, token.expose())
+    }
+
+    /// Where the token, or an App's private key, is.
+    pub(super) fn secret_file(&self) -> &Path {
+        &self.token_file
+    }
+
+    /// Sends a request and reads the beginning of what comes back.
+    pub(super) async fn answer(&self, request: RequestBuilder, bytes_max: usize) -> Result<Answer, ReportError> {
+        let answer = receive(request, bytes_max).await;
+        let (code, headers) = answer.as_ref().map_or((None, None), |answer| (Some(answer.code), Some(&answer.headers)));
+        let left = [&X_RATE_LIMIT, &RATE_LIMIT].into_iter().find_map(|window| number(headers?, window.remaining));
+        self.calls.answered(code, left);
+        answer
     }
 }
 
-/// Sends a request and reads the beginning of what comes back.
-pub(super) async fn answer(request: RequestBuilder) -> Result<Answer, ReportError> {
+/// A token of another kind as such a value.
+pub(super) fn bearer(token: &str) -> Result<HeaderValue, ReportError> {
+    header("Bearer ", token)
+}
+
+fn header(scheme: &str, token: &str) -> Result<HeaderValue, ReportError> {
+    let text = zeroize::Zeroizing::new(format!("{scheme}{token}"));
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| ReportError::Paused { reason: "status.token_file holds characters a header cannot have".into() })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn receive(request: RequestBuilder, bytes_max: usize) -> Result<Answer, ReportError> {
     let mut response = request.send().await.map_err(|error| again(&error.without_url()))?;
     let (code, headers) = (response.status().as_u16(), response.headers().clone());
-    let mut body = Vec::new();
+    let (mut body, mut cut) = (Vec::new(), false);
     while let Some(part) = response.chunk().await.map_err(|error| again(&error.without_url()))? {
-        let room = ANSWER_BYTES_MAX.saturating_sub(body.len());
+        let room = bytes_max.saturating_sub(body.len());
         body.extend_from_slice(part.get(..room).unwrap_or(&part));
-        if room <= part.len() {
+        cut = room < part.len();
+        if cut {
             break;
         }
     }
-    Ok(Answer { code, headers, body })
+    Ok(Answer { code, headers, body, cut })
 }
 
 impl Answer {
@@ -117,6 +159,12 @@ impl Answer {
             Some(other) => other.to_string(),
             None => String::new(),
         }
+    }
+
+    /// What it holds; what cannot be read may be readable the next time.
+    pub(super) fn read<T: DeserializeOwned>(&self, what: &str) -> Result<T, ReportError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| ReportError::Again { reason: format!("{what} cannot be read: {error}"), after: None })
     }
 
     /// The forge's id of what it took.
@@ -168,7 +216,13 @@ mod tests {
     use super::*;
 
     fn address(api_url: &str, path: &[&str]) -> String {
-        let config = ForgeConfig { api_url: api_url.into(), repository: String::new(), token_file: PathBuf::new() };
+        let config = ForgeConfig {
+            api_url: api_url.into(),
+            repository: String::new(),
+            token_file: PathBuf::new(),
+            branch: None,
+            calls: Arc::default(),
+        };
         Api::new(config).unwrap().address(path).to_string()
     }
 

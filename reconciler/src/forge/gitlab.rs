@@ -1,22 +1,25 @@
-//! Commit statuses on GitLab.
+//! GitLab.
 //!
-//! One call, `POST /projects/{id}/statuses/{sha}` below `/api/v4`, with a token of scope `api`. GitLab keeps a status as a job of a
+//! A status is one call, `POST /projects/{id}/statuses/{sha}` below `/api/v4`, with a token of scope `api`. GitLab keeps a status as a job of a
 //! pipeline, and three of its ways follow from that. A status that is already there is refused as a transition that does not
 //! exist: of `pending` that is as good as done, of a verdict it is not before it was read back. A commit may have several
 //! pipelines, of which GitLab takes the newest: the verdict would then go into another than the `running` it ends, so the pipeline
 //! of the last status is remembered, and named. And it knows no errors, so ours fail with a word in front.
+
+mod requests;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use policy::snapshot::CommitId;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{RATE_LIMIT, never, reason, refused};
-use super::api::{Answer, Api, answer};
-use super::{ConfigError, ForgeConfig, cut, repository_parts};
-use crate::converge::{CommitStatus, Forge, ReportError, StatusState};
+use super::api::{ANSWER_BYTES_MAX, Answer, Api, LIST_BYTES_MAX};
+use super::{ConfigError, ForgeConfig, comment, cut, repository_parts};
+use crate::converge::{Comment, CommitStatus, Forge, ReportError, Reviewed, StatusState};
 
 /// GitLab answers 400 above this, for the text, the link and the ref.
 const FIELD_BYTES_MAX: usize = 255;
@@ -29,7 +32,6 @@ pub struct GitLab {
     api: Api,
     /// With its groups.
     project: String,
-    branch: String,
     pipelines: Mutex<VecDeque<(CommitId, u64)>>,
 }
 
@@ -65,13 +67,13 @@ enum Outcome {
 }
 
 impl GitLab {
-    /// Checks the settings; `branch` is the one that is followed. Nothing is connected yet.
+    /// Checks the settings. Nothing is connected yet.
     ///
     /// # Errors
     /// A setting that cannot be used.
-    pub fn new(config: ForgeConfig, branch: String) -> Result<Self, ConfigError> {
+    pub fn new(config: ForgeConfig) -> Result<Self, ConfigError> {
         let project = repository_parts(&config.repository, true)?.join("/");
-        Ok(Self { api: Api::new(config)?, project, branch, pipelines: Mutex::default() })
+        Ok(Self { api: Api::new(config)?, project, pipelines: Mutex::default() })
     }
 
     /// The one that is there, if it says what we say.
@@ -83,7 +85,7 @@ impl GitLab {
                 &[("name", said.name), ("order_by", "id"), ("sort", "desc")],
             )
             .header(CREDENTIAL, self.api.credential("")?);
-        let answer = answer(request).await?;
+        let answer = self.api.answer(request, LIST_BYTES_MAX).await?;
         if answer.code != 200 {
             return Err(refused(&answer, &RATE_LIMIT, SystemTime::now()));
         }
@@ -121,7 +123,7 @@ impl GitLab {
             name: &status.context,
             description,
             target_url: status.link.as_deref().filter(fits),
-            branch: Some(self.branch.as_str()).filter(fits),
+            branch: status.git_ref.as_deref().map(|name| name.strip_prefix("refs/heads/").unwrap_or(name)).filter(fits),
             pipeline_id: self.pipeline(&status.commit),
         }
     }
@@ -133,10 +135,10 @@ impl Forge for GitLab {
         let body = self.body(status);
         let request = self
             .api
-            .post(&["projects", &self.project, "statuses", &commit])
+            .call(Method::POST, &["projects", &self.project, "statuses", &commit])
             .header(CREDENTIAL, self.api.credential("")?)
             .json(&body);
-        let answer = answer(request).await?;
+        let answer = self.api.answer(request, ANSWER_BYTES_MAX).await?;
         match outcome(&answer, body.pipeline_id.is_some(), SystemTime::now())? {
             Outcome::Done(id) => {
                 self.remember(status.commit, pipeline_of(&answer).or(body.pipeline_id));
@@ -152,6 +154,14 @@ impl Forge for GitLab {
                 Err(ReportError::Again { reason, after: None })
             }
         }
+    }
+
+    async fn comment(&self, comment: &Comment) -> Result<Option<String>, ReportError> {
+        comment::say(self, comment).await
+    }
+
+    async fn approvals(&self, commit: &CommitId) -> Result<Option<Vec<Reviewed>>, ReportError> {
+        self.reviewed(commit).await
     }
 }
 
@@ -192,6 +202,8 @@ fn outcome(answer: &Answer, named_a_pipeline: bool, now: SystemTime) -> Result<O
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::forge::answer::tests::given;
 
@@ -201,7 +213,7 @@ mod tests {
 
     fn said(state: StatusState, description: &str) -> (&'static str, String) {
         let commit = CommitId::from_bytes(&[1; 20]).unwrap();
-        words(&CommitStatus { commit, state, description: description.into(), link: None, context: "c".into() })
+        words(&CommitStatus { commit, state, description: description.into(), link: None, context: "c".into(), git_ref: None })
     }
 
     #[test]
@@ -238,9 +250,14 @@ mod tests {
 
     #[test]
     fn only_so_many_pipelines_are_remembered() {
-        let config =
-            ForgeConfig { api_url: "https://gitlab.example/api/v4".into(), repository: "a/b".into(), token_file: "t".into() };
-        let gitlab = GitLab::new(config, "main".into()).unwrap();
+        let config = ForgeConfig {
+            api_url: "https://gitlab.example/api/v4".into(),
+            repository: "a/b".into(),
+            token_file: "t".into(),
+            branch: None,
+            calls: Arc::default(),
+        };
+        let gitlab = GitLab::new(config).unwrap();
         let commit = |n: usize| format!("{n:040x}").parse::<CommitId>().unwrap();
         for n in 0..=PIPELINES_MAX {
             gitlab.remember(commit(n), Some(1_000));

@@ -1,6 +1,8 @@
-//! No forge: statuses are taken and go nowhere.
+//! No forge: what is said is taken and goes nowhere.
 
-use crate::converge::{CommitStatus, Forge, ReportError};
+use policy::snapshot::CommitId;
+
+use crate::converge::{Comment, CommitStatus, Forge, ReportError, Reviewed};
 
 /// For repositories without a forge, and for one-off runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -8,6 +10,14 @@ pub struct Silent;
 
 impl Forge for Silent {
     async fn report(&self, _: &CommitStatus) -> Result<Option<String>, ReportError> {
+        Ok(None)
+    }
+
+    async fn comment(&self, _: &Comment) -> Result<Option<String>, ReportError> {
+        Ok(None)
+    }
+
+    async fn approvals(&self, _: &CommitId) -> Result<Option<Vec<Reviewed>>, ReportError> {
         Ok(None)
     }
 }

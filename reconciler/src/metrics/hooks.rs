@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use webhook::{Kept, Meaning, Refusal};
 
-use super::{Family, Kind};
+use super::{Family, Kind, Spread};
 
 /// Counters of the receivers.
 #[derive(Debug, Default)]
@@ -21,6 +22,7 @@ struct Counts {
     refused: BTreeMap<(&'static str, &'static str), u64>,
     accepted: BTreeMap<&'static str, Timestamp>,
     secrets: BTreeMap<(&'static str, usize), Timestamp>,
+    took: Spread,
 }
 
 impl Hooks {
@@ -62,6 +64,11 @@ impl Hooks {
         });
     }
 
+    /// A request to a receiver was answered, well or not, so long after its first byte.
+    pub fn took(&self, time: Duration) {
+        self.counts(|counts| counts.took.add(time));
+    }
+
     /// What was turned away since this was asked last.
     pub fn take_refused(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         self.counts(|counts| std::mem::take(&mut counts.refused))
@@ -85,7 +92,15 @@ impl Hooks {
             "pci_segment_webhook_secret_last_used_timestamp",
             "When a delivery was last signed with the secret on this line of its file, in seconds since 1970",
         );
+        let mut took = Family::new(
+            Kind::Histogram,
+            "pci_segment_webhook_seconds",
+            "Time from the first byte of a request to a webhook receiver to its answer",
+        );
         self.counts(|counts| {
+            if !counts.requests.is_empty() {
+                took.push(&[], counts.took.clone());
+            }
             for ((forge, result), number) in &counts.requests {
                 requests.push(&[("forge", forge), ("result", result)], *number);
             }
@@ -96,7 +111,7 @@ impl Hooks {
                 secrets.push(&[("forge", forge), ("line", &line.to_string())], at.as_duration().as_secs_f64());
             }
         });
-        vec![requests, accepted, secrets]
+        vec![requests, accepted, secrets, took]
     }
 }
 
@@ -114,6 +129,7 @@ mod tests {
         hooks.kept("gitlab", 1, &pushed, Kept::Duplicate, at(200));
         hooks.kept("github", 1, &Meaning::Ping, Kept::New, at(300));
         hooks.refused("gitlab", Refusal::Stale);
+        hooks.took(Duration::from_millis(250));
         let page = render(hooks.families()).unwrap();
         for line in [
             "requests_total{forge=\"gitlab\",result=\"accepted\"} 1",
@@ -125,6 +141,9 @@ mod tests {
             "last_accepted_timestamp{forge=\"github\"} 300.0",
             "secret_last_used_timestamp{forge=\"gitlab\",line=\"1\"} 200.0",
             "secret_last_used_timestamp{forge=\"gitlab\",line=\"2\"} 100.0",
+            "seconds_bucket{le=\"0.1\"} 0",
+            "seconds_bucket{le=\"0.3\"} 1",
+            "seconds_sum 0.25",
         ] {
             assert!(page.contains(&format!("pci_segment_webhook_{line}\n")), "{line} in {page}");
         }

@@ -65,6 +65,7 @@ mod tests {
             epoch: 4,
             audited: false,
             trial_left: Some(Duration::from_secs(60)),
+            off_left: None,
             unhooked: Vec::new(),
             absent: vec!["eth1".to_owned()],
             counts: vec![drop],

@@ -18,10 +18,11 @@ use policy::net::Direction;
 use tokio::time::Instant;
 
 use super::{reach, wiring};
+use crate::backend::View;
 use crate::backend::choice::{Firewall, Wanted};
 use crate::chain::chain;
 use crate::config::{Config, HostMode};
-use crate::converge::{Backend, Kept, kept_name};
+use crate::converge::{Backend, DISABLED, Kept, kept_name, until};
 use crate::store::{self, EnforcedRow, Store};
 
 /// Between two looks for interfaces.
@@ -46,6 +47,13 @@ pub enum Booted {
         commit: String,
         /// How many rules.
         rules: usize,
+        /// Interfaces that do not exist.
+        missing: Vec<String>,
+    },
+    /// The rules are in place, and nothing is dropped because enforcement is off.
+    Off {
+        /// Until when, by whom and why.
+        what: String,
         /// Interfaces that do not exist.
         missing: Vec<String>,
     },
@@ -95,10 +103,24 @@ pub async fn boot(config: &Config, wait: Duration) -> anyhow::Result<Booted> {
         firewall @ (Firewall::Ebpf(_) | Firewall::Nftables(_)) => firewall,
     };
     firewall.prepare().await?;
-    match firewall {
-        Firewall::Ebpf(mut firewall) => put_back(firewall.as_mut(), last, config.host.mode, missing).await,
-        Firewall::Nftables(mut firewall) => put_back(firewall.as_mut(), last, config.host.mode, Vec::new()).await,
+    let view = firewall.view();
+    let booted = match firewall {
+        Firewall::Ebpf(mut firewall) => put_back(firewall.as_mut(), last, config.host.mode, missing).await?,
+        Firewall::Nftables(mut firewall) => put_back(firewall.as_mut(), last, config.host.mode, Vec::new()).await?,
+    };
+    still_off(booted, store, view).await
+}
+
+/// What was switched off for a time is off for what is left of it, also after a start of the host. Without the record nobody knows.
+async fn still_off(booted: Booted, store: Option<&Store>, view: View) -> anyhow::Result<Booted> {
+    let (Booted::Restored { missing, .. } | Booted::Already { missing }) = &booted else { return Ok(booted) };
+    let Some(store) = store else { return Ok(booted) };
+    let Ok(Some(switch)) = store.switch_row(DISABLED).await else { return Ok(booted) };
+    let left = super::disabled::left(&switch, jiff::Timestamp::now());
+    if left.is_zero() || !tokio::task::spawn_blocking(move || view.disable(left)).await?? {
+        return Ok(booted);
     }
+    Ok(Booted::Off { what: format!("{} by {}: {}", until(&switch), switch.who, switch.why), missing: missing.clone() })
 }
 
 async fn put_back<B>(firewall: &mut B, last: Last, mode: HostMode, missing: Vec<String>) -> anyhow::Result<Booted>

@@ -5,6 +5,7 @@
 //! other end, never what the caller says.
 
 mod orders;
+mod switches;
 
 use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -20,12 +22,17 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::orders::Orders;
+pub use self::switches::Ends;
 use super::events;
 
 /// A longer line is not an order.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 /// An order is given at once or not at all.
 const ORDER_TIME_MAX: Duration = Duration::from_secs(5);
+/// An order that has a commit judged again may take this long.
+const JUDGING_TIME_MAX: Duration = Duration::from_secs(30);
+/// Whoever gave an order waits this long for the answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(40);
 /// Operators at once; the next ones wait in the kernel's queue.
 const OPERATORS_MAX: usize = 8;
 /// After an accept that failed for want of descriptors or memory; trying at once would only burn the processor.
@@ -57,6 +64,36 @@ pub enum Order {
         #[serde(default)]
         reason: Option<String>,
     },
+    /// Hold changes back.
+    Suspend {
+        /// Why.
+        reason: String,
+        /// Until when; without, until somebody resumes.
+        until: Option<Timestamp>,
+    },
+    /// End what holds.
+    Resume {
+        /// Only this; without, everything.
+        only: Option<Ends>,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Go back to a commit that was in force before, and hold it against newer heads.
+    Rollback {
+        /// Digits of it.
+        commit: String,
+        /// Why.
+        reason: String,
+    },
+    /// Drop nothing on this host for a time.
+    Disable {
+        /// Why.
+        reason: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Somebody is about to turn audit on with the firewall in hand: no time for which it was off must end that.
+    Rescuing,
     /// Put on record what somebody did to the firewall itself.
     Rescued {
         /// What was done.
@@ -110,10 +147,8 @@ async fn take_orders(listener: &UnixListener, orders: &Orders, stop: &Cancellati
             Ok((stream, _)) => {
                 let (orders, stop) = (orders.clone(), stop.clone());
                 operators.spawn(async move {
-                    match tokio::time::timeout(ORDER_TIME_MAX, answer(stream, &orders)).await {
-                        Ok(None) => {}
-                        Ok(Some((stream, lines))) => events::serve(stream, lines, &stop).await,
-                        Err(_) => tracing::warn!("an operator's connection said nothing and was closed"),
+                    if let Some((stream, lines)) = answer(stream, &orders).await {
+                        events::serve(stream, lines, &stop).await;
                     }
                 });
             }
@@ -134,7 +169,11 @@ async fn answer(mut stream: UnixStream, orders: &Orders) -> Option<(UnixStream, 
     let actor = stream.peer_cred().map_or_else(|_| "uid:unknown".to_owned(), |who| format!("uid:{}", who.uid()));
     let mut line = String::new();
     let (reading, mut writing) = stream.split();
-    let read = BufReader::new(reading.take(LINE_BYTES_MAX)).read_line(&mut line).await;
+    let mut reading = BufReader::new(reading.take(LINE_BYTES_MAX));
+    let Ok(read) = tokio::time::timeout(ORDER_TIME_MAX, reading.read_line(&mut line)).await else {
+        tracing::warn!("an operator's connection said nothing and was closed");
+        return None;
+    };
     let mut lines = None;
     let reply = match read.ok().and_then(|_| serde_json::from_str::<Order>(&line).ok()) {
         None => Reply { ok: false, message: "that is not an order".to_owned() },
@@ -146,8 +185,8 @@ async fn answer(mut stream: UnixStream, orders: &Orders) -> Option<(UnixStream, 
         Some(order) => orders.carry_out(order, actor).await,
     };
     if let Ok(text) = serde_json::to_string(&reply) {
-        let _ = writing.write_all(text.as_bytes()).await;
-        let _ = writing.write_all(b"\n").await;
+        // Whoever does not read the answer keeps no place.
+        let _ = tokio::time::timeout(ORDER_TIME_MAX, writing.write_all(format!("{text}\n").as_bytes())).await;
     }
     lines.map(|lines| (stream, lines))
 }
@@ -185,7 +224,7 @@ fn ask(
     mut stream: std::os::unix::net::UnixStream,
     order: &Order,
 ) -> anyhow::Result<(String, std::io::BufReader<std::os::unix::net::UnixStream>)> {
-    stream.set_read_timeout(Some(ORDER_TIME_MAX))?;
+    stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
     writeln!(stream, "{}", serde_json::to_string(order)?)?;
     let mut line = String::new();
     let mut answers = std::io::BufReader::new(stream);
@@ -218,6 +257,10 @@ mod tests {
             wake: Arc::new(Notify::new()),
             urgent: Urgent::default(),
             drops: crate::run::Drops::default(),
+            rollbacks: crate::run::rollback::Rollbacks::default(),
+            view: Arc::default(),
+            disabled: Arc::default(),
+            drift: Arc::default(),
         };
         let served = serve(folder.path(), orders, stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();

@@ -1,8 +1,10 @@
 //! The doors: HTTP for forges and probes, and a socket beside the database for operators on this host.
 
+mod heard;
 mod hooks;
 mod inbox;
 mod metrics;
+mod places;
 mod serve;
 mod tls;
 
@@ -13,6 +15,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -25,7 +28,9 @@ use self::serve::{Bounds, Entry, serve};
 use self::tls::Tls;
 use super::Controller;
 use super::control::{self, Orders};
-use crate::metrics::Hooks;
+use crate::config::HostMode;
+use crate::converge::{DISABLED, until};
+use crate::metrics::{Calls, Hooks};
 use crate::store::{self, Store};
 
 /// Opens every door; the tasks, each with its name, end when the controller stops and not before.
@@ -38,11 +43,14 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
     let hooks = Arc::new(Hooks::default());
     let sources = Sources {
         hooks: Arc::clone(&hooks),
+        calls: Arc::clone(&controller.calls),
         store: controller.store.clone(),
         tally: Arc::clone(&controller.tally),
+        judging: Arc::clone(&controller.memory.judging),
         view: Arc::clone(&controller.view),
         sums: controller.sums.clone(),
         drops: controller.drops.clone(),
+        audit: controller.config.host.mode == HostMode::Audit,
         sizes: Arc::default(),
     };
     let (mut main, mut tasks) = (probes(controller), Vec::new());
@@ -67,6 +75,10 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
             wake: controller.wake.clone(),
             urgent: controller.urgent.clone(),
             drops: controller.drops.clone(),
+            rollbacks: controller.rollbacks.clone(),
+            view: Arc::clone(&controller.view),
+            disabled: Arc::clone(&controller.disabled),
+            drift: Arc::clone(&controller.drift_wake),
         },
         controller.stop.clone(),
     )?;
@@ -84,7 +96,8 @@ async fn measured(address: SocketAddr, sources: Sources, stop: CancellationToken
 }
 
 fn probes(controller: &Controller) -> Router {
-    Router::new().route("/healthz", get(|| async { "alive\n" })).route("/readyz", get(ready)).with_state(controller.store.clone())
+    let state = (controller.store.clone(), Arc::clone(&controller.calls));
+    Router::new().route("/healthz", get(|| async { "alive\n" })).route("/readyz", get(ready)).with_state(state)
 }
 
 /// The receivers that are configured, and who keeps their secrets fresh.
@@ -110,27 +123,31 @@ fn webhooks(controller: &Controller, hooks: Arc<Hooks>) -> anyhow::Result<Option
         hooks: Arc::clone(&hooks),
     });
     let origin = format!("host:{}", controller.config.host_name());
+    let routes = webhook::router(settings, inbox).route_layer(from_fn_with_state(Arc::clone(&hooks), heard::timed));
     let watch = Watch { receivers, hooks, store: controller.store.clone(), origin };
-    Ok(Some((webhook::router(settings, inbox), watch)))
+    Ok(Some((routes, watch)))
 }
 
-/// Ready: the database answers, the last trip did not fail, and every hook is in place.
-async fn ready(State(store): State<Store>) -> (StatusCode, String) {
-    match not_ready(&store).await {
+/// Ready: the database answers, the last trip did not fail, every hook is in place, what no rule allows is dropped, and the forge takes
+/// what we say.
+async fn ready(State((store, calls)): State<(Store, Arc<Calls>)>) -> (StatusCode, String) {
+    match not_ready(&store, &calls).await {
         Ok(None) => (StatusCode::OK, "ready\n".to_owned()),
         Ok(Some(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("database: {error}\n")),
     }
 }
 
-async fn not_ready(store: &Store) -> Result<Option<String>, store::Error> {
-    let detached = store.drift(true).await?.into_iter().find(|drift| drift.kind == store::DriftKind::Detached);
-    if let Some(drift) = detached {
+async fn not_ready(store: &Store, calls: &Calls) -> Result<Option<String>, store::Error> {
+    if let Some(off) = store.switch_get(DISABLED, jiff::Timestamp::now()).await? {
+        return Ok(Some(format!("not enforced: switched off {} by {}: {}", until(&off), off.who, off.why)));
+    }
+    if let Some(drift) = store.drift(true).await?.into_iter().find(store::DriftEntry::opens_the_host) {
         return Ok(Some(format!("not enforced: {} on {}", drift.key, drift.target)));
     }
     Ok(match store.status_summary().await?.last_pass {
         None => Some("the first trip has not ended".to_owned()),
         Some(pass) if pass.outcome == Some(store::Outcome::Failed) => Some(pass.reason),
-        Some(_) => None,
+        Some(_) => calls.why_not().map(|reason| format!("forge: {reason}")),
     })
 }

@@ -1,15 +1,21 @@
 //! The loop: wake, trip, wait. One trip at a time, in one task; drift is looked for between trips, by the same task.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use policy::snapshot::CommitId;
 use rand::RngExt as _;
+use tokio::sync::Notify;
 
 use super::Controller;
 use super::cadence::Cadence;
+use super::requests::Queue;
+use super::rollback;
+use super::storm::Storm;
 use crate::chain::chain;
-use crate::converge::{Outcome, Settings, Trouble, check_drift, converge};
-use crate::store::{self, Came, EndedPass, Outcome as Recorded, PassEnd, Store};
+use crate::converge::{Outcome, Settings, Trouble, announce as take_note, check_drift, converge, watch_announced};
+use crate::store::{self, Came, EndedPass, Outcome as Recorded, PassEnd, Store, Waiting};
 
 /// First wait after a failed trip; doubles.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
@@ -17,11 +23,19 @@ const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(900);
 /// The controller says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(300);
+/// What we were told of a commit is remembered for so long.
+const TOLD_KEPT: SignedDuration = SignedDuration::from_hours(1);
+/// What was announced before a restart counts for so long: later it may have been rewritten away without our being told.
+const ANNOUNCED_LATELY: SignedDuration = SignedDuration::from_mins(10);
 /// Never, for a schedule that has no next time.
 const NEVER: Duration = Duration::from_secs(86_400);
 
 enum Woken {
     Stop,
+    /// Something has come in.
+    Delivery,
+    /// There is time for a request.
+    Request,
     Look(Came),
     Drift,
     Heartbeat,
@@ -29,6 +43,7 @@ enum Woken {
 
 /// Follows until told to stop.
 pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
+    let wake = Arc::clone(&controller.wake);
     let mut failures = 0;
     let mut last_outcome = None;
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -37,11 +52,24 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
     let mut drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
     let mut cadence = Cadence::default();
     let mut compare_at = tokio::time::Instant::now() + cadence.after(Duration::ZERO, true);
+    let (mut requests, mut storm) = (Queue::default(), Storm::default());
     loop {
         match next {
             Woken::Stop => return Ok(()),
+            Woken::Delivery => {
+                let waiting = controller.store.deliveries_depth().await?;
+                if storm.is_over(waiting, tokio::time::Instant::now()) {
+                    next = Woken::Look(Came::Push);
+                    continue;
+                }
+            }
+            Woken::Request => match requests.step(&mut controller.world(), &wake).await {
+                Err(error) if fatal(&error) => return Err(error.into()),
+                Err(error) => tracing::error!("cannot judge requests: {}", chain(&error)),
+                Ok(()) => {}
+            },
             Woken::Look(came) => {
-                failures = match look(controller, came).await {
+                failures = match look(controller, &mut requests, came).await {
                     Ok(outcome) => {
                         announce(&mut last_outcome, outcome);
                         0
@@ -71,9 +99,12 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
             () = tokio::time::sleep(until(drift_at)) => Woken::Drift,
             () = controller.drift_wake.notified() => Woken::Drift,
             () = tokio::time::sleep_until(compare_at) => Woken::Drift,
-            () = controller.wake.notified() => Woken::Look(Came::Push),
+            () = wake.notified(), if storm.look_at().is_none() => Woken::Delivery,
+            () = tokio::time::sleep_until(storm.look_at().unwrap_or(look_at)), if storm.look_at().is_some() => Woken::Delivery,
             () = tokio::time::sleep_until(look_at) => Woken::Look(Came::Poll),
             _ = heartbeat.tick() => Woken::Heartbeat,
+            // Last: a request has the time that is left over, one judging at a time.
+            () = tokio::time::sleep_until(requests.step_at(&storm).unwrap_or(look_at)), if requests.step_at(&storm).is_some() => Woken::Request,
         };
     }
 }
@@ -82,43 +113,106 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
 ///
 /// The time of learning belongs to the trip: nobody is there to look again.
 pub(super) async fn trip(controller: &mut Controller) -> Result<(Outcome, usize), Trouble> {
-    let mut outcome = look(controller, Came::Poll).await?;
+    let mut requests = Queue::default();
+    let mut outcome = look(controller, &mut requests, Came::Poll).await?;
     while let Some(learning) = controller.memory.learning {
         tracing::info!(seconds = learning.as_secs_f32(), "learning open connections before the first enforcement");
         tokio::time::sleep(learning).await;
-        outcome = look(controller, Came::Poll).await?;
+        outcome = look(controller, &mut requests, Came::Poll).await?;
+    }
+    while !requests.is_idle() {
+        requests.step(&mut controller.world(), &Notify::new()).await?;
     }
     let drift = check_drift(&mut controller.world()).await?;
     Ok((outcome, drift))
 }
 
-async fn look(controller: &mut Controller, came: Came) -> Result<Outcome, Trouble> {
+async fn look(controller: &mut Controller, requests: &mut Queue, came: Came) -> Result<Outcome, Trouble> {
     let waiting = controller.store.deliveries_waiting().await?;
-    let came = if waiting.is_empty() { came } else { Came::Push };
+    let (asks, pushes): (Vec<Waiting>, Vec<Waiting>) = waiting.into_iter().partition(|one| one.request.is_some());
+    if !requests.is_recovered() {
+        recall_announced(controller).await?;
+    }
+    hear(controller, &asks, &pushes);
+    let came = if pushes.is_empty() { came } else { Came::Push };
+    let mut asked = rollback::decide(controller).await;
     let mut looked = converge(&mut controller.world(), came).await;
     if matches!(looked, Err(Trouble::Source(_))) && controller.urgent.take() {
+        asked.extend(rollback::decide(controller).await);
         looked = converge(&mut controller.world(), came).await;
     }
+    rollback::answer(controller, asked, &looked).await;
     controller.tally.looked(looked.is_ok(), Timestamp::now());
+    if looked.is_ok() {
+        controller.note_look().await?;
+    }
     controller.tally.rolled_back(&controller.memory.rollbacks);
+    controller.memory.judging.source_error(matches!(looked, Err(Trouble::Source(_))));
+    let ids = |rows: &[Waiting]| rows.iter().map(|one| one.id).collect::<Vec<_>>();
     match &looked {
-        Ok(_) if waiting.is_empty() => {}
-        Ok(_) => controller.store.close_deliveries(waiting.iter().map(|one| one.id).collect(), None).await?,
+        Ok(_) if pushes.is_empty() => {}
+        Ok(_) => controller.store.close_deliveries(ids(&pushes), None).await?,
         // Told to stop while the remote was silent: that is no failure.
         Err(Trouble::Source(_)) if controller.stop.is_cancelled() => {}
-        Err(trouble) => {
-            let reason = chain(trouble);
-            controller.memory.settled = None;
-            if matches!(trouble, Trouble::Source(_)) {
-                controller.fetch_failed.notify_one();
-            }
-            tracing::error!("{reason}; what is enforced stays enforced");
-            if !fatal(trouble) && matches!(trouble, Trouble::Source(_)) {
-                record_failure(&controller.store, &controller.settings, None, &reason).await;
-            }
+        Err(trouble) => failed(controller, trouble).await,
+    }
+    if !looked.as_ref().is_err_and(fatal) {
+        after(controller, requests, &asks).await?;
+        if looked.is_ok() && !requests.is_recovered() {
+            requests.recover(&controller.store).await?;
         }
+        controller.store.close_deliveries(ids(&asks), None).await?;
     }
     looked
+}
+
+/// What was announced shortly before a restart and may still be missing.
+async fn recall_announced(controller: &mut Controller) -> Result<(), Trouble> {
+    let known = controller.store.announced_since(Timestamp::now() - ANNOUNCED_LATELY).await?;
+    if let Some((id, at)) = known.and_then(|(after, at)| Some((after.parse::<CommitId>().ok()?, at))) {
+        take_note(&mut controller.world(), &[(Some(id), at)]);
+    }
+    Ok(())
+}
+
+/// What deliveries say of commits: when they were told of, and that the branch should have them.
+fn hear(controller: &mut Controller, asks: &[Waiting], pushes: &[Waiting]) {
+    let id = |row: &Waiting| row.after.as_deref().and_then(|id| id.parse::<CommitId>().ok());
+    let now = Timestamp::now();
+    let told = &mut controller.memory.told;
+    told.retain(|_, at| now.duration_since(*at) < TOLD_KEPT);
+    for row in asks.iter().chain(pushes) {
+        if let Some(commit) = id(row) {
+            told.entry(commit).or_insert(row.received);
+        }
+    }
+    let news: Vec<_> = pushes.iter().map(|row| (id(row), row.received)).collect();
+    take_note(&mut controller.world(), &news);
+}
+
+/// What the branch's own pass leads to: what is missing, what requests wait.
+async fn after(controller: &mut Controller, requests: &mut Queue, asks: &[Waiting]) -> Result<(), Trouble> {
+    let due = watch_announced(&mut controller.world()).await?;
+    if let Some(due) = due {
+        let sooner = controller.memory.look_in.map_or(due, |known| known.min(due));
+        controller.memory.look_in = Some(sooner);
+    }
+    requests.heard(&controller.store, asks).await?;
+    requests.try_again();
+    controller.memory.judging.requests_waiting(requests.waiting());
+    Ok(())
+}
+
+async fn failed(controller: &mut Controller, trouble: &Trouble) {
+    let reason = chain(trouble);
+    controller.memory.settled = None;
+    if matches!(trouble, Trouble::Source(_)) {
+        controller.fetch_failed.notify_one();
+    }
+    tracing::error!("{reason}; what is enforced stays enforced");
+    if !fatal(trouble) && matches!(trouble, Trouble::Source(_)) {
+        record_failure(&controller.store, &controller.settings, None, &reason).await;
+    }
 }
 
 /// Nothing may go on that cannot be recorded; the service manager starts us again, and the start looks at everything.

@@ -8,7 +8,7 @@ use policy::snapshot::{CommitId, Snapshot};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::converge::{Ancestry, CommitInfo, Head, Source, SourceError};
+use crate::converge::{Ancestry, CommitInfo, Head, RequestHeads, SignerList, Source, SourceError, StoredCommits};
 
 /// An order that does not wait for a remote.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +56,10 @@ impl<S: Source> Source for Patient<S> {
         self.until_stopped(self.source.head()).await
     }
 
+    fn keep(&self, commit: &CommitId) {
+        self.source.keep(commit);
+    }
+
     async fn snapshot(&self, commit: &CommitId) -> Result<Snapshot, SourceError> {
         self.until_stopped(self.source.snapshot(commit)).await
     }
@@ -66,5 +70,21 @@ impl<S: Source> Source for Patient<S> {
 
     async fn between(&self, base: &CommitId, head: &CommitId) -> Result<Ancestry, SourceError> {
         self.until_stopped(self.source.between(base, head)).await
+    }
+
+    async fn commit_bytes(&self, commit: &CommitId) -> Result<Option<Vec<u8>>, SourceError> {
+        self.until_stopped(self.source.commit_bytes(commit)).await
+    }
+
+    async fn since(&self, base: &CommitId, head: &CommitId) -> Result<Option<StoredCommits>, SourceError> {
+        self.until_stopped(self.source.since(base, head)).await
+    }
+
+    async fn signer_list(&self, commit: &CommitId, path: &str) -> Result<Option<SignerList>, SourceError> {
+        self.until_stopped(self.source.signer_list(commit, path)).await
+    }
+
+    async fn request_heads(&self, numbers: &[u64]) -> Result<RequestHeads, SourceError> {
+        self.until_stopped(self.source.request_heads(numbers)).await
     }
 }

@@ -1,6 +1,7 @@
 //! From the configuration to the parts it names.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use enforcer::FailsafeEntry;
@@ -9,23 +10,31 @@ use policy::lower::bpf::Table;
 use policy::model::inventory::Enforcer;
 use policy::plan::{EmptyState, Limits};
 
+use super::forge::AnyForge;
 use super::reach::{self, Keeping, Reach};
-use super::sender::AnyForge;
 use crate::backend::choice::{self, Firewall, Wanted};
 use crate::backend::ebpf::{Ebpf, Setup};
-use crate::config::{self, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, HostXdp, ProfileName};
-use crate::converge::{Backend, FirstEnforcement, Managed, Posture, Settings, Target};
+use crate::config::{
+    self, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, HostXdp, ProfileName, VerifyModeName,
+};
+use crate::converge::{Backend, FirstEnforcement, Managed, Posture, Settings, Target, Verify, VerifyMode};
 use crate::forge::ForgeConfig;
 use crate::forge::gitea::Gitea;
-use crate::forge::github::GitHub;
+use crate::forge::github::{GitHub, Identity};
 use crate::forge::gitlab::GitLab;
 use crate::forge::silent::Silent;
-use crate::source::git::{Credentials, GitConfig, PACK_BYTES_MAX};
+use crate::metrics::Calls;
+use crate::source::git::{Credentials, GitConfig, PACK_OBJECTS_MAX, RequestRefs};
 
 /// Version of the program and of its rule catalogue: a verdict of another one is given again.
 fn judged_by(config: &Config) -> String {
     let pinned = config.policy.profile.map_or_else(String::new, |profile| format!(" pinned {profile:?}"));
-    format!("pci-segment {} catalogue {}{pinned}", env!("CARGO_PKG_VERSION"), policy::admit::CATALOGUE)
+    let verified = match config.source.verify.mode {
+        VerifyModeName::Off => "",
+        VerifyModeName::Head => " head signed",
+        VerifyModeName::Every => " every commit signed",
+    };
+    format!("pci-segment {} catalogue {}{pinned}{verified}", env!("CARGO_PKG_VERSION"), policy::admit::CATALOGUE)
 }
 
 /// What does not change from trip to trip.
@@ -49,6 +58,15 @@ pub fn settings(config: &Config) -> Settings {
         },
         heal: config.drift.mode == DriftMode::Heal,
         judged_by: judged_by(config),
+        verify: Verify {
+            mode: match config.source.verify.mode {
+                VerifyModeName::Off => VerifyMode::Off,
+                VerifyModeName::Head => VerifyMode::Head,
+                VerifyModeName::Every => VerifyMode::Every,
+            },
+            file: config.source.verify.allowed_signers_file.clone(),
+            path: config.source.verify.allowed_signers_path.clone(),
+        },
         backends: match (config.host.interfaces.is_empty(), config.host.backend) {
             (true, _) => Vec::new(),
             (false, HostBackend::Auto | HostBackend::Ebpf) => vec![Enforcer::Ebpf],
@@ -61,6 +79,7 @@ pub fn settings(config: &Config) -> Settings {
             cut: config.host.first_enforcement == config::FirstEnforcement::Cut,
         },
         boot_id: boot_id(),
+        comment: config.status.comment && config.status.forge != ForgeName::None,
         identity: (!config.host.interfaces.is_empty()).then(|| identity(config.host_name(), config.host.labels.clone())),
     }
 }
@@ -89,10 +108,23 @@ pub fn git_config(config: &Config) -> anyhow::Result<GitConfig> {
         path: config.source.path.as_str().to_owned(),
         timeout: config.source.timeout.get(),
         credentials: credentials(config.source.credentials.as_ref())?,
-        ca_file: None,
+        ca_file: config.source.ca_file.clone(),
+        proxy: config.source.proxy.clone(),
         mirror: config.database.folder().join("mirror.git"),
-        pack_bytes_max: PACK_BYTES_MAX,
+        pack_bytes_max: config.source.pack_mib.bytes(),
+        pack_objects_max: PACK_OBJECTS_MAX,
+        requests: request_refs(config),
     })
+}
+
+/// As the forge that is told of verdicts names them, or else the one whose deliveries are taken.
+fn request_refs(config: &Config) -> RequestRefs {
+    let hooks = &config.webhooks;
+    match config.status.forge {
+        ForgeName::Gitlab => RequestRefs::MergeRequests,
+        ForgeName::None if hooks.gitlab.is_some() && hooks.github.is_none() && hooks.gitea.is_none() => RequestRefs::MergeRequests,
+        ForgeName::None | ForgeName::Github | ForgeName::Gitea => RequestRefs::Pull,
+    }
 }
 
 fn credentials(given: Option<&CredentialsConfig>) -> anyhow::Result<Credentials> {
@@ -208,24 +240,44 @@ pub(super) fn recall(text: &str) -> Option<Table> {
     <Ebpf as Backend>::recall(text)
 }
 
+/// Counters of the calls to the configured forge.
+pub(super) fn calls(config: &Config) -> Calls {
+    Calls::to(match config.status.forge {
+        ForgeName::None => "none",
+        ForgeName::Github => "github",
+        ForgeName::Gitlab => "gitlab",
+        ForgeName::Gitea => "gitea",
+    })
+}
+
 /// Where verdicts are reported.
 ///
 /// # Errors
 /// A setting that cannot be used.
-pub(super) fn forge(config: &Config) -> anyhow::Result<AnyForge> {
+pub(super) fn forge(config: &Config, calls: Arc<Calls>) -> anyhow::Result<AnyForge> {
     if config.status.forge == ForgeName::None {
         return Ok(AnyForge::Silent(Silent));
     }
-    let token_file: PathBuf = config.status.token_file.clone().context("status.token_file is needed")?;
+    let app = config.status.github_app.as_ref();
+    let secret = app.map(|app| &app.private_key_file).or(config.status.token_file.as_ref());
+    let token_file: PathBuf = secret.cloned().context("status.token_file is needed")?;
     let settings = ForgeConfig {
         api_url: config.status.api_url().context("status.api_url is needed")?.to_owned(),
         repository: config.status.repository.as_ref().context("status.repository is needed")?.as_str().to_owned(),
         token_file,
+        branch: Some(config.source.branch.as_str().to_owned()),
+        calls,
     };
     Ok(match config.status.forge {
         ForgeName::None => AnyForge::Silent(Silent),
-        ForgeName::Github => AnyForge::GitHub(Box::new(GitHub::new(settings)?)),
-        ForgeName::Gitlab => AnyForge::GitLab(Box::new(GitLab::new(settings, config.source.branch.as_str().to_owned())?)),
+        ForgeName::Github => AnyForge::GitHub(Box::new(match app {
+            None => GitHub::new(settings)?,
+            Some(app) => {
+                let identity = Identity { app_id: app.app_id, installation_id: app.installation_id };
+                GitHub::as_app(settings, identity, config.source.path.as_str())?
+            }
+        })),
+        ForgeName::Gitlab => AnyForge::GitLab(Box::new(GitLab::new(settings)?)),
         ForgeName::Gitea => AnyForge::Gitea(Box::new(Gitea::new(settings)?)),
     })
 }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::limits::{DEPTH_MAX, ENTRIES_VISITED_MAX, FILE_BYTES_MAX, FILES_MAX, PATH_BYTES_MAX, SET_BYTES_MAX};
 use super::{failed, names, refused};
-use crate::converge::{Ancestry, CommitInfo, Head, Source, SourceError};
+use crate::converge::{Ancestry, CommitInfo, Gone, Head, RequestHeads, SignerList, Source, SourceError, StoredCommits};
 
 /// Reads policies from a folder.
 pub struct DirectorySource {
@@ -51,13 +51,16 @@ impl Source for DirectorySource {
         self.read().await.map(Head::At)
     }
 
+    /// A folder holds what it holds.
+    fn keep(&self, _commit: &CommitId) {}
+
     async fn snapshot(&self, commit: &CommitId) -> Result<Snapshot, SourceError> {
         if let Some(snapshot) = self.known(commit) {
             return Ok(snapshot);
         }
         self.read().await?;
         self.known(commit)
-            .ok_or_else(|| refused(format!("{} has changed since it was looked at; look again", self.folder.display())))
+            .ok_or_else(|| failed(format!("{} has changed since it was looked at; look again", self.folder.display()), Gone))
     }
 
     async fn describe(&self, commit: &CommitId) -> Result<CommitInfo, SourceError> {
@@ -78,6 +81,22 @@ impl Source for DirectorySource {
             return Ok(Ancestry::Descends(Vec::new()));
         }
         Ok(Ancestry::Descends(vec![self.describe(head).await?]))
+    }
+
+    async fn commit_bytes(&self, _commit: &CommitId) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(None)
+    }
+
+    async fn since(&self, _base: &CommitId, _head: &CommitId) -> Result<Option<StoredCommits>, SourceError> {
+        Ok(Some(Vec::new()))
+    }
+
+    async fn signer_list(&self, _commit: &CommitId, _path: &str) -> Result<Option<SignerList>, SourceError> {
+        Ok(None)
+    }
+
+    async fn request_heads(&self, numbers: &[u64]) -> Result<RequestHeads, SourceError> {
+        Ok(RequestHeads { heads: numbers.iter().map(|number| (*number, None)).collect(), ..RequestHeads::default() })
     }
 }
 

@@ -11,14 +11,20 @@ mod history;
 mod http;
 mod local;
 mod mirror;
+mod reach;
 mod remote;
+mod renew;
+mod requests;
 mod revisions;
+mod signed_files;
 mod ssh;
 mod tree;
+mod unfinished;
 mod watch;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use gix::{ObjectId, Repository};
@@ -28,16 +34,21 @@ use tokio::sync::Mutex;
 use self::address::Address;
 use self::config::Checked;
 
-pub use self::config::{ConfigError, Credentials, GitConfig, PACK_BYTES_MAX};
+pub use self::config::{ConfigError, Credentials, GitConfig, PACK_BYTES_MAX, PACK_OBJECTS_MAX, RequestRefs};
 use self::fault::Fault;
-use self::remote::{Answer, Ask};
+use self::remote::{Answer, Ask, List, PackLimits, Talk};
+use self::requests::Suspect;
 pub use self::revisions::Revisions;
 use self::watch::Watch;
 use super::{failed, refused};
-use crate::converge::{Ancestry, CommitInfo, Head, Source, SourceError};
+use crate::chain::chain;
+use crate::converge::{Ancestry, CommitInfo, Gone, Head, RequestHeads, SignerList, Source, SourceError, StoredCommits};
 
 /// A mirror that is damaged again this soon tells of a bad disk, which another clone does not mend.
 const CLONE_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// How often a pack that is not whole is asked for in one look.
+const TRIES: u32 = 3;
 
 /// How often a running piece of work is looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -49,11 +60,16 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct GitSource {
     checked: Arc<Checked>,
     state: Arc<Mutex<State>>,
+    /// What is in force; noted in the mirror with the next look.
+    kept: std::sync::Mutex<Option<CommitId>>,
 }
 
 #[derive(Default)]
 struct State {
     cloned_again: Option<Instant>,
+    /// Requests, by number, that may pass a limit.
+    suspects: HashMap<u64, Suspect>,
+    renewal_failed: Option<Instant>,
 }
 
 /// What one piece of work has at hand.
@@ -69,7 +85,7 @@ impl GitSource {
     /// # Errors
     /// A setting that cannot be used, by its name in the configuration.
     pub fn new(config: GitConfig) -> Result<Self, ConfigError> {
-        Ok(Self { checked: Arc::new(Checked::new(config)?), state: Arc::default() })
+        Ok(Self { checked: Arc::new(Checked::new(config)?), state: Arc::default(), kept: std::sync::Mutex::default() })
     }
 
     /// Runs `work` on a thread of its own until it ends, the deadline passes, or a limit is passed.
@@ -96,8 +112,13 @@ impl GitSource {
             if let Ok(ended) = tokio::time::timeout(TICK.min(left), &mut task).await {
                 return ended.map_err(|error| failed("reading the repository ended unexpectedly; we try again", error))?;
             }
-            if let Err(error) = self.still_within_limits(began, &stop.0) {
-                stop.0.stop();
+            let (large, late) = (self.too_large(&stop.0), self.too_late(began, &stop.0));
+            if large.is_some() {
+                stop.0.stop_over_limit();
+            } else if late.is_some() {
+                stop.0.stop_late();
+            }
+            if let Some(error) = large.or(late) {
                 // Whether it ends in time or not, this piece of work has failed.
                 let _ = tokio::time::timeout(GRACE, &mut task).await;
                 return Err(error);
@@ -105,27 +126,43 @@ impl GitSource {
         }
     }
 
-    fn still_within_limits(&self, began: Instant, watch: &Watch) -> Result<(), SourceError> {
+    fn too_late(&self, began: Instant, watch: &Watch) -> Option<SourceError> {
         let config = &self.checked.config;
         if began.elapsed() >= config.timeout {
-            return Err(refused(format!(
+            return Some(refused(format!(
                 "no answer from the repository within {:?}; check the network, or raise source.timeout",
                 config.timeout
             )));
         }
-        if watch.silence().is_some_and(|silence| silence >= http::SILENCE_TIMEOUT) {
-            return Err(refused("the server said nothing for 20 s; check the network path to it"));
+        let silent = watch.silence().is_some_and(|silence| silence >= http::SILENCE_TIMEOUT);
+        silent.then(|| refused("the server said nothing for 20 s; check the network path to it"))
+    }
+
+    fn too_large(&self, watch: &Watch) -> Option<SourceError> {
+        let config = &self.checked.config;
+        let renewed = watch.is_renewing().then(|| mirror::renewed(&config.mirror));
+        let unfinished = unfinished::look(renewed.as_ref().unwrap_or(&config.mirror));
+        if unfinished.bytes > config.pack_bytes_max {
+            return Some(remote::pack_too_large(config.pack_bytes_max));
         }
-        if unfinished_pack(&config.mirror) > config.pack_bytes_max {
-            return Err(remote::pack_too_large(config.pack_bytes_max));
-        }
-        Ok(())
+        let many = unfinished.objects > config.pack_objects_max;
+        many.then(|| remote::too_many_objects(unfinished.objects, config.pack_objects_max))
     }
 }
 
 impl Source for GitSource {
     async fn head(&self) -> Result<Head, SourceError> {
-        self.on_thread(|bench| bench.mended(Bench::look)).await
+        let kept = *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = move |bench: &mut Bench<'_>| bench.mended(|bench| bench.keep(kept).and_then(|()| bench.look()));
+        let (head, worn) = self.on_thread(move |bench| Ok((look(bench)?, bench.is_worn()))).await?;
+        if worn && let Err(error) = self.on_thread(|bench| bench.mended(Bench::renew)).await {
+            tracing::warn!("the mirror has grown and cannot be cloned anew: {}", chain(&error));
+        }
+        Ok(head)
+    }
+
+    fn keep(&self, commit: &CommitId) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(*commit);
     }
 
     async fn snapshot(&self, commit: &CommitId) -> Result<Snapshot, SourceError> {
@@ -141,6 +178,26 @@ impl Source for GitSource {
     async fn between(&self, base: &CommitId, head: &CommitId) -> Result<Ancestry, SourceError> {
         let (base, head) = (*base, *head);
         self.on_thread(move |bench| bench.reading(&head, |repo, id, _| history::between(repo, object_id(&base)?, id))).await
+    }
+
+    async fn commit_bytes(&self, commit: &CommitId) -> Result<Option<Vec<u8>>, SourceError> {
+        let commit = *commit;
+        self.on_thread(move |bench| bench.reading(&commit, |repo, id, _| history::bytes(repo, id))).await.map(Some)
+    }
+
+    async fn since(&self, base: &CommitId, head: &CommitId) -> Result<Option<StoredCommits>, SourceError> {
+        let (base, head) = (*base, *head);
+        self.on_thread(move |bench| bench.reading(&head, |repo, id, _| history::since(repo, object_id(&base)?, id))).await
+    }
+
+    async fn signer_list(&self, commit: &CommitId, path: &str) -> Result<Option<SignerList>, SourceError> {
+        let (commit, path) = (*commit, path.to_owned());
+        self.on_thread(move |bench| bench.reading(&commit, |repo, id, _| signed_files::signer_list(repo, id, &path))).await
+    }
+
+    async fn request_heads(&self, numbers: &[u64]) -> Result<RequestHeads, SourceError> {
+        let numbers = numbers.to_vec();
+        self.on_thread(move |bench| bench.mended(|bench| bench.request_heads(&numbers))).await
     }
 }
 
@@ -166,10 +223,17 @@ impl Bench<'_> {
         self.mended(|bench| {
             let repo = mirror::open(&bench.checked.config.mirror)?;
             if !repo.has_object(id) && mirror::followed(&repo)? != Some(id) {
-                return Err(refused(format!("commit {commit} is not in the mirror; look at the head of the branch first")).into());
+                return Err(
+                    failed(format!("commit {commit} is not in the mirror; look at the head of the branch first"), Gone).into()
+                );
             }
             work(&repo, id, bench)
         })
+    }
+
+    fn keep(&self, kept: Option<CommitId>) -> Result<(), Fault> {
+        let Some(kept) = kept else { return Ok(()) };
+        mirror::keep(&mirror::open(&self.checked.config.mirror)?, object_id(&kept)?)
     }
 
     fn look(&mut self) -> Result<Head, Fault> {
@@ -191,29 +255,46 @@ impl Bench<'_> {
             repo.find_header(id)
                 .map_err(|error| Fault::damaged("the last head is missing from the mirror; it is cloned again", &error))?;
         }
-        let (stop, pack_bytes_max) = (self.watch.stopped(), config.pack_bytes_max);
-        let ask = |mirror| Ask { mirror, branch: reference, pack_bytes_max, stop };
-        let (answer, any) = match address {
-            Address::File(path) => {
-                return local::look(&mut repo, path, reference, pack_bytes_max, stop);
-            }
-            Address::Http { url, .. } => {
-                let line = || http::line(url, &config.credentials, config.ca_file.as_deref());
-                let answer = remote::look(&ask(&repo), line()?)?;
-                let any = matches!(answer, Answer::Missing) && remote::has_refs(&repo, line()?)?;
-                (answer, any)
-            }
-            Address::Ssh(address) => {
-                let call = (address, &config.credentials, self.watch);
-                let answer = ssh::call(call, |line| remote::look(&ask(&repo), line))?;
-                let any = matches!(answer, Answer::Missing) && ssh::call(call, |line| remote::has_refs(&repo, line))?;
-                (answer, any)
-            }
-        };
+        let (stop, limits) = (self.watch.stopped(), PackLimits::of(config));
+        let (theirs, ours) = (reference.as_str(), mirror::FOLLOWED);
+        if let Address::File(path) = address {
+            return local::look(&mut repo, path, (theirs, ours), limits.bytes, stop);
+        }
+        let answer = self.fetch(&Ask { mirror: &repo, theirs, ours, limits, stop })?;
+        let any = matches!(answer, Answer::Missing) && !self.talk(&List { mirror: &repo, names: &[] })?.is_empty();
         match answer {
-            Answer::At(id) => head_at(id),
+            Answer::At(id) => {
+                let tip = mirror::tip(&repo)?;
+                if tip != Some(id) && reach::is_straight(&repo, tip.filter(|tip| repo.has_object(tip)), id) {
+                    mirror::set_tip(&repo, id)?;
+                }
+                head_at(id)
+            }
             Answer::Missing if any => Ok(Head::BranchMissing),
             Answer::Missing => Ok(Head::EmptyRepository),
+        }
+    }
+
+    /// Fetches a ref. A malformed commit in what we have may keep a server from being told of it: then everything is sent again. So it
+    /// is, a few times, when what was sent is not whole.
+    fn fetch(&self, ask: &Ask<'_>) -> Result<Answer, Fault> {
+        let mut tries = 1;
+        loop {
+            match self.talk(ask) {
+                Err(Fault::OddHistory(_)) if mirror::tip(ask.mirror)?.is_some() => mirror::forget_tip(ask.mirror)?,
+                Err(Fault::BrokenPack(_)) if tries < TRIES && !self.watch.stopped().load(Ordering::Relaxed) => tries += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Speaks with the server.
+    fn talk<T: Talk>(&self, talk: &T) -> Result<T::Answer, Fault> {
+        let config = &self.checked.config;
+        match &self.checked.address {
+            Address::Http { url, .. } => talk.over(http::line(url, config)?),
+            Address::Ssh(address) => ssh::call((address, &config.credentials, self.watch), |line| talk.over(line)),
+            Address::File(path) => Err(refused(format!("{} is no server", path.display())).into()),
         }
     }
 
@@ -236,15 +317,6 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop();
     }
-}
-
-/// Bytes of packs that are still being received. Only a guess while files come and go, which is enough for a limit.
-fn unfinished_pack(mirror: &Path) -> u64 {
-    let Ok(files) = std::fs::read_dir(mirror.join("objects/pack")) else {
-        return 0;
-    };
-    let unfinished = files.flatten().filter(|file| !file.file_name().to_string_lossy().starts_with("pack-"));
-    unfinished.filter_map(|file| file.metadata().ok()).map(|found| found.len()).sum()
 }
 
 fn commit_id(id: ObjectId) -> Result<CommitId, Fault> {

@@ -22,3 +22,5 @@ pub(crate) const OBJECT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub(crate) const COMMITS_WALKED_MAX: usize = 10_000;
 /// Commits handed out for judging, the newest ones.
 pub(crate) const COMMITS_JUDGED_MAX: usize = 200;
+/// Commits of a history that is walked as a whole, which only a malformed commit makes necessary.
+pub(crate) const COMMITS_REACHED_MAX: usize = 1_000_000;

@@ -1,4 +1,4 @@
-//! Commits and their verdicts. A verdict, its findings, its audit row and the status that reports it are one transaction, and
+//! Commits and their verdicts. A verdict, its findings, its audit row, the status and the comment that report it are one transaction, and
 //! [`Store::record_verdict`] is the only function that stores one: a red verdict without a queued red status cannot exist.
 
 use jiff::Timestamp;
@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::outbox::queue_status;
+use super::requests::{Comment, queue_comment};
 use super::tx::Tx;
-use super::{Error, Store, to_ns, words};
+use super::{Error, Store, from_ns, to_ns, words};
 use crate::audit::event::tidy;
 use crate::audit::{Draft, Ended, hex, kind};
-use crate::converge::{CommitInfo, CommitStatus};
+use crate::converge::{ACCEPTED_HEAD, CommitInfo, CommitStatus};
 
 /// Rule ids named in an audit row; the rest is in `commits`.
 const RULE_IDS_LOGGED_MAX: usize = 100;
@@ -66,10 +67,14 @@ pub struct Judged {
     pub findings: Value,
     /// Ids of the rules broken, each once.
     pub rule_ids: Vec<String>,
+    /// Who signed it, or why nobody did; nothing where that was not looked at.
+    pub signature: Option<Value>,
     /// Program and rules version.
     pub judged_by: String,
     /// What the forge is to show.
     pub status: Option<CommitStatus>,
+    /// What the comment of its request is to say.
+    pub comment: Option<Comment>,
     /// When.
     pub at: Timestamp,
 }
@@ -144,6 +149,9 @@ impl Store {
                 if let Some(status) = &judged.status {
                     queue_status(tx, status, judged.at).await?;
                 }
+                if let Some(comment) = &judged.comment {
+                    queue_comment(tx, comment, judged.commit, judged.at).await?;
+                }
                 Ok(())
             })
         })
@@ -158,65 +166,6 @@ impl Store {
         self.write(move |tx| Box::pin(async move { queue_status(tx, &status, now).await })).await
     }
 
-    /// Marks a commit as not to be tried again, with an audit row, and queues its status.
-    ///
-    /// # Errors
-    /// The commit is unknown; the database cannot be written.
-    pub async fn quarantine(
-        &self,
-        commit: CommitId,
-        reason: String,
-        status: Option<CommitStatus>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let done = sqlx::query("UPDATE commits SET quarantine = ? WHERE oid = ?")
-                    .bind(&reason)
-                    .bind(commit.as_bytes())
-                    .execute(tx.connection())
-                    .await
-                    .map_err(|e| Error::sqlite("cannot quarantine a commit", e))?;
-                if done.rows_affected() == 0 {
-                    return Err(Error::NoSuch(format!("commit {commit}")));
-                }
-                let origin = tx.origin();
-                let payload = json!({ "reason": tidy(&reason, 2_000) });
-                let draft = Draft {
-                    kind: kind::COMMIT_QUARANTINED,
-                    origin: &origin,
-                    object: "policy",
-                    outcome: Ended::Refused,
-                    ..Draft::at(now)
-                };
-                tx.log(Draft { commit: Some(commit), payload, ..draft }).await?;
-                match &status {
-                    Some(status) => queue_status(tx, status, now).await,
-                    None => Ok(()),
-                }
-            })
-        })
-        .await
-    }
-
-    /// Lets a quarantined commit be tried again; who decided that is in the switch that led here.
-    ///
-    /// # Errors
-    /// The database cannot be written.
-    pub async fn lift_quarantine(&self, commit: CommitId) -> Result<(), Error> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                sqlx::query("UPDATE commits SET quarantine = NULL WHERE oid = ?")
-                    .bind(commit.as_bytes())
-                    .execute(tx.connection())
-                    .await
-                    .map(drop)
-                    .map_err(|e| Error::sqlite("cannot lift a quarantine", e))
-            })
-        })
-        .await
-    }
-
     /// Commits whose judging began and never ended, oldest first: what a crash leaves behind.
     ///
     /// # Errors
@@ -225,6 +174,16 @@ impl Store {
         let query = const_format(" WHERE verdict = 'pending' ORDER BY first_seen, rowid LIMIT 10000");
         let rows: Vec<Row> = self.read("cannot read pending commits", sqlx::query_as(query).fetch_all(&self.readers)).await?;
         rows.into_iter().map(record).collect()
+    }
+
+    /// When a commit was first seen, if it was.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn first_seen(&self, commit: &CommitId) -> Result<Option<Timestamp>, Error> {
+        let query = sqlx::query_scalar("SELECT first_seen FROM commits WHERE oid = ?").bind(commit.as_bytes().to_vec());
+        let seen: Option<i64> = self.read("cannot read when a commit was first seen", query.fetch_optional(&self.readers)).await?;
+        Ok(seen.map(from_ns))
     }
 
     /// What is known of a commit.
@@ -241,6 +200,43 @@ impl Store {
 /// The columns with an ending; both are text of this file.
 fn const_format(ending: &'static str) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(format!("{COLUMNS}{ending}"))
+}
+
+/// Marks a commit as not to be tried again, with an audit row. Its acceptance as a head, if it had one, is used up: whoever accepted it
+/// did so before it failed.
+pub(super) async fn set_quarantine(tx: &mut Tx, commit: CommitId, reason: &str, now: Timestamp) -> Result<(), Error> {
+    let done = sqlx::query("UPDATE commits SET quarantine = ? WHERE oid = ?")
+        .bind(reason)
+        .bind(commit.as_bytes())
+        .execute(tx.connection())
+        .await
+        .map_err(|e| Error::sqlite("cannot quarantine a commit", e))?;
+    if done.rows_affected() == 0 {
+        return Err(Error::NoSuch(format!("commit {commit}")));
+    }
+    let origin = tx.origin();
+    let payload = json!({ "reason": tidy(reason, 2_000) });
+    let draft =
+        Draft { kind: kind::COMMIT_QUARANTINED, origin: &origin, object: "policy", outcome: Ended::Refused, ..Draft::at(now) };
+    tx.log(Draft { commit: Some(commit), payload, ..draft }).await?;
+    use_up_acceptance(tx, commit, now).await
+}
+
+/// An accepted head is named by its first digits at least.
+async fn use_up_acceptance(tx: &mut Tx, commit: CommitId, now: Timestamp) -> Result<(), Error> {
+    let gone: Option<String> = sqlx::query_scalar(
+        "DELETE FROM switches WHERE name = ?1 AND value <> '' AND substr(?2, 1, length(value)) = value RETURNING value",
+    )
+    .bind(ACCEPTED_HEAD)
+    .bind(commit.to_string())
+    .fetch_optional(tx.connection())
+    .await
+    .map_err(|e| Error::sqlite("cannot use up an accepted head", e))?;
+    let Some(value) = gone else { return Ok(()) };
+    let origin = tx.origin();
+    let payload = json!({ "value": tidy(&value, 1_000), "why": "the commit is quarantined" });
+    let draft = Draft { kind: kind::SWITCH_CLEARED, actor: "system", origin: &origin, object: ACCEPTED_HEAD, ..Draft::at(now) };
+    tx.log(Draft { outcome: Ended::Done, payload, ..draft }).await.map(drop)
 }
 
 async fn begin_one(tx: &mut Tx, commit: &NewCommit, now: Timestamp) -> Result<u32, Error> {
@@ -271,7 +267,8 @@ async fn begin_one(tx: &mut Tx, commit: &NewCommit, now: Timestamp) -> Result<u3
 async fn store_verdict(tx: &mut Tx, judged: &Judged) -> Result<String, Error> {
     let count = i64::try_from(count(&judged.findings)).unwrap_or(i64::MAX);
     let came: Option<String> = sqlx::query_scalar(
-        "UPDATE commits SET verdict = ?, findings = ?, finding_count = ?, rule_ids = ?, judged_by = ?, judged_at = ?, attempts = 0 WHERE oid = ? RETURNING came",
+        "UPDATE commits SET verdict = ?, findings = ?, finding_count = ?, rule_ids = ?, judged_by = ?, judged_at = ?, signed_by = ?, \
+         attempts = 0 WHERE oid = ? RETURNING came",
     )
     .bind(judged.verdict.word())
     .bind(judged.findings.to_string())
@@ -279,6 +276,7 @@ async fn store_verdict(tx: &mut Tx, judged: &Judged) -> Result<String, Error> {
     .bind(json!(judged.rule_ids).to_string())
     .bind(&judged.judged_by)
     .bind(to_ns(judged.at))
+    .bind(judged.signature.as_ref().and_then(|signature| signature.get("principal")).and_then(Value::as_str))
     .bind(judged.commit.as_bytes())
     .fetch_optional(tx.connection())
     .await
@@ -294,13 +292,16 @@ async fn log_verdict(tx: &mut Tx, judged: &Judged, came: &str) -> Result<(), Err
         Verdict::Pending => return Err(Error::NoSuch("verdict in `pending`".to_owned())),
     };
     let rule_ids: Vec<String> = judged.rule_ids.iter().take(RULE_IDS_LOGGED_MAX).map(|id| tidy(id, 64)).collect();
-    let payload = json!({
+    let mut payload = json!({
         "verdict": judged.verdict.word(),
         "findings": count(&judged.findings),
         "findings_sha256": hex(&Sha256::digest(judged.findings.to_string().as_bytes())),
         "rule_ids": rule_ids,
         "judged_by": tidy(&judged.judged_by, 200),
     });
+    if let (Some(fields), Some(signature)) = (payload.as_object_mut(), &judged.signature) {
+        fields.insert("signature".to_owned(), signature.clone());
+    }
     let draft = Draft { kind: kind::COMMIT_JUDGED, origin: came, object: "policy", outcome, ..Draft::at(judged.at) };
     tx.log(Draft { commit: Some(judged.commit), payload, ..draft }).await.map(drop)
 }

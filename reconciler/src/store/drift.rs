@@ -86,6 +86,23 @@ pub struct DriftEntry {
 
 type Open = (Vec<u8>, String, String);
 
+/// Under which name drift says that nothing is dropped on a whole target.
+pub const AUDIT: &str = "audit";
+
+impl DriftEntry {
+    /// Nothing is dropped on the whole target, whatever its rules say.
+    #[must_use]
+    pub fn is_audit(&self) -> bool {
+        self.key == AUDIT
+    }
+
+    /// With this, packets pass that no rule allows: nothing is dropped, or a hook is gone.
+    #[must_use]
+    pub fn opens_the_host(&self) -> bool {
+        self.is_audit() || self.kind == DriftKind::Detached
+    }
+}
+
 impl Store {
     /// Notes everything that differs on a target now. Open rows of the target that are not in the list are closed as `reverted`, or as
     /// `resolution` where the caller knows why they are gone.

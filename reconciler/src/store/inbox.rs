@@ -117,6 +117,30 @@ impl Store {
         Ok(waiting.collect())
     }
 
+    /// How many deliveries no pass has looked at.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn deliveries_depth(&self) -> Result<u64, Error> {
+        let query = sqlx::query_scalar("SELECT count(*) FROM inbox WHERE state = 'new'");
+        let depth: i64 = self.read("cannot count the inbox", query.fetch_one(&self.readers)).await?;
+        Ok(u64::try_from(depth).unwrap_or(0))
+    }
+
+    /// The commit that was announced last for the branch, and when, if that was after `since`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn announced_since(&self, since: Timestamp) -> Result<Option<(String, Timestamp)>, Error> {
+        let query = sqlx::query_as(
+            "SELECT after, received FROM inbox WHERE received > ? AND request IS NULL AND after IS NOT NULL AND state <> 'ignored' \
+             ORDER BY received DESC, rowid DESC LIMIT 1",
+        )
+        .bind(to_ns(since));
+        let row: Option<(String, i64)> = self.read("cannot read the inbox", query.fetch_optional(&self.readers)).await?;
+        Ok(row.map(|(after, received)| (after, from_ns(received))))
+    }
+
     /// Marks deliveries as looked at. `pass` names the pass that did, if it left a row.
     ///
     /// # Errors

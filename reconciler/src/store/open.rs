@@ -17,26 +17,30 @@ use crate::audit::{Draft, Ended, event::fresh_id, kind};
 /// `PCIS`; also in `migrations/`.
 const APPLICATION_ID: i64 = 0x5043_4953;
 /// The newest file in `migrations/`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// 3.7.0 to 3.51.2 can damage a database when a reset of the write-ahead log meets a commit.
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 const READERS_MAX: u32 = 4;
 
 /// The schema's history, oldest first. Embedded by hand: sqlx's macro would build SQLite a second time for the build itself.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+pub(super) const MIGRATIONS: &[Script] = &[
     (1, "store", include_str!("../../../migrations/0001_store.sql")),
     (2, "rule usage", include_str!("../../../migrations/0002_rule_usage.sql")),
+    (3, "forges", include_str!("../../../migrations/0003_forges.sql")),
 ];
 
+/// Number, name and text of a migration.
+pub(super) type Script = (i64, &'static str, &'static str);
+
 #[derive(Debug)]
-struct Embedded;
+struct Embedded(&'static [Script]);
 
 impl MigrationSource<'static> for Embedded {
     fn resolve(self) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Migration>, BoxDynError>> + Send>> {
-        let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
-            Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        let migration = |(version, name, sql): &Script| {
+            Migration::new(*version, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
         };
-        Box::pin(async move { Ok(MIGRATIONS.into_iter().map(migration).collect()) })
+        Box::pin(async move { Ok(self.0.iter().map(migration).collect()) })
     }
 }
 
@@ -135,8 +139,7 @@ pub(super) async fn connect_writer(file: &Arc<Path>, origin: &str, now: Timestam
     let mut connection = write_options(file).connect().await.map_err(opening)?;
     check_library(&mut connection).await?;
     check_settings(&mut connection).await?;
-    let migrator = Migrator::new(Embedded).await.map_err(Error::Migrate)?;
-    migrator.run_direct(None, &mut connection, false).await.map_err(Error::Migrate)?;
+    migrate(&mut connection, MIGRATIONS).await?;
     let sound: String = ask(&mut connection, "PRAGMA quick_check(1)").await.map_err(opening)?;
     if sound != "ok" {
         return Err(Error::Damaged(sound));
@@ -147,6 +150,12 @@ pub(super) async fn connect_writer(file: &Arc<Path>, origin: &str, now: Timestam
         first_row(&mut tx, now).await?;
     }
     Ok(tx)
+}
+
+/// Brings a database up to the last of `scripts`, each in a transaction of its own.
+pub(super) async fn migrate(connection: &mut SqliteConnection, scripts: &'static [Script]) -> Result<(), Error> {
+    let migrator = Migrator::new(Embedded(scripts)).await.map_err(Error::Migrate)?;
+    migrator.run_direct(None, connection, false).await.map_err(Error::Migrate)
 }
 
 async fn check_library(connection: &mut SqliteConnection) -> Result<(), Error> {

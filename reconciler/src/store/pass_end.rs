@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use policy::snapshot::CommitId;
 use serde_json::json;
 
+use super::commits::set_quarantine;
 use super::outbox::queue_status;
 use super::passes::{PassId, PassRow, Plan, insert_pass};
 use super::switches::{Note, write_notes};
@@ -59,6 +60,8 @@ pub struct PassEnd {
     pub rule_ids: Vec<String>,
     /// What the forge is to show.
     pub status: Option<CommitStatus>,
+    /// Why the head is not to be tried again, if it is not.
+    pub quarantine: Option<String>,
     /// Facts that hold from now on, in the same transaction.
     pub notes: Vec<Note>,
     /// When.
@@ -77,6 +80,7 @@ impl PassEnd {
             findings: 0,
             rule_ids: Vec::new(),
             status: None,
+            quarantine: None,
             notes: Vec::new(),
             at,
         }
@@ -153,6 +157,7 @@ async fn touch(tx: &mut Tx, pass: PassId, end: &PassEnd) -> Result<(), Error> {
         for target in &end.enforced {
             set_enforced(tx, pass, &head, target, end.at).await?;
         }
+        quarantine_head(tx, &head, end).await?;
     }
     write_notes(tx, &end.notes, end.at).await?;
     match &end.status {
@@ -185,6 +190,7 @@ pub(super) async fn end_pass(tx: &mut Tx, id: PassId, end: &PassEnd) -> Result<(
         for target in &end.enforced {
             set_enforced(tx, id, head, target, end.at).await?;
         }
+        quarantine_head(tx, head, end).await?;
     }
     write_notes(tx, &end.notes, end.at).await?;
     log_end(tx, end, head.as_deref(), plan, &git_ref).await?;
@@ -192,6 +198,12 @@ pub(super) async fn end_pass(tx: &mut Tx, id: PassId, end: &PassEnd) -> Result<(
         Some(status) => queue_status(tx, status, end.at).await,
         None => Ok(()),
     }
+}
+
+async fn quarantine_head(tx: &mut Tx, head: &[u8], end: &PassEnd) -> Result<(), Error> {
+    let Some(reason) = &end.quarantine else { return Ok(()) };
+    let commit = CommitId::from_bytes(head).map_err(|_| Error::Damaged("a pass with a head that is none".to_owned()))?;
+    set_quarantine(tx, commit, reason, end.at).await
 }
 
 async fn set_enforced(tx: &mut Tx, pass: PassId, head: &[u8], target: &EnforcedNow, now: Timestamp) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use policy::snapshot::CommitId;
 
 use super::passes::EnforcedRow;
-use super::{Error, OutboxDepth, Outcome, Store, from_ns};
+use super::{Error, Lately, OutboxDepth, Outcome, Store, Switch, from_ns};
 use crate::audit::{Frontier, hex};
 
 /// One line of `history`, as `--format json` prints it.
@@ -33,6 +33,8 @@ pub struct HistoryEntry {
     pub changes: u64,
     /// Why it ended so, for people.
     pub reason: String,
+    /// Who approved the request the commit came by, `{"requests": […]}` or `{"unknown": "…"}`; null as long as nobody was asked.
+    pub approvals: Option<serde_json::Value>,
 }
 
 /// The newest commit that was in force as a whole.
@@ -77,6 +79,11 @@ pub struct StatusSummary {
     pub last_pass: Option<HistoryEntry>,
     /// When the newest delivery arrived.
     pub last_delivery: Option<Timestamp>,
+    /// What happened last at the doors, and what waits there.
+    #[serde(flatten)]
+    pub lately: Lately,
+    /// What people decided and that holds now.
+    pub switches: Vec<Switch>,
     /// What waits to be said to the forge.
     pub outbox: OutboxDepth,
     /// How many differences are open.
@@ -87,7 +94,20 @@ pub struct StatusSummary {
     pub audit: AuditHead,
 }
 
-type Row = (Option<Vec<u8>>, String, Option<String>, Option<String>, Option<String>, i64, String, i64, Option<i64>, i64, String);
+type Row = (
+    Option<Vec<u8>>,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    i64,
+    String,
+    i64,
+    Option<i64>,
+    i64,
+    String,
+    Option<String>,
+);
 
 impl Store {
     /// Passes, newest first, as `history --format json` shows them.
@@ -95,10 +115,11 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, Error> {
-        let query = sqlx::query_as(
-            "SELECT p.head, p.ref, c.author, c.subject, p.outcome, p.finding_count, p.rule_ids, p.opened, p.closed, p.changes, p.reason \
-             FROM passes p LEFT JOIN commits c ON c.oid = p.head ORDER BY p.opened DESC, p.rowid DESC LIMIT ?",
-        )
+        let approvals = if self.keeps_approvals().await? { "c.approvals" } else { "NULL" };
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT p.head, p.ref, c.author, c.subject, p.outcome, p.finding_count, p.rule_ids, p.opened, p.closed, p.changes, p.reason, \
+             {approvals} FROM passes p LEFT JOIN commits c ON c.oid = p.head ORDER BY p.opened DESC, p.rowid DESC LIMIT ?"
+        )))
         .bind(i64::from(limit));
         let rows: Vec<Row> = self.read("cannot read the history", query.fetch_all(&self.readers)).await?;
         rows.into_iter().map(entry).collect()
@@ -144,10 +165,13 @@ impl Store {
         let query =
             sqlx::query_as("SELECT (SELECT max(received) FROM inbox), (SELECT count(*) FROM drift WHERE resolved_at IS NULL)");
         let (delivery, drift): (Option<i64>, i64) = self.read("cannot read the status", query.fetch_one(&self.readers)).await?;
+        let now = Timestamp::now();
         Ok(StatusSummary {
             enforced: self.enforced_all().await?,
             last_pass: self.history(1).await?.pop(),
             last_delivery: delivery.map(from_ns),
+            lately: self.lately(now).await?,
+            switches: self.switches().await?.into_iter().filter(|one| one.until.is_none_or(|until| until > now)).collect(),
             outbox: self.outbox_depth().await?,
             open_drift: u64::try_from(drift).unwrap_or(0),
             on_trial: self.meta_get(crate::converge::ON_TRIAL).await?.and_then(|text| serde_json::from_str(&text).ok()),
@@ -157,7 +181,7 @@ impl Store {
 }
 
 fn entry(row: Row) -> Result<HistoryEntry, Error> {
-    let (head, git_ref, author, subject, outcome, findings, rule_ids, opened, closed, changes, reason) = row;
+    let (head, git_ref, author, subject, outcome, findings, rule_ids, opened, closed, changes, reason, approvals) = row;
     let number = |n: i64| u64::try_from(n).unwrap_or(0);
     Ok(HistoryEntry {
         commit: head.map(|oid| hex(&oid)),
@@ -171,5 +195,6 @@ fn entry(row: Row) -> Result<HistoryEntry, Error> {
         finished_at: closed.map(from_ns),
         changes: number(changes),
         reason,
+        approvals: approvals.and_then(|text| serde_json::from_str(&text).ok()),
     })
 }

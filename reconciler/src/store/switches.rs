@@ -106,14 +106,37 @@ impl Store {
     /// # Errors
     /// Nobody named; the database cannot be written.
     pub async fn switch_clear(&self, name: String, who: String, why: String, now: Timestamp) -> Result<bool, Error> {
+        self.clear(name, None, (who, why), Vec::new(), now).await
+    }
+
+    /// Clears this very decision, and none that somebody has put in its place meanwhile; true if it was there. Facts are written
+    /// with it.
+    ///
+    /// # Errors
+    /// Nobody named; the database cannot be written.
+    pub async fn switch_end(&self, switch: &Switch, by: (String, String), notes: Vec<Note>, now: Timestamp) -> Result<bool, Error> {
+        self.clear(switch.name.clone(), Some(switch.set_at), by, notes, now).await
+    }
+
+    async fn clear(
+        &self,
+        name: String,
+        set_at: Option<Timestamp>,
+        (who, why): (String, String),
+        notes: Vec<Note>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         self.write(move |tx| {
             Box::pin(async move {
-                let gone: Option<String> = sqlx::query_scalar("DELETE FROM switches WHERE name = ? RETURNING value")
+                let this = "DELETE FROM switches WHERE name = ?1 AND (?2 IS NULL OR set_at = ?2) RETURNING value";
+                let gone: Option<String> = sqlx::query_scalar(this)
                     .bind(&name)
+                    .bind(set_at.map(to_ns))
                     .fetch_optional(tx.connection())
                     .await
                     .map_err(|e| Error::sqlite("cannot clear a switch", e))?;
                 let Some(value) = gone else { return Ok(false) };
+                write_notes(tx, &notes, now).await?;
                 let payload = json!({ "value": tidy(&value, 1_000), "why": tidy(&why, 2_000) });
                 let (origin, object, actor) = (tx.origin(), tidy(&name, 255), tidy(&who, 255));
                 let draft = Draft { kind: kind::SWITCH_CLEARED, actor: &actor, origin: &origin, object: &object, ..Draft::at(now) };

@@ -5,6 +5,8 @@ mod judging;
 mod log;
 mod opening;
 mod passes;
+mod requests;
+mod reviews;
 mod usage;
 mod writing;
 
@@ -63,6 +65,7 @@ fn status(n: u8, state: StatusState, description: &str) -> CommitStatus {
         description: description.to_owned(),
         link: None,
         context: "pci-segment/policy".to_owned(),
+        git_ref: Some("refs/heads/main".to_owned()),
     }
 }
 
@@ -80,7 +83,17 @@ fn new_commit(n: u8) -> NewCommit {
 
 fn judged(n: u8, verdict: Verdict, findings: Value, status: Option<CommitStatus>) -> Judged {
     let rule_ids = findings.as_array().unwrap().iter().map(|f| f["rule_id"].as_str().unwrap().to_owned()).collect();
-    Judged { commit: oid(n), verdict, findings, rule_ids, judged_by: "test 1".to_owned(), status, at: at(2) }
+    Judged {
+        commit: oid(n),
+        verdict,
+        findings,
+        rule_ids,
+        signature: None,
+        judged_by: "test 1".to_owned(),
+        status,
+        comment: None,
+        at: at(2),
+    }
 }
 
 fn event(text: &str) -> AuditEvent {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tokio::sync::Notify;
 
 use super::Error;
 use super::open::{check_settings, write_options};
@@ -18,6 +19,10 @@ pub(super) struct Tx {
     file: Arc<Path>,
     origin: Arc<str>,
     pub(super) broken: bool,
+    /// Something was queued for the forge in the running transaction.
+    pub(super) has_news: bool,
+    /// Who sends it.
+    pub(super) news: Arc<Notify>,
 }
 
 /// The head of the log.
@@ -30,7 +35,15 @@ pub(super) struct Log {
 
 impl Tx {
     pub(super) fn new(connection: SqliteConnection, log: Log, file: &Arc<Path>, origin: &str) -> Self {
-        Self { connection, log, file: Arc::clone(file), origin: origin.into(), broken: false }
+        Self {
+            connection,
+            log,
+            file: Arc::clone(file),
+            origin: origin.into(),
+            broken: false,
+            has_news: false,
+            news: Arc::default(),
+        }
     }
 
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {

@@ -163,8 +163,14 @@ fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> (Vec<Box<dy
 }
 
 async fn run_batch(tx: &mut Tx, mut batch: Vec<Box<dyn Work>>) {
+    tx.has_news = false;
     let commit = match transact(tx, &mut batch).await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            if tx.has_news {
+                tx.news.notify_one();
+            }
+            Ok(())
+        }
         Err(lost) => {
             tracing::error!(error = %lost, "a transaction of the store was not confirmed");
             tx.broken = true;

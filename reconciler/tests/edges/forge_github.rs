@@ -102,7 +102,13 @@ async fn g13_no_error_shows_the_token() {
         assert!(!format!("{error} {error:?}").contains("canary"));
     }
     let token_file = setup.files.path().join("token");
-    let nowhere = ForgeConfig { api_url: "http://127.0.0.1:1".into(), repository: "a/b".into(), token_file };
+    let nowhere = ForgeConfig {
+        api_url: "http://127.0.0.1:1".into(),
+        repository: "a/b".into(),
+        token_file,
+        branch: None,
+        calls: std::sync::Arc::default(),
+    };
     let error = GitHub::new(nowhere).unwrap().report(&status()).await.unwrap_err();
     assert!(matches!(error, ReportError::Again { .. }) && !format!("{error:?}").contains("canary"), "{error:?}");
 }
@@ -118,4 +124,21 @@ async fn a_forge_that_does_not_answer_is_tried_again() {
 #[tokio::test]
 async fn without_a_forge_every_status_is_taken() {
     assert_eq!(Silent.report(&status()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_proxy_that_only_the_environment_names_never_hears_of_the_token() {
+    const INSIDE: &str = "http://127.0.0.1:1";
+    if std::env::var("HTTP_PROXY").as_deref() == Ok(INSIDE) {
+        let (stand_in, files) = (StandIn::start().await, tempfile::tempdir().unwrap());
+        let forge = GitHub::new(stand_in.config("acme/seg", files.path())).unwrap();
+        assert_eq!(forge.report(&status()).await.unwrap().as_deref(), Some("7"));
+        return;
+    }
+    // A proxy where nobody listens, in a process of its own: a call that went there would fail.
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "forge_github::a_proxy_that_only_the_environment_names_never_hears_of_the_token"]);
+    again.envs(["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name, INSIDE))).env_remove("NO_PROXY").env_remove("no_proxy");
+    let said = again.output().unwrap();
+    assert!(said.status.success() && String::from_utf8_lossy(&said.stdout).contains("1 passed"), "{said:?}");
 }

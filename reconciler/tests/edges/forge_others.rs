@@ -12,7 +12,7 @@ const REFUSED: &str = r#"{"message":"Cannot transition status via :run from :run
 
 async fn gitlab() -> (StandIn, GitLab, TempDir) {
     let (stand_in, files) = (StandIn::start().await, tempfile::tempdir().unwrap());
-    let forge = GitLab::new(stand_in.config("acme/net/segmentation", files.path()), "release/1".into()).unwrap();
+    let forge = GitLab::new(stand_in.config("acme/net/segmentation", files.path())).unwrap();
     (stand_in, forge, files)
 }
 

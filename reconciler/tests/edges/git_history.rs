@@ -1,7 +1,9 @@
 //! How commits are related.
 
 use pci_segment::converge::{Ancestry, Source as _};
+use pci_segment::source::git::{GitConfig, GitSource};
 
+use crate::http_server::GitServer;
 use crate::support::{World, git_in, head};
 
 #[tokio::test]
@@ -79,4 +81,44 @@ async fn g04_a_rewritten_branch_is_seen_as_rewritten() {
     assert_eq!(source.between(&enforced, &unrelated).await.unwrap(), Ancestry::Rewritten);
     let unknown = "1".repeat(40).parse().ok().unwrap();
     assert_eq!(source.between(&unknown, &unrelated).await.unwrap(), Ancestry::Rewritten);
+}
+
+/// Makes the branch a commit of these bytes.
+fn commit_literally(world: &World, text: &str) -> policy::snapshot::CommitId {
+    let file = world.dir.path().join("object");
+    std::fs::write(&file, text).unwrap();
+    let made = world.git(&["hash-object", "--literally", "-t", "commit", "-w", file.to_str().unwrap()]);
+    std::fs::write(world.repo().join(".git/refs/heads/main"), format!("{made}\n")).unwrap();
+    made.parse().ok().unwrap()
+}
+
+#[tokio::test]
+async fn g07_a_malformed_commit_on_the_way_is_handed_out_and_does_not_end_the_walk() {
+    for over_http in [false, true] {
+        let world = World::new();
+        world.commit("older");
+        let base = world.commit("base");
+        let server = GitServer::http(world.dir.path()).await;
+        let url = if over_http { format!("http://{}/repo/.git", server.address) } else { world.config().url };
+        let source = GitSource::new(GitConfig { url, ..world.config() }).unwrap();
+        assert_eq!(head(&source).await, base);
+        let text = world.git(&["cat-file", "commit", "HEAD"]).replace("base", "bad") + "\n";
+        let tree = text.lines().next().unwrap();
+        let parents = text.lines().nth(1).unwrap().to_owned();
+        let text = text.replacen(tree, &format!("{tree}\n{tree}"), 1).replace(&parents, &format!("parent {base}"));
+        let bad = commit_literally(&world, &text);
+        assert_eq!(head(&source).await, bad);
+        let tree = tree.trim_start_matches("tree ");
+        let good = world.git(&["commit-tree", "-m", "good", "-p", &bad.to_string(), tree]);
+        world.git(&["update-ref", "refs/heads/main", &good]);
+        let good = good.parse().ok().unwrap();
+        assert_eq!(head(&source).await, good, "over http: {over_http}");
+        let Ancestry::Descends(commits) = source.between(&base, &good).await.unwrap() else { panic!() };
+        let told: Vec<_> = commits.iter().map(|commit| (commit.id, commit.subject.as_str())).collect();
+        assert_eq!(told, [(bad, "malformed commit"), (good, "good")], "over http: {over_http}");
+        let mut since: Vec<_> = source.since(&base, &good).await.unwrap().unwrap().into_iter().map(|(id, _)| id).collect();
+        since.sort_by_key(|id| *id == good);
+        assert_eq!(since, [bad, good]);
+        assert!(!world.dir.path().join("mirror.git.damaged").exists());
+    }
 }

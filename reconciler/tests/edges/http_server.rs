@@ -93,9 +93,35 @@ async fn serve(State(server): State<GitServer>, request: Request) -> Response {
         "redirect" => {
             (StatusCode::FOUND, [(header::LOCATION, format!("http://localhost:{}/{rest}", server.address.port()))]).into_response()
         }
+        "hop" => {
+            let (to, rest) = rest.split_once('/').unwrap();
+            (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, format!("https://{to}/{rest}"))]).into_response()
+        }
+        "cut" | "garbled" => {
+            let answer = backend(&server.root, rest, request).await;
+            let (parts, body) = answer.into_parts();
+            let mut bytes = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+            if let Some(pack) = bytes.windows(4).position(|window| window == b"PACK") {
+                if first == "cut" { bytes.truncate(pack + 40) } else { bytes[pack + 30] ^= 0xff }
+            }
+            Response::from_parts(parts, Body::from(bytes))
+        }
         "silent" => {
             tokio::time::sleep(Duration::from_secs(120)).await;
             StatusCode::OK.into_response()
+        }
+        // As any other repository, until somebody wants the object that the address names.
+        "slow" | "fails" => {
+            let (unwanted, rest) = rest.split_once('/').unwrap();
+            let (parts, body) = request.into_parts();
+            let body = to_bytes(body, usize::MAX).await.unwrap();
+            if String::from_utf8_lossy(&body).contains(&format!("want {unwanted}")) {
+                if first == "fails" {
+                    return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                }
+                tokio::time::sleep(Duration::from_secs(6)).await;
+            }
+            backend(&server.root, rest, Request::from_parts(parts, Body::from(body))).await
         }
         "html" => "<html>a web page</html>".into_response(),
         "status" => {
@@ -143,7 +169,7 @@ async fn backend(root: &Path, path: &str, request: Request) -> Response {
     response
 }
 
-async fn make_certificate(cert: &Path, key: &Path) {
+pub(crate) async fn make_certificate(cert: &Path, key: &Path) {
     let made = Command::new("openssl")
         .args([
             "req",

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pci_segment::converge::{Head, Source as _};
-use pci_segment::source::git::{Credentials, GitConfig, GitSource, PACK_BYTES_MAX};
+use pci_segment::source::git::{Credentials, GitConfig, GitSource, PACK_BYTES_MAX, PACK_OBJECTS_MAX, RequestRefs};
 use policy::snapshot::CommitId;
 use tempfile::TempDir;
 
@@ -87,8 +87,11 @@ impl World {
             timeout: Duration::from_secs(60),
             credentials: Credentials::None,
             ca_file: None,
+            proxy: None,
             mirror: self.mirror(),
             pack_bytes_max: PACK_BYTES_MAX,
+            pack_objects_max: PACK_OBJECTS_MAX,
+            requests: RequestRefs::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 mod differential;
 mod drift;
 mod lab;
+mod off;
 mod packets;
 mod rules;
 mod tables;

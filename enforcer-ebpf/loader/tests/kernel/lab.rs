@@ -61,7 +61,14 @@ impl Lab {
 
     /// A link that is up has IPv6 only once the kernel has noticed its carrier, up to a second later. Neighbours are forgotten again.
     fn wait_for_links(&self) {
-        assert!((0..10).any(|_| self.on_host(|| ping(PEER6)) && self.on_host(|| ping(PEER4))), "the link carries no packets");
+        let carries = || self.on_host(|| ping(PEER6)) && self.on_host(|| ping(PEER4));
+        // Where there is no route yet a ping fails at once, so the wait is ours.
+        let mut waits = 0;
+        while !carries() {
+            waits += 1;
+            assert!(waits < 100, "the link carries no packets");
+            std::thread::sleep(Duration::from_millis(100));
+        }
         for (namespace, link) in [(&self.host, "h0"), (&self.peer, "p0")] {
             ip(&format!("-n {namespace} neigh flush dev {link}"));
         }

@@ -9,22 +9,26 @@ use std::time::Duration;
 use enforcer::{Direction, Enforcer, Error, Installed, LiveFlow, Table, Took};
 
 /// Puts `table` in force, on trial if a time is given; ends a rehearsal of the same table with one store. The generation, and how long
-/// it took where one was built.
+/// it took where one was built; none where enforcement was switched off meanwhile, and nothing is changed.
 pub(super) fn put(
     enforcer: &mut Enforcer,
     table: &Table,
     digest: [u8; 32],
     within: Option<Duration>,
-) -> Result<(u32, Option<Took>), Error> {
+) -> Result<Option<(u32, Option<Took>)>, Error> {
+    // Audit that has an end is no rehearsal: what ends it is its end, or whoever ordered it.
+    if enforcer.disabled().is_some_and(|left| !left.is_zero()) {
+        return Ok(None);
+    }
     if enforcer.audits() {
         let held = hold(enforcer, table, digest)?;
-        return Ok((enforcer.end_rehearsal(within)?, held.map(|built| built.took)));
+        return Ok(Some((enforcer.end_rehearsal(within)?, held.map(|built| built.took))));
     }
     let built = match within {
         Some(within) => enforcer.install_on_trial(table, digest, 0, within)?,
         None => enforcer.install(table, digest, 0)?,
     };
-    Ok((built.epoch, Some(built.took)))
+    Ok(Some((built.epoch, Some(built.took))))
 }
 
 /// What was in force before may have been changed by hand: that is no way back, and the same rules once more take its place.

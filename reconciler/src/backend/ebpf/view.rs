@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use enforcer::{Attached, AttachmentState, Enforcer, Error, Observed, Tampering, TamperingKind, Took};
 use policy::lower::bpf::ids::RuleName;
@@ -139,6 +140,24 @@ impl View {
         held.as_ref().map(Enforcer::glance).transpose()
     }
 
+    /// Drops nothing for `within`, then drops again by itself; false where nothing was in force.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn disable(&self, within: Duration) -> Result<bool, Error> {
+        let mut held = self.enforcer.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_mut().map_or(Ok(false), |enforcer| enforcer.disable(within))
+    }
+
+    /// Drops again now.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn enable(&self) -> Result<(), Error> {
+        let mut held = self.enforcer.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_mut().map_or(Ok(()), Enforcer::enable)
+    }
+
     /// What is other than it was left, by kind: at this glance, and in the content of maps at the last whole look.
     #[must_use]
     pub fn wrong(&self, seen: &Observed) -> BTreeSet<&'static str> {
@@ -155,6 +174,13 @@ impl View {
         found.retain(|one| one.kind == Deviation::Detached);
         found.extend(unattached(seen, &this));
         found
+    }
+
+    /// Whether another program runs where ours should, or before it: what that lets through is judged by nobody.
+    #[must_use]
+    pub fn others_judge(&self, seen: &Observed) -> bool {
+        let kinds = kinds(seen);
+        ["replaced", "preceded"].into_iter().any(|kind| kinds.contains(kind))
     }
 
     /// Attaches one interface.

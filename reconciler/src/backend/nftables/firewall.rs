@@ -2,6 +2,7 @@
 
 mod by_hand;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use enforcer::FailsafeEntry;
@@ -12,7 +13,7 @@ use super::conntrack::{self, Judge, interface_index};
 use super::observe::{Seen, failsafe_damage, observe, seal};
 use super::present::Present;
 use super::run::{Nft, NftError};
-use super::script::{self, Order, WayBack, is_plain_name};
+use super::script::{self, Judges, Order, WayBack, is_plain_name};
 use super::state::State;
 use crate::converge::Difference;
 
@@ -40,6 +41,9 @@ pub enum Error {
         /// Its protocol.
         proto: u8,
     },
+    /// Somebody switched it off meanwhile.
+    #[error("enforcement is off; other rules wait until it is on again")]
+    Off,
     /// The way back is in force.
     #[error("generation {epoch} was not confirmed in time; the rules before it are in force again")]
     TrialOver {
@@ -66,6 +70,8 @@ pub struct Firewall {
     interfaces: Vec<String>,
     /// Whether the DHCP client passes.
     dhcp: bool,
+    /// What is read, thought over and loaded is not changed by another thread in between.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Firewall {
@@ -96,7 +102,7 @@ impl Firewall {
                 });
             }
         }
-        Ok(Self { nft, interfaces: interfaces.to_vec(), dhcp })
+        Ok(Self { nft, interfaces: interfaces.to_vec(), dhcp, turn: Arc::default() })
     }
 
     /// Whether we have a table there.
@@ -122,6 +128,11 @@ impl Firewall {
         }
     }
 
+    /// The table to this thread alone, among all that this firewall was cloned for.
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn order<'a>(
         &'a self,
         table: &'a Table,
@@ -130,7 +141,7 @@ impl Firewall {
         failsafe: &'a [FailsafeEntry],
         way_back: Option<WayBack>,
     ) -> Order<'a> {
-        Order { table, digest, epoch, interfaces: &self.interfaces, failsafe, dhcp: self.dhcp, way_back, rehearsal: false }
+        Order { table, digest, epoch, interfaces: &self.interfaces, failsafe, dhcp: self.dhcp, judges: Judges::At(way_back) }
     }
 
     /// What is there.
@@ -151,9 +162,14 @@ impl Firewall {
     /// # Errors
     /// `nft` refuses: nothing has changed.
     pub fn apply(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry], within: Option<Duration>) -> Result<u64, Error> {
+        let _alone = self.alone();
         let present = Present::read(&self.nft, false)?;
-        let way_back = within.map(|within| WayBack { within, to: State::of(&present).way_back(present.safe()) });
-        let epoch = self.put(table, digest, failsafe, way_back, false, &present)?;
+        let state = State::of(&present);
+        if matches!(state, State::Off { left, .. } if !left.is_zero()) {
+            return Err(Error::Off);
+        }
+        let way_back = within.map(|within| WayBack { within, to: state.way_back(present.safe()) });
+        let epoch = self.put(table, digest, failsafe, Judges::At(way_back), &present)?;
         self.cut(table, failsafe)?;
         Ok(epoch)
     }
@@ -163,9 +179,10 @@ impl Firewall {
     /// # Errors
     /// As for [`Firewall::apply`].
     pub fn rehearse(&self, table: &Table, digest: Digest, failsafe: &[FailsafeEntry]) -> Result<Vec<String>, Error> {
+        let _alone = self.alone();
         let present = Present::read(&self.nft, false)?;
         let tracked = !matches!(State::of(&present), State::Absent) || conntrack_is_busy();
-        self.put(table, digest, failsafe, None, true, &present)?;
+        self.put(table, digest, failsafe, Judges::Nobody, &present)?;
         let judge = Judge::new(table, failsafe, &self.interfaces).map_err(Error::Conntrack)?;
         let mut cut: Vec<String> = conntrack::would_cut(&judge).map_err(Error::Conntrack)?.into_iter().collect();
         if !tracked {
@@ -181,16 +198,15 @@ impl Firewall {
         table: &Table,
         digest: Digest,
         failsafe: &[FailsafeEntry],
-        way_back: Option<WayBack>,
-        rehearsal: bool,
+        judges: Judges,
         present: &Present,
     ) -> Result<u64, Error> {
         check_failsafe(failsafe)?;
         let epoch = present.newest() + 1;
-        let order = Order { rehearsal, ..self.order(table, digest, epoch, failsafe, way_back) };
+        let order = Order { judges, ..self.order(table, digest, epoch, failsafe, None) };
         if let Err(error) = self.nft.load(&script::install(&order, present)) {
             // Something of another kind may stand where something of ours must be. Only a way back is worth keeping the table for.
-            if !present.exists || way_back.is_some_and(|back| back.to.is_some()) {
+            if !present.exists || judges.keeps().is_some() {
                 return Err(error.into());
             }
             self.nft.load(&script::install(&order, &Present::to_be_replaced())).map_err(|_| error)?;
@@ -216,7 +232,7 @@ impl Firewall {
     pub fn trial(&self) -> Result<Option<Duration>, Error> {
         Ok(match State::of(&Present::read(&self.nft, false)?) {
             State::Trial { left, .. } => Some(left),
-            State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => None,
+            State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) | State::Off { .. } => None,
         })
     }
 
@@ -225,11 +241,12 @@ impl Firewall {
     /// # Errors
     /// Its time is over.
     pub fn confirm(&self) -> Result<(), Error> {
+        let _alone = self.alone();
         let present = Present::read(&self.nft, false)?;
         match State::of(&present) {
             State::Trial { new, left, .. } if left.is_zero() => Err(Error::TrialOver { epoch: new }),
             State::Trial { new, .. } => Ok(self.nft.load(&script::settle(Some(new), new, &present))?),
-            State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => Ok(()),
+            State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) | State::Off { .. } => Ok(()),
         }
     }
 
@@ -238,6 +255,7 @@ impl Firewall {
     /// # Errors
     /// `nft` refuses.
     pub fn roll_back(&self, failsafe: &[FailsafeEntry]) -> Result<Option<u64>, Error> {
+        let _alone = self.alone();
         let present = Present::read(&self.nft, true)?;
         let State::Trial { new, old, .. } = State::of(&present) else { return Ok(None) };
         self.nft.load(&script::settle(old, old.unwrap_or(new), &present))?;
@@ -253,24 +271,21 @@ impl Firewall {
     /// # Errors
     /// `nft` refuses.
     pub fn mend(&self, desired: &Table, digest: Digest, failsafe: &[FailsafeEntry], blank: bool) -> Result<Option<u64>, Error> {
+        let _alone = self.alone();
         let present = Present::read(&self.nft, true)?;
         let seen = observe(&present, &self.interfaces);
-        if blank || seen.table.is_none() {
-            if !blank {
-                return Ok(None);
-            }
-            return self.put(desired, digest, failsafe, None, false, &present).map(Some);
+        if blank {
+            return self.put(desired, digest, failsafe, Judges::At(None), &present).map(Some);
         }
-        self.put_failsafe(failsafe)?;
+        if seen.table.is_none() {
+            return Ok(None);
+        }
+        self.failsafe_in_place(failsafe, &present)?;
         if seen.damage.is_empty() {
             return Ok(None);
         }
         let rules = seen.table.unwrap_or_default();
-        let way_back = match seen.state {
-            State::Trial { old, left, .. } if !left.is_zero() => Some(WayBack { within: left, to: old }),
-            State::Trial { .. } | State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => None,
-        };
-        self.put(&rules, digest, failsafe, way_back, seen.audited, &present).map(Some)
+        self.put(&rules, digest, failsafe, seen.state.judges(seen.audited), &present).map(Some)
     }
 
     /// Another failsafe list, where we have a table.
@@ -278,9 +293,13 @@ impl Firewall {
     /// # Errors
     /// `nft` refuses.
     pub fn put_failsafe(&self, failsafe: &[FailsafeEntry]) -> Result<(), Error> {
+        let _alone = self.alone();
+        self.failsafe_in_place(failsafe, &Present::read(&self.nft, false)?)
+    }
+
+    fn failsafe_in_place(&self, failsafe: &[FailsafeEntry], present: &Present) -> Result<(), Error> {
         check_failsafe(failsafe)?;
-        let present = Present::read(&self.nft, false)?;
-        if !present.exists || present.dormant || failsafe_damage(&present, failsafe).is_empty() {
+        if !present.exists || present.dormant || failsafe_damage(present, failsafe).is_empty() {
             return Ok(());
         }
         Ok(self.nft.load(&script::failsafe_list(failsafe))?)
@@ -291,6 +310,7 @@ impl Firewall {
     /// # Errors
     /// `nft` refuses.
     pub fn remove(&self) -> Result<(), Error> {
+        let _alone = self.alone();
         remove(&self.nft)
     }
 

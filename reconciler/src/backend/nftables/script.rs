@@ -39,9 +39,28 @@ pub(super) struct Order<'a> {
     pub(super) failsafe: &'a [FailsafeEntry],
     /// Whether the DHCP client passes.
     pub(super) dhcp: bool,
-    pub(super) way_back: Option<WayBack>,
-    /// Everything is in place, nobody judges.
-    pub(super) rehearsal: bool,
+    pub(super) judges: Judges,
+}
+
+/// Who judges once a script is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judges {
+    /// What is loaded, on trial if there is a way back.
+    At(Option<WayBack>),
+    /// Nobody: everything is in place all the same.
+    Nobody,
+    /// Nobody for so long, then what is loaded.
+    Later(Duration),
+}
+
+impl Judges {
+    /// Which older generation is still needed.
+    pub(super) fn keeps(self) -> Option<u64> {
+        match self {
+            Self::At(back) => back.and_then(|back| back.to),
+            Self::Nobody | Self::Later(_) => None,
+        }
+    }
 }
 
 /// What is in force again when the trial ends without a word.
@@ -100,15 +119,19 @@ pub(super) fn install(order: &Order<'_>, present: &Present) -> String {
     );
     chains.chain(&about(order.epoch), [format!("continue comment \"{says}\"")]);
     failsafe_chains(&mut chains, order.failsafe);
-    hooks(&mut chains, (!order.rehearsal).then_some(order.epoch), order.way_back.map(|back| back.to));
+    let (first, then, clock) = match order.judges {
+        Judges::At(back) => (Some(order.epoch), back.map(|back| back.to), back.map(|back| back.within)),
+        Judges::Nobody => (None, None, None),
+        Judges::Later(within) => (None, Some(Some(order.epoch)), Some(within)),
+    };
+    hooks(&mut chains, first, then);
     chains.write(&mut out);
     out.push_str("}\n");
     interfaces(&mut out, order.interfaces);
-    if let Some(back) = order.way_back {
-        let left = back.within.as_secs().max(1);
-        let _ = writeln!(out, "add element inet {TABLE} {TRIAL} {{ ipv4 timeout {left}s, ipv6 timeout {left}s }}");
+    if let Some(within) = clock {
+        on_the_clock(&mut out, within);
     }
-    let kept = [Some(order.epoch), order.way_back.and_then(|back| back.to)];
+    let kept = [Some(order.epoch), order.judges.keeps()];
     present.remove_all_but(&mut out, &kept);
     out
 }
@@ -125,6 +148,27 @@ pub(super) fn settle(judge: Option<u64>, kept: u64, present: &Present) -> String
     let _ = writeln!(out, "flush set inet {TABLE} {TRIAL}");
     present.remove_all_but(&mut out, &[Some(kept)]);
     out
+}
+
+/// Nobody judges for `within`, then `epoch` does; every other generation is removed.
+pub(super) fn off(epoch: u64, within: Duration, present: &Present) -> String {
+    let mut out = String::new();
+    for direction in Direction::BOTH {
+        let _ = writeln!(out, "flush chain inet {TABLE} {}", dispatch(direction));
+    }
+    let mut chains = Chains::default();
+    dispatches(&mut chains, None, Some(Some(epoch)));
+    block(&mut out, &chains);
+    let _ = writeln!(out, "flush set inet {TABLE} {TRIAL}");
+    on_the_clock(&mut out, within);
+    present.remove_all_but(&mut out, &[Some(epoch)]);
+    out
+}
+
+/// Starts the kernel's own timer.
+fn on_the_clock(out: &mut String, within: Duration) {
+    let left = within.as_secs().max(1);
+    let _ = writeln!(out, "add element inet {TABLE} {TRIAL} {{ ipv4 timeout {left}s, ipv6 timeout {left}s }}");
 }
 
 /// Another failsafe list, and nothing else.

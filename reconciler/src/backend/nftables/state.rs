@@ -1,7 +1,8 @@
 //! Which generation judges: settled, on trial with a way back, or rehearsed, read from the two rules that say so.
 //!
 //! A trial is a set that holds both families until the kernel's own timer empties it. As long as a packet's family is in it, the
-//! generation on trial judges; after that the older one, or, where nothing was enforced before, none. No process is needed.
+//! generation on trial judges; after that the older one, or, where nothing was enforced before, none. No process is needed. Enforcement
+//! that is off for a time is the same the other way round: nobody judges as long as the set holds them, then the generation does.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::names::{TRIAL, dispatch, epoch_of, generation};
 use super::present::{Line, Present};
+use super::script::{Judges, WayBack};
 
 /// Which generation judges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(super) enum State {
     Trial { new: u64, old: Option<u64>, left: Duration },
     /// None; this one is in place, and connections are followed.
     Rehearsed(u64),
+    /// None as long as there is time left, then this one.
+    Off { epoch: u64, left: Duration },
 }
 
 impl State {
@@ -38,6 +42,7 @@ impl State {
                 Turn::Only(epoch) => Self::Settled(epoch),
                 Turn::Nobody => Self::Rehearsed(present.newest()),
                 Turn::OnTrial(new, old) => Self::Trial { new, old, left: left(present) },
+                Turn::Off(epoch) => Self::Off { epoch, left: left(present) },
             },
             _ => Self::Broken,
         }
@@ -53,6 +58,23 @@ impl State {
             Self::Trial { old: Some(old), .. } => Some((old, false)),
             Self::Trial { new, old: None, .. } => Some((new, true)),
             Self::Rehearsed(epoch) => Some((epoch, true)),
+            Self::Off { epoch, left } => Some((epoch, !left.is_zero())),
+        }
+    }
+
+    /// Who judges where the same is loaded anew; `audited` is what [`State::judging`] says.
+    pub(super) fn judges(self, audited: bool) -> Judges {
+        match self {
+            Self::Trial { old, left, .. } if !left.is_zero() => Judges::At(Some(WayBack { within: left, to: old })),
+            // The end that somebody set stays, whatever becomes of this process.
+            Self::Off { left, .. } if !left.is_zero() => Judges::Later(left),
+            Self::Trial { .. } | Self::Off { .. } | Self::Absent | Self::Broken | Self::Settled(_) | Self::Rehearsed(_) => {
+                if audited {
+                    Judges::Nobody
+                } else {
+                    Judges::At(None)
+                }
+            }
         }
     }
 
@@ -62,7 +84,7 @@ impl State {
             Self::Absent | Self::Rehearsed(_) => None,
             // Somebody has changed which one judges: better an older generation than none.
             Self::Broken => (safe > 0).then_some(safe),
-            Self::Settled(epoch) => Some(epoch),
+            Self::Settled(epoch) | Self::Off { epoch, .. } => Some(epoch),
             Self::Trial { old, .. } => old,
         }
     }
@@ -72,6 +94,7 @@ impl State {
 enum Turn {
     Only(u64),
     OnTrial(u64, Option<u64>),
+    Off(u64),
     Nobody,
 }
 
@@ -83,6 +106,9 @@ fn turn(present: &Present, direction: Direction) -> Option<Turn> {
         [trial, back] => {
             let (guard, rest) = trial.statements.split_first()?;
             let asks = *guard == json!({"match": {"op": "==", "left": {"meta": {"key": "nfproto"}}, "right": format!("@{TRIAL}")}});
+            if asks && rest == [json!({ "accept": null })] {
+                return target(&back.statements, direction).map(Turn::Off);
+            }
             let new = target(rest, direction).filter(|_| asks)?;
             if back.statements == [json!({ "accept": null })] {
                 return Some(Turn::OnTrial(new, None));

@@ -19,6 +19,8 @@ pub struct Reading {
     pub audited: bool,
     /// What is left of a trial; none without one, and once it is over.
     pub trial_left: Option<Duration>,
+    /// What is left of the time for which enforcement is off; none where it is not, and once it is over.
+    pub off_left: Option<Duration>,
     /// What keeps packets from being judged, in words.
     pub unhooked: Vec<String>,
     /// Interfaces that do not exist.
@@ -41,11 +43,19 @@ impl Firewall {
         let Some((epoch, audited)) = state.judging(present.safe()) else { return Ok(None) };
         let trial_left = match state {
             State::Trial { left, .. } if !left.is_zero() => Some(left),
-            State::Trial { .. } | State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => None,
+            State::Trial { .. } | State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) | State::Off { .. } => {
+                None
+            }
+        };
+        let off_left = match state {
+            State::Off { left, .. } if !left.is_zero() => Some(left),
+            State::Off { .. } | State::Trial { .. } | State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => {
+                None
+            }
         };
         let unhooked = hooks(&present, interfaces).into_iter().map(|one| format!("{}: {}", one.key, one.observed)).collect();
         let (counts, flows) = (counts(&present), rule_flows(&present).into_iter().collect());
-        Ok(Some(Reading { epoch, audited, trial_left, unhooked, absent: self.absent(), counts, flows }))
+        Ok(Some(Reading { epoch, audited, trial_left, off_left, unhooked, absent: self.absent(), counts, flows }))
     }
 }
 
@@ -74,6 +84,12 @@ impl View {
     #[must_use]
     pub fn numbers(&self) -> &Numbers {
         &self.numbers
+    }
+
+    /// The firewall itself.
+    #[must_use]
+    pub fn firewall(&self) -> &Firewall {
+        &self.firewall
     }
 
     /// Looks; this may block.

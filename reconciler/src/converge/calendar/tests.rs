@@ -10,17 +10,17 @@ use policy::snapshot::{Entry, Snapshot};
 use super::*;
 use crate::converge::{
     Ancestry, BackendError, Boxed, CommitInfo, Errand, FirstEnforcement, Head, Holding, Kept, Memory, NotLowered, Posture, Prober,
-    Rehearsal, Settings, SourceError, Target, Trial, Tried,
+    Rehearsal, RequestHeads, Settings, SignerList, SourceError, Step, StoredCommits, Target, Trial, Tried, Verify,
 };
 use crate::store::{Came, EndedPass, EnforcedNow, NewCommit, Outcome, PassEnd, Store};
 
-const NAME: &str = "host/eth0";
+pub(crate) const NAME: &str = "host/eth0";
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(1_767_225_600).unwrap()
 }
 
-fn commit() -> CommitId {
+pub(crate) fn commit() -> CommitId {
     CommitId::from_bytes(&[1; 20]).unwrap()
 }
 
@@ -30,12 +30,14 @@ fn info() -> CommitInfo {
 }
 
 /// A branch whose one commit has one policy.
-struct Branch;
+pub(crate) struct Branch;
 
 impl Source for Branch {
     async fn head(&self) -> Result<Head, SourceError> {
         Ok(Head::At(commit()))
     }
+
+    fn keep(&self, _commit: &CommitId) {}
 
     async fn snapshot(&self, _commit: &CommitId) -> Result<Snapshot, SourceError> {
         let mut snapshot = Snapshot::default();
@@ -51,12 +53,47 @@ impl Source for Branch {
     async fn between(&self, _base: &CommitId, _head: &CommitId) -> Result<Ancestry, SourceError> {
         Err(SourceError { doing: "a day asks for no history".to_owned(), cause: None })
     }
+
+    async fn commit_bytes(&self, _commit: &CommitId) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(None)
+    }
+
+    async fn since(&self, _base: &CommitId, _head: &CommitId) -> Result<Option<StoredCommits>, SourceError> {
+        Ok(Some(Vec::new()))
+    }
+
+    async fn signer_list(&self, _commit: &CommitId, _path: &str) -> Result<Option<SignerList>, SourceError> {
+        Ok(None)
+    }
+
+    async fn request_heads(&self, numbers: &[u64]) -> Result<RequestHeads, SourceError> {
+        Ok(RequestHeads { heads: numbers.iter().map(|number| (*number, None)).collect(), ..RequestHeads::default() })
+    }
 }
 
 /// A host on which one rule has ended, and what was done to it.
-struct Host {
-    audited: bool,
-    applied: usize,
+#[derive(Default)]
+pub(crate) struct Host {
+    pub audited: bool,
+    pub applied: usize,
+    /// It has a candidate.
+    pub aimed: bool,
+    pub mood: Mood,
+}
+
+/// How a host answers.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    #[default]
+    Well,
+    /// It cannot say what it is asked to.
+    Inexpressible,
+    /// Its backend has a mistake.
+    Panics,
+    /// It cannot be observed.
+    Silent,
+    /// Its kernel takes no rules.
+    Refuses,
 }
 
 fn done<T: Send + 'static>(answer: T) -> Boxed<'static, Result<T, BackendError>> {
@@ -77,14 +114,28 @@ impl Target for Host {
     }
 
     fn aim(&mut self, _ruleset: &Ruleset) -> Result<(), NotLowered> {
-        Ok(())
+        self.aimed = true;
+        match self.mood {
+            Mood::Well | Mood::Silent | Mood::Refuses => Ok(()),
+            Mood::Inexpressible => {
+                let message = "too many ports".to_owned();
+                let unsupported = policy::lower::Unsupported { backend: "ebpf", policy: None, rule: None, place: None, message };
+                Err(NotLowered::Unsupported(vec![unsupported]))
+            }
+            Mood::Panics => panic!("a mistake in a backend"),
+        }
     }
 
     fn plan(&mut self) -> Boxed<'_, Result<Option<TargetPlan>, BackendError>> {
+        if self.mood == Mood::Silent {
+            let error = BackendError { doing: "cannot read the kernel's tables".to_owned(), cause: None };
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let step = Step { key: "in cde-database".to_owned(), from: String::new(), to: "TCP 5432 from 10.0.1.0/24".to_owned() };
         done(Some(TargetPlan {
             target: NAME.to_owned(),
             backend: "ebpf",
-            create: Vec::new(),
+            create: vec![step],
             delete: Vec::new(),
             unchanged: 1,
             damage: Vec::new(),
@@ -104,6 +155,10 @@ impl Target for Host {
     }
 
     fn apply(&mut self, _within: Option<Duration>) -> Boxed<'_, Result<u64, BackendError>> {
+        if self.mood == Mood::Refuses {
+            let refused = BackendError { doing: "the kernel refuses".to_owned(), cause: None };
+            return Box::pin(std::future::ready(Err(refused)));
+        }
         (self.applied, self.audited) = (self.applied + 1, false);
         done(2)
     }
@@ -148,7 +203,9 @@ impl Target for Host {
 
     fn adopt(&mut self) {}
 
-    fn discard(&mut self) {}
+    fn discard(&mut self) {
+        self.aimed = false;
+    }
 
     fn remember(&self) -> Kept {
         Kept { rules: String::new(), memory: String::new(), setup: self.setup_text() }
@@ -163,7 +220,7 @@ impl Target for Host {
     }
 }
 
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Prober for Nobody {
     fn own(&self) -> Boxed<'_, Vec<Errand>> {
@@ -175,7 +232,7 @@ impl Prober for Nobody {
     }
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         git_ref: "refs/heads/main".to_owned(),
         context: "pci-segment/policy".to_owned(),
@@ -185,10 +242,12 @@ fn settings() -> Settings {
         limits: Limits::default(),
         heal: true,
         judged_by: "test 1".to_owned(),
+        verify: Verify::default(),
         posture: Posture::Enforced,
         confirm_within: None,
         first: FirstEnforcement { learning: Duration::ZERO, cut: false },
         boot_id: "boot".to_owned(),
+        comment: true,
         identity: None,
     }
 }
@@ -209,7 +268,7 @@ async fn yesterday(store: &Store, kept: &Kept) {
 async fn a_new_day(audited: bool) -> (bool, bool) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("state.db"), "host:test", now()).await.unwrap();
-    let mut targets: Vec<Box<dyn Target>> = vec![Box::new(Host { audited, applied: 0 })];
+    let mut targets: Vec<Box<dyn Target>> = vec![Box::new(Host { audited, ..Host::default() })];
     yesterday(&store, &targets[0].remember()).await;
     let (settings, mut memory) = (settings(), Memory { restored: true, ..Memory::default() });
     let mut world = World {
@@ -231,4 +290,57 @@ async fn a_new_day(audited: bool) -> (bool, bool) {
 async fn rules_that_end_today_do_not_end_an_audit_that_somebody_began_by_hand() {
     assert_eq!(a_new_day(false).await, (true, false), "they end on time");
     assert_eq!(a_new_day(true).await, (false, true), "but not where nothing is dropped");
+}
+
+/// Switches enforcement off when it is asked who connects, as an operator may do in the middle of a pass.
+struct Meanwhile(Store);
+
+impl Prober for Meanwhile {
+    fn own(&self) -> Boxed<'_, Vec<Errand>> {
+        Box::pin(async {
+            let (name, value) = (crate::converge::DISABLED.to_owned(), NAME.to_owned());
+            let until = now().checked_add(Duration::from_secs(60)).ok();
+            let (who, why) = ("uid:0".to_owned(), "a test".to_owned());
+            let switch = crate::store::Switch { name, value, who, why, set_at: now(), until };
+            self.0.switch_set(switch).await.unwrap();
+            Vec::new()
+        })
+    }
+
+    fn attempt<'a>(&'a self, _errands: &'a [Errand], _longest: Duration) -> Boxed<'a, Vec<Tried>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+#[tokio::test]
+async fn enforcement_that_is_switched_off_in_the_middle_of_a_pass_holds_what_the_pass_was_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("state.db"), "host:test", now()).await.unwrap();
+    let mut targets: Vec<Box<dyn Target>> = vec![Box::new(Host::default())];
+    let (settings, mut memory) = (settings(), Memory { restored: true, ..Memory::default() });
+    let (source, prober, clock) = (&Branch, &Meanwhile(store.clone()), now as fn() -> Timestamp);
+    let mut world = World { source, store: &store, targets: &mut targets, settings: &settings, prober, clock, memory: &mut memory };
+    let outcome = crate::converge::converge(&mut world, Came::Poll).await.unwrap();
+    let crate::converge::Outcome::Held { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("enforcement is off"), "{reason}");
+    assert_eq!(targets[0].plan().await.unwrap().unwrap().changes, 1, "nothing was applied");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_be_observed_is_on_record_and_the_forge_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("state.db"), "host:test", now()).await.unwrap();
+    let mut targets: Vec<Box<dyn Target>> = vec![Box::new(Host { mood: Mood::Silent, ..Host::default() })];
+    let (settings, mut memory) = (settings(), Memory { restored: true, ..Memory::default() });
+    let (source, prober, clock) = (&Branch, &Nobody, now as fn() -> Timestamp);
+    let mut world = World { source, store: &store, targets: &mut targets, settings: &settings, prober, clock, memory: &mut memory };
+    crate::converge::converge(&mut world, Came::Poll).await.unwrap_err();
+    let last = store.status_summary().await.unwrap().last_pass.unwrap();
+    assert_eq!(last.outcome, Some(Outcome::Failed));
+    assert!(last.reason.contains("cannot read the kernel's tables"), "{}", last.reason);
+    let waiting = store.outbox_due(now(), 10).await.unwrap();
+    let red = |news: &crate::store::News| matches!(news, crate::store::News::Status(status) if status.state == crate::converge::StatusState::Error);
+    assert!(waiting.iter().any(|item| red(&item.news)), "{waiting:?}");
+    store.close().await;
 }

@@ -1,6 +1,6 @@
 //! What becomes of an order: a decision in the store, and a loop that is woken to see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,10 +10,12 @@ use tokio::sync::Notify;
 use super::{Order, Reply};
 use crate::audit::event::tidy;
 use crate::audit::{AuditEvent, Draft, Ended, kind};
+use crate::backend::View;
 use crate::chain::chain;
-use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL, ON_TRIAL, OnTrial};
+use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL, DISABLED, ON_TRIAL, OnTrial};
 use crate::run::events::Drops;
 use crate::run::patience::Urgent;
+use crate::run::rollback::Rollbacks;
 use crate::store::{self, Store, Switch};
 
 /// An operator who confirms wants to know what came of it; longer he does not wait.
@@ -31,16 +33,32 @@ pub(in crate::run) struct Orders {
     pub urgent: Urgent,
     /// What is refused, for those who follow.
     pub drops: Drops,
+    /// Orders to go back, for the loop.
+    pub rollbacks: Rollbacks,
+    /// The firewall.
+    pub view: Arc<OnceLock<View>>,
+    /// Tells the watch over enforcement that is off.
+    pub disabled: Arc<Notify>,
+    /// Has the loop compare everything.
+    pub drift: Arc<Notify>,
 }
 
 impl Orders {
     pub(super) async fn carry_out(&self, order: Order, who: String) -> Reply {
         match order {
             // Events are not carried out but followed.
-            Order::Reconcile | Order::Events => {
-                self.wake.notify_one();
-                Reply { ok: true, message: "looking now".to_owned() }
-            }
+            Order::Reconcile | Order::Events => match self.try_again(&who, "reconcile").await {
+                Ok(again) => {
+                    self.wake.notify_one();
+                    let again = again.map_or_else(String::new, |commit| format!("; {} is tried again", commit.short()));
+                    Reply { ok: true, message: format!("looking now{again}") }
+                }
+                Err(error) => refused(chain(&error)),
+            },
+            Order::Suspend { reason, until } => self.suspend(reason, until, who).await,
+            Order::Resume { only, reason } => self.resume(only, reason, who).await,
+            Order::Rollback { commit, reason } => self.roll_back(commit, reason, who).await,
+            Order::Disable { reason, until } => self.disable(reason, until, who).await,
             Order::AcceptHead { commit, reason } => self.decide(ACCEPTED_HEAD, commit, reason, who).await,
             Order::Confirm { hash, reason } => match self.on_trial().await {
                 Err(error) => refused(chain(&error)),
@@ -51,6 +69,10 @@ impl Orders {
                     Some(hash) => self.decide(CONFIRMED_PLAN, hash, reason.unwrap_or_default(), who).await,
                     None => refused("nothing is on trial; a held plan is released by its hash".to_owned()),
                 },
+            },
+            Order::Rescuing => match self.forget_disabled(&who, "audit").await {
+                Ok(()) => Reply { ok: true, message: "no end is on record".to_owned() },
+                Err(error) => refused(chain(&error)),
             },
             Order::Rescued { what, outcome } => self.note(&what, &outcome, &who).await,
         }
@@ -108,6 +130,12 @@ impl Orders {
         }
     }
 
+    /// Whoever has the firewall enforce again does not want it switched off again, and whoever has it audit not on again.
+    async fn forget_disabled(&self, who: &str, what: &str) -> Result<(), store::Error> {
+        let why = format!("pci-segment rescue {what}");
+        self.store.switch_clear(DISABLED.to_owned(), who.to_owned(), why, Timestamp::now()).await.map(drop)
+    }
+
     async fn note(&self, what: &str, outcome: &str, who: &str) -> Reply {
         let (what, who) = (tidy(what, 200), tidy(who, 255));
         let payload = json!({ "what": what, "outcome": tidy(outcome, 1_000) });
@@ -126,6 +154,12 @@ impl Orders {
         };
         match written {
             Ok(()) => {
+                if matches!(what.as_str(), "enforce" | "audit") {
+                    if let Err(error) = self.forget_disabled(&who, &what).await {
+                        tracing::error!("cannot record: {}", chain(&error));
+                    }
+                    self.disabled.notify_one();
+                }
                 self.wake.notify_one();
                 Reply { ok: true, message: "on record".to_owned() }
             }
@@ -134,10 +168,10 @@ impl Orders {
     }
 }
 
-fn switch(name: &str, value: String, why: String, who: String) -> Switch {
+pub(super) fn switch(name: &str, value: String, why: String, who: String) -> Switch {
     Switch { name: name.to_owned(), value, who, why, set_at: Timestamp::now(), until: None }
 }
 
-fn refused(message: String) -> Reply {
+pub(super) fn refused(message: String) -> Reply {
     Reply { ok: false, message }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use webhook::{Delivery, Inbox, InboxError, Keeping, Kept, Meaning, Refusal};
 
+use crate::fault;
 use crate::metrics::Hooks;
 use crate::store::{self, Store};
 
@@ -24,6 +25,7 @@ impl Inbox for StoreInbox {
             let row = row(delivery, &self.git_ref, now);
             let matters = row.ignored.is_none();
             let kept = self.store.keep_delivery(row).await.map_err(|error| InboxError(crate::chain::chain(&error)))?;
+            fault::point("kept", "");
             let kept = if kept == store::Kept::New { Kept::New } else { Kept::Duplicate };
             self.hooks.kept(forge, line, &meaning, kept, now);
             if kept == Kept::New {

@@ -14,10 +14,10 @@ use axum::routing::get;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use crate::backend::{View, ebpf};
+use crate::backend::{Dropping, View, ebpf};
 use crate::chain::chain;
 use crate::metrics::kernel::{self, Reading};
-use crate::metrics::{CONTENT_TYPE, Family, Hooks, Kind, Tally, nftables, records, render};
+use crate::metrics::{CONTENT_TYPE, Calls, Family, Hooks, Judging, Kind, Tally, nftables, records, render};
 use crate::run::Drops;
 use crate::run::usage::Sums;
 use crate::store::Store;
@@ -37,9 +37,13 @@ pub(in crate::run) struct Sources {
     pub(in crate::run) store: Store,
     pub(in crate::run) tally: Arc<Tally>,
     pub(in crate::run) hooks: Arc<Hooks>,
+    pub(in crate::run) judging: Arc<Judging>,
+    pub(in crate::run) calls: Arc<Calls>,
     pub(in crate::run) view: Arc<OnceLock<View>>,
     pub(in crate::run) sums: Sums,
     pub(in crate::run) drops: Drops,
+    /// `host.mode: audit`: rules are lowered so that nothing is dropped.
+    pub(in crate::run) audit: bool,
     /// What takes long to count, as it was last.
     pub(in crate::run) sizes: Arc<Mutex<Kept>>,
 }
@@ -79,8 +83,14 @@ impl Sources {
     async fn families(&self) -> Vec<Family> {
         let mut all = self.tally.families();
         all.extend(self.hooks.families());
+        all.extend(self.judging.families());
+        all.extend(self.calls.families());
         let mut failed = Vec::new();
         let summary = self.store.status_summary().await;
+        match self.store.deliveries_depth().await {
+            Ok(depth) => all.push(inbox(depth)),
+            Err(error) => failed.push(("records", chain(&error))),
+        }
         match (&summary, &self.store.measures().await) {
             (Ok(summary), Ok(measures)) => all.extend(records::families(summary, measures)),
             (Err(error), _) | (_, Err(error)) => failed.push(("records", chain(error))),
@@ -91,21 +101,29 @@ impl Sources {
             Some(View::Ebpf(view)) => match kernel(view.clone()).await {
                 Ok(Some(reading)) => {
                     all.push(told(self.drops.records()));
+                    let gaps = view.interfaces().iter().any(|name| is_up(name) && !view.detached(&reading.seen, name).is_empty());
+                    let dropping = match reading.seen.epoch {
+                        0 => Dropping::Nothing,
+                        _ => Dropping::of(reading.seen.audit, reading.seen.disabled),
+                    };
+                    all.push(self.enforcement(view.target(), dropping, !gaps && !view.others_judge(&reading.seen)));
                     all.extend(kernel::families(&reading, view.interfaces(), &self.sums.in_force(), now));
                     if let (Ok(summary), true) = (&summary, reading.seen.epoch != 0) {
                         all.extend(records::generation(summary, view.target(), reading.seen.digest));
                     }
                 }
-                Ok(None) => {}
+                Ok(None) => all.push(self.enforcement(view.target(), Dropping::Nothing, true)),
                 Err(error) => failed.push(("kernel", error)),
             },
             Some(View::Nftables(view)) => {
                 let looking = view.clone();
                 match tokio::task::spawn_blocking(move || looking.look()).await {
                     Ok(Ok(Some(reading))) => {
+                        let dropping = Dropping::of(reading.audited, reading.off_left);
+                        all.push(self.enforcement(view.target(), dropping, reading.unhooked.is_empty()));
                         all.extend(nftables::families(&reading, view.interfaces(), &self.sums.in_force(), now));
                     }
-                    Ok(Ok(None)) => {}
+                    Ok(Ok(None)) => all.push(self.enforcement(view.target(), Dropping::Nothing, true)),
                     Ok(Err(error)) => failed.push(("kernel", chain(&error))),
                     Err(error) => failed.push(("kernel", error.to_string())),
                 }
@@ -117,6 +135,28 @@ impl Sources {
         }
         all.push(errors(&failed));
         all
+    }
+
+    /// What dropping comes to, as one word that is true.
+    fn enforcement(&self, target: &str, dropping: Dropping, whole: bool) -> Family {
+        let now = match dropping {
+            Dropping::Nothing => "nothing",
+            Dropping::Off(_) => "disabled",
+            Dropping::Audited => "audit",
+            Dropping::All if self.audit => "audit",
+            Dropping::All if whole => "enforced",
+            Dropping::All => "partly",
+        };
+        let mut family = Family::new(
+            Kind::Gauge,
+            "pci_segment_enforcement",
+            "Whether packets that no rule allows are dropped now: enforced, partly (a hook is gone, or another program has its place), \
+             audit (counted only), disabled (by pci-segment disable), or nothing (no rules are in place)",
+        );
+        for state in ["enforced", "partly", "audit", "disabled", "nothing"] {
+            family.push(&[("target", target), ("state", state)], state == now);
+        }
+        family
     }
 
     async fn sizes(&self) -> Result<Vec<Family>, String> {
@@ -132,12 +172,21 @@ impl Sources {
     }
 }
 
+/// An interface that does not exist lets nothing through either.
+fn is_up(name: &str) -> bool {
+    enforcer::Enforcer::interface(name).is_ok_and(|there| there.is_some())
+}
+
 async fn kernel(view: ebpf::View) -> Result<Option<Reading>, String> {
     let read = tokio::task::spawn_blocking(move || match view.open()? {
         Some(enforcer) => Reading::take(&enforcer, view.swap()).map(Some),
         None => Ok(None),
     });
     read.await.map_err(|error| error.to_string())?.map_err(|error| chain(&error))
+}
+
+fn inbox(depth: u64) -> Family {
+    Family::new(Kind::Gauge, "pci_segment_inbox_depth", "Deliveries that wait to be looked at").with(&[], depth)
 }
 
 fn told(records: u64) -> Family {

@@ -6,18 +6,21 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, State};
+use axum::middleware::map_response_with_state;
+use axum::response::Response;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use webhook::Proxies;
 
+use super::heard::{Heard, Listening};
+use super::places::{Place, Places};
 use super::tls::Tls;
 
 /// After an accept that failed for want of descriptors or memory; trying at once would only burn the processor.
@@ -30,7 +33,7 @@ pub(super) struct Bounds {
     pub headers: Duration,
     /// What is under way when the controller stops may take this long to end.
     pub ending: Duration,
-    /// Connections; the next ones wait in the kernel's queue.
+    /// Connections; for one more, the one that went without an answer for longest is closed.
     pub connections: usize,
     /// Connections from one address (of IPv6, one /64); more are closed at once.
     pub per_address: usize,
@@ -53,7 +56,7 @@ pub(super) struct Entry {
 
 /// Serves until told to stop, and at most `bounds.ending` longer.
 pub(super) async fn serve(listener: TcpListener, router: Router, entry: Entry, bounds: Bounds, stop: CancellationToken) {
-    let free = Arc::new(Semaphore::new(bounds.connections));
+    let places = Places::new(bounds.connections);
     let guests = Guests::default();
     let mut connections = JoinSet::new();
     loop {
@@ -63,21 +66,34 @@ pub(super) async fn serve(listener: TcpListener, router: Router, entry: Entry, b
                 say_panic(ended);
                 continue;
             }
-            accepted = accept(&listener, &free) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let Some((stream, peer, permit)) = accepted else { continue };
+        let Some((stream, peer)) = accepted else { continue };
         let share = if entry.proxies.contain(peer.ip()) { bounds.connections } else { bounds.per_address };
         let Some(guest) = guests.enter(peer.ip(), share) else { continue };
-        let (router, stop, tls) = (router.clone(), stop.clone(), entry.tls.clone());
+        let place = Arc::new(places.take());
+        let lost = place.lost();
+        let heard = Heard::default();
+        let router = router
+            .clone()
+            .layer(map_response_with_state((place, heard.clone()), answered))
+            .layer(Extension(ConnectInfo(peer)))
+            .layer(Extension(heard.clone()));
+        let (stop, tls) = (stop.clone(), entry.tls.clone());
         connections.spawn(async move {
-            let _held = (permit, guest);
-            match tls {
-                None => converse(stream, peer, router, bounds, stop).await,
-                Some(tls) => match stop.run_until_cancelled(tls.accept(stream)).await {
-                    Some(Ok(stream)) => converse(stream, peer, router, bounds, stop).await,
-                    Some(Err(error)) => tracing::debug!(%peer, "no TLS with this client: {error}"),
-                    None => {}
-                },
+            let _held = guest;
+            let talk = async {
+                match tls {
+                    None => converse(Listening::new(stream, heard), peer, router, bounds, stop).await,
+                    Some(tls) => match stop.run_until_cancelled(tls.accept(stream)).await {
+                        Some(Ok(stream)) => converse(Listening::new(stream, heard), peer, router, bounds, stop).await,
+                        Some(Err(error)) => tracing::debug!(%peer, "no TLS with this client: {error}"),
+                        None => {}
+                    },
+                }
+            };
+            if lost.run_until_cancelled(talk).await.is_none() {
+                tracing::debug!(%peer, "made room for another connection");
             }
         });
     }
@@ -92,14 +108,10 @@ fn say_panic(ended: Result<(), JoinError>) {
     }
 }
 
-/// The next connection and its place; none after a failure.
-async fn accept(
-    listener: &TcpListener,
-    free: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(free).acquire_owned().await.ok()?;
+/// The next connection; none after a failure.
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             tracing::warn!("cannot take an HTTP connection: {error}");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -108,11 +120,17 @@ async fn accept(
     }
 }
 
+async fn answered(State((place, heard)): State<(Arc<Place>, Heard)>, response: Response) -> Response {
+    place.was_of_use();
+    heard.answered();
+    response
+}
+
 async fn converse<S>(stream: S, peer: SocketAddr, router: Router, bounds: Bounds, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(peer))));
+    let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(bounds.headers);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -267,10 +285,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn over_the_limit_the_next_one_waits_its_turn() {
-        let (address, _stop, _served) = open(Bounds { headers: SHORT, connections: 1, ..Bounds::default() }).await;
-        let _first = say(address, HALF).await;
+    async fn w09_those_who_drip_make_room_for_those_who_have_something_to_say() {
+        let (address, _stop, _served) = open(Bounds { headers: LONG, connections: 2, ..Bounds::default() }).await;
+        let mut kept = say(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut dripping = say(address, HALF).await;
+        let mut some = [0; 12];
+        kept.read_exact(&mut some).await.unwrap();
+        assert_eq!(&some, b"HTTP/1.1 200");
+        kept.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await.unwrap();
         assert!(hear(&mut say(address, WHOLE).await).await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(tokio::time::timeout(LONG / 6, hear(&mut dripping)).await.unwrap(), "", "it made room");
+        kept.write_all(b"Connection: close\r\n\r\n").await.unwrap();
+        assert!(hear(&mut kept).await.contains("HTTP/1.1 200 "), "who was answered lately stays");
     }
 
     #[test]

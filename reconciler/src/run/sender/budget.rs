@@ -21,14 +21,14 @@ impl Budget {
         Self { spent }
     }
 
-    /// Takes one write, if one is left.
-    pub(super) fn spend(&mut self, now: Timestamp) -> bool {
+    /// Takes so many writes, if they are left.
+    pub(super) fn spend(&mut self, now: Timestamp, writes: usize) -> bool {
         // A write of the future was made before the clock was put back; when, nobody knows.
         self.spent.retain(|at| *at <= now && now.duration_since(*at) < HOUR);
         let last_minute = self.spent.iter().filter(|at| now.duration_since(**at) < MINUTE).count();
-        let left = last_minute < WRITES_PER_MINUTE_MAX && self.spent.len() < WRITES_PER_HOUR_MAX;
+        let left = last_minute + writes <= WRITES_PER_MINUTE_MAX && self.spent.len() + writes <= WRITES_PER_HOUR_MAX;
         if left {
-            self.spent.push(now);
+            self.spent.extend(std::iter::repeat_n(now, writes));
         }
         left
     }
@@ -44,7 +44,7 @@ mod tests {
 
     /// The seconds, of so many, in which a write was had by somebody who always wants one more.
     fn greedy(budget: &mut Budget, seconds: std::ops::Range<i64>) -> Vec<i64> {
-        seconds.flat_map(|second| std::iter::repeat_n(second, 3)).filter(|second| budget.spend(at(*second))).collect()
+        seconds.flat_map(|second| std::iter::repeat_n(second, 3)).filter(|second| budget.spend(at(*second), 1)).collect()
     }
 
     #[test]
@@ -63,7 +63,7 @@ mod tests {
     fn f05_what_an_earlier_process_spent_counts_and_a_clock_that_was_put_back_does_not_stop_us() {
         let spent: Vec<_> = std::iter::repeat_n(at(0), 60).collect();
         let mut budget = Budget::new(spent);
-        assert!(!budget.spend(at(59)) && budget.spend(at(60)));
-        assert!(budget.spend(at(-86_400)));
+        assert!(!budget.spend(at(59), 1) && budget.spend(at(60), 1));
+        assert!(budget.spend(at(-86_400), 1));
     }
 }

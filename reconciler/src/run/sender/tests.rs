@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use policy::snapshot::CommitId;
 use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
+use tokio::sync::Semaphore;
 
 use super::*;
+use crate::converge::{Comment, CommitStatus, Reviewed, StatusState};
 
 type Answer = Result<Option<String>, ReportError>;
 type Ways = fn(&CommitStatus) -> Answer;
@@ -17,14 +19,28 @@ struct Scene {
     now: Arc<Mutex<Timestamp>>,
     answer: Arc<Mutex<Ways>>,
     said: Arc<Mutex<Vec<(Timestamp, CommitStatus)>>>,
+    comments: Arc<Mutex<Vec<Comment>>>,
+    /// How many calls are answered at a time.
+    gate: Arc<Semaphore>,
+    calls: Arc<Calls>,
     folder: Arc<tempfile::TempDir>,
 }
 
 impl Forge for Scene {
     async fn report(&self, status: &CommitStatus) -> Answer {
+        let _held = self.gate.acquire().await.unwrap();
         self.said.lock().unwrap().push((*self.now.lock().unwrap(), status.clone()));
         let answer = *self.answer.lock().unwrap();
         answer(status)
+    }
+
+    async fn comment(&self, comment: &Comment) -> Answer {
+        self.comments.lock().unwrap().push(comment.clone());
+        Ok(Some("4711".to_owned()))
+    }
+
+    async fn approvals(&self, _: &CommitId) -> Result<Option<Vec<Reviewed>>, ReportError> {
+        Ok(None)
     }
 }
 
@@ -42,14 +58,16 @@ impl Scene {
         let begin = Timestamp::from_second(1_767_225_600).unwrap();
         let store = Store::open(&folder.path().join("state.db"), "host:test", begin).await.unwrap();
         let (now, answer) = (Arc::new(Mutex::new(begin)), Arc::new(Mutex::new(answer)));
-        Self { store, now, answer, said: Arc::default(), folder: Arc::new(folder) }
+        let gate = Arc::new(Semaphore::new(100));
+        let folder = Arc::new(folder);
+        Self { store, now, answer, said: Arc::default(), comments: Arc::default(), gate, calls: Arc::default(), folder }
     }
 
     /// A process that begins now.
     async fn start(&self) -> Sender<Self, impl Fn() -> Timestamp> {
         let now = self.now.clone();
         let known = Known::read(&self.store, self.now()).await.unwrap();
-        Sender::new(self.clone(), self.store.clone(), move || *now.lock().unwrap(), known)
+        Sender::new(Arc::new(self.clone()), self.store.clone(), Arc::clone(&self.calls), move || *now.lock().unwrap(), known)
     }
 
     fn now(&self) -> Timestamp {
@@ -67,7 +85,8 @@ impl Scene {
 
     async fn queue(&self, commit: usize, state: StatusState, text: &str) {
         let (commit, now) = (format!("{commit:040x}").parse().unwrap(), self.now());
-        let status = CommitStatus { commit, state, description: text.into(), link: None, context: "pci-segment/policy".into() };
+        let (description, context) = (text.into(), "pci-segment/policy".into());
+        let status = CommitStatus { commit, state, description, link: None, context, git_ref: None };
         self.store.queue_status(status, now).await.unwrap();
     }
 
@@ -142,6 +161,7 @@ async fn f06_refused_credentials_pause_the_forge_for_five_minutes_and_keep_every
     scene.pass(299);
     sender.round().await.unwrap();
     assert_eq!((scene.states(), scene.waiting().await), (vec![StatusState::Failure], (2, 0)));
+    assert_eq!(scene.calls.why_not().as_deref(), Some("credentials refused (401)"), "what `/readyz` says");
     // Only the first is refused, it turns out: the second does not wait behind it for ever.
     scene.answers(
         |status| if status.state == StatusState::Failure { Err(ReportError::Paused { reason: "404".into() }) } else { Ok(None) },
@@ -152,7 +172,90 @@ async fn f06_refused_credentials_pause_the_forge_for_five_minutes_and_keep_every
     scene.answers(taken);
     scene.pass(1);
     sender.round().await.unwrap();
+    assert_eq!((scene.waiting().await, scene.calls.why_not()), ((0, 0), None));
+}
+
+/// Lets everything that can happen without another answer happen.
+async fn settle() {
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn four_calls_run_at_a_time_after_one_went_through_and_of_one_commit_only_one() {
+    let scene = Scene::new(taken).await;
+    for commit in 0..9 {
+        scene.queue(commit, StatusState::Success, "fine").await;
+    }
+    let mut sender = scene.start().await;
+    scene.gate.forget_permits(99);
+    sender.round().await.unwrap();
+    assert_eq!(scene.said().len(), 9);
+    // Now nobody is answered, so that calls stay under way.
+    scene.gate.forget_permits(1);
+    for commit in 20..29 {
+        scene.queue(commit, StatusState::Pending, "queued").await;
+    }
+    let verdicts = async {
+        settle().await;
+        for commit in 20..29 {
+            scene.queue(commit, StatusState::Failure, "no").await;
+        }
+        scene.gate.add_permits(4);
+    };
+    let (ended, ()) = tokio::join!(sender.round(), verdicts);
+    ended.unwrap();
+    let said = scene.said();
+    let number = |status: &CommitStatus| status.commit.to_string();
+    let of = |commit: usize| {
+        let commit = format!("{commit:040x}");
+        said.iter().filter(|(_, s)| number(s) == commit).map(|(_, s)| s.state).collect::<Vec<_>>()
+    };
+    for commit in 25..29 {
+        assert_eq!(of(commit), [StatusState::Pending, StatusState::Failure], "{commit}: the newest first, in order, and both");
+    }
+    for commit in 20..25 {
+        assert_eq!(of(commit), [StatusState::Failure], "{commit}: what was not under way yet is superseded");
+    }
     assert_eq!(scene.waiting().await, (0, 0));
+}
+
+#[tokio::test]
+async fn the_head_of_a_long_push_is_green_before_what_led_to_it_and_red_goes_in_order() {
+    let scene = Scene::new(taken).await;
+    for commit in 0..90 {
+        scene.queue(commit, StatusState::Success, "compliant").await;
+    }
+    scene.queue(90, StatusState::Failure, "no").await;
+    scene.queue(91, StatusState::Failure, "no").await;
+    scene.start().await.round().await.unwrap();
+    let mut said: Vec<_> = scene.said().iter().map(|(_, s)| s.commit.to_string()).collect();
+    said.iter_mut().take(4).for_each(|commit| commit.drain(..38).for_each(drop));
+    // Four are under way at a time.
+    said.truncate(4);
+    said.sort_unstable();
+    assert_eq!(said, ["58", "59", "5a", "5b"]);
+}
+
+#[tokio::test]
+async fn a_comment_goes_behind_statuses_out_of_the_same_budget_and_is_edited_from_then_on() {
+    let scene = Scene::new(taken).await;
+    let head = format!("{:040x}", 1).parse().unwrap();
+    scene.store.queue_comment(12, head, "first".into(), scene.now()).await.unwrap();
+    for commit in 0..60 {
+        scene.queue(commit, StatusState::Pending, "queued").await;
+    }
+    let mut sender = scene.start().await;
+    sender.round().await.unwrap();
+    assert_eq!((scene.said().len(), scene.comments.lock().unwrap().len()), (60, 0));
+    scene.pass(60);
+    sender.round().await.unwrap();
+    scene.store.queue_comment(12, head, "second".into(), scene.now()).await.unwrap();
+    sender.round().await.unwrap();
+    let said = scene.comments.lock().unwrap().clone();
+    let bodies: Vec<_> = said.iter().map(|comment| (comment.body.as_str(), comment.known_id.as_deref())).collect();
+    assert_eq!(bodies, [("first", None), ("second", Some("4711"))]);
 }
 
 #[tokio::test]
@@ -239,4 +342,64 @@ async fn f08_of_a_commits_thousand_statuses_the_last_ten_are_for_failures_and_er
     scene.queue(1, StatusState::Failure, "no").await;
     sender.round().await.unwrap();
     assert_eq!((scene.states(), scene.waiting().await), (vec![StatusState::Failure], (0, 1)));
+}
+
+#[tokio::test]
+async fn f05_of_two_limits_that_were_told_at_once_the_longer_one_holds() {
+    let scene = Scene::new(taken).await;
+    scene.queue(1, StatusState::Success, "fine").await;
+    let mut sender = scene.start().await;
+    sender.round().await.unwrap();
+    scene.answers(|status| {
+        let seconds = if status.commit.to_string().ends_with('2') { 1_800 } else { 1 };
+        Err(ReportError::Limited { reason: "429".into(), after: Some(Duration::from_secs(seconds)) })
+    });
+    scene.queue(2, StatusState::Success, "fine").await;
+    scene.queue(3, StatusState::Success, "fine").await;
+    sender.round().await.unwrap();
+    assert_eq!(scene.said().len(), 3);
+    scene.answers(taken);
+    scene.pass(2);
+    sender.round().await.unwrap();
+    assert!(scene.said().is_empty(), "the forge asked for half an hour");
+    scene.start().await.round().await.unwrap();
+    assert!(scene.said().is_empty(), "a restart does not shorten it either");
+}
+
+#[tokio::test]
+async fn f06_what_is_never_taken_does_not_say_that_the_forge_takes_us_in_again() {
+    let scene = Scene::new(taken).await;
+    scene.queue(1, StatusState::Success, "fine").await;
+    let mut sender = scene.start().await;
+    sender.round().await.unwrap();
+    scene.answers(|status| {
+        if status.commit.to_string().ends_with('2') {
+            Err(ReportError::Paused { reason: "404".into() })
+        } else {
+            Err(ReportError::Never { reason: "not accepted (404)".into() })
+        }
+    });
+    scene.queue(2, StatusState::Success, "fine").await;
+    scene.queue(3, StatusState::Success, "fine").await;
+    sender.round().await.unwrap();
+    assert_eq!(scene.calls.why_not().as_deref(), Some("404"), "the forge rests for five minutes and `/readyz` says so");
+}
+
+#[tokio::test]
+async fn a_verdict_waits_behind_a_pending_whose_call_nobody_answered() {
+    let scene = Scene::new(away).await;
+    scene.queue(1, StatusState::Pending, "queued").await;
+    let mut sender = scene.start().await;
+    sender.round().await.unwrap();
+    assert_eq!(scene.states(), [StatusState::Pending]);
+    scene.answers(taken);
+    scene.queue(1, StatusState::Failure, "no").await;
+    scene.queue(2, StatusState::Failure, "no").await;
+    scene.pass(9);
+    sender.round().await.unwrap();
+    let said = scene.said();
+    assert!(said.len() == 1 && said[0].1.commit.to_string().ends_with('2'), "the forge may still write the first one");
+    scene.pass(1);
+    sender.round().await.unwrap();
+    assert_eq!((scene.states(), scene.waiting().await), (vec![StatusState::Failure], (0, 0)));
 }

@@ -8,6 +8,9 @@ use super::address::Address;
 /// Largest pack that is received unless the configuration says otherwise.
 pub const PACK_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
+/// Most objects of a pack: each costs memory while it is received.
+pub const PACK_OBJECTS_MAX: u64 = 1_000_000;
+
 /// How to follow a repository.
 #[derive(Debug, Clone)]
 pub struct GitConfig {
@@ -23,10 +26,26 @@ pub struct GitConfig {
     pub credentials: Credentials,
     /// Certificates (PEM) trusted for this repository beside the system's, for a private authority.
     pub ca_file: Option<PathBuf>,
+    /// `http://host:port`: an https or http address is reached through it. The environment names no proxy to us.
+    pub proxy: Option<String>,
     /// The folder of the bare mirror. It is made when missing, inside a folder that exists.
     pub mirror: PathBuf,
     /// Largest pack, and largest amount copied from a local repository.
     pub pack_bytes_max: u64,
+    /// Most objects of a pack.
+    pub pack_objects_max: u64,
+    /// Under which names the server has the heads of requests.
+    pub requests: RequestRefs,
+}
+
+/// How a forge names the heads of its requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RequestRefs {
+    /// `refs/pull/N/head`: GitHub, Gitea, Forgejo.
+    #[default]
+    Pull,
+    /// `refs/merge-requests/N/head`: GitLab.
+    MergeRequests,
 }
 
 /// How we prove who we are to the server. Files are read at each connection, so that a rotated secret is used at once.
@@ -83,10 +102,27 @@ impl Checked {
     pub(crate) fn new(config: GitConfig) -> Result<Self, ConfigError> {
         let address = Address::parse(&config.url).map_err(|problem| ConfigError::new("source.url", problem))?;
         credentials_fit(&address, &config.credentials)?;
+        proxy_fits(&address, config.proxy.as_deref())?;
         let reference = reference(&config.branch)?;
         let root = root(&config.path)?;
         Ok(Self { address, reference, root, config })
     }
+}
+
+fn proxy_fits(address: &Address, proxy: Option<&str>) -> Result<(), ConfigError> {
+    let Some(proxy) = proxy else { return Ok(()) };
+    let wrong = |problem: &str| Err(ConfigError::new("source.proxy", problem));
+    if !matches!(address, Address::Http { .. }) {
+        return wrong("only https and http addresses go through a proxy");
+    }
+    let Ok(url) = reqwest::Url::parse(proxy) else { return wrong("not an address; write http://host:port") };
+    if url.scheme() != "http" || url.host().is_none() || !matches!(url.path(), "" | "/") || url.query().is_some() {
+        return wrong("must be http://host:port; what goes to an https address is encrypted all the way");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("user-info (`user:password@`) is not allowed in the address");
+    }
+    Ok(())
 }
 
 fn credentials_fit(address: &Address, credentials: &Credentials) -> Result<(), ConfigError> {
@@ -158,8 +194,11 @@ mod tests {
             timeout: Duration::from_secs(60),
             credentials,
             ca_file: None,
+            proxy: None,
             mirror: "/nonexistent/mirror.git".into(),
             pack_bytes_max: PACK_BYTES_MAX,
+            pack_objects_max: PACK_OBJECTS_MAX,
+            requests: RequestRefs::default(),
         }
     }
 
@@ -187,6 +226,22 @@ mod tests {
         assert!(refusal(config("git@host:p", Credentials::None)).contains("known_hosts_file"));
         assert!(refusal(config("git@host:p", key("/run/%d/hosts"))).contains("absolute path"));
         assert!(Checked::new(config("git@host:p", key("/run/known hosts"))).is_ok());
+    }
+
+    #[test]
+    fn g10_a_proxy_is_an_address_without_secrets_and_only_for_http() {
+        let with = |url: &str, proxy: &str| Checked::new(GitConfig { proxy: Some(proxy.into()), ..config(url, Credentials::None) });
+        assert!(with("https://host/p", "http://proxy.example:3128").is_ok());
+        for (url, proxy) in [
+            ("https://host/p", "http://user:canary@proxy:3128"),
+            ("https://host/p", "socks5://proxy:1080"),
+            ("https://host/p", "http://proxy/path"),
+            ("https://host/p", "proxy:3128"),
+            ("file:///p", "http://proxy:3128"),
+        ] {
+            let text = with(url, proxy).unwrap_err().to_string();
+            assert!(text.starts_with("source.proxy: ") && !text.contains("canary"), "{proxy}: {text}");
+        }
     }
 
     #[test]

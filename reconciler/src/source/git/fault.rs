@@ -5,6 +5,12 @@ use std::error::Error;
 use crate::converge::SourceError;
 use crate::source::failed;
 
+/// What the library says whenever a pack was received and could not be taken.
+const PACK_NOT_WRITTEN: &str = "Failed to write the received pack";
+/// The advice for a pack that is cut short, has a wrong checksum, or refers to objects that are nowhere.
+pub(crate) const BROKEN_PACK: &str =
+    "the server sends a pack that is not whole; run `git fsck` there, and check the disk of this host";
+
 /// How reading ended without an answer.
 pub(crate) enum Fault {
     /// Worth another try later.
@@ -13,7 +19,16 @@ pub(crate) enum Fault {
     Damaged(SourceError),
     /// The repository names its objects by another hash than our mirror: make another mirror.
     OtherFormat(gix::hash::Kind),
+    /// What was to be fetched passes one of our limits.
+    TooLarge(SourceError),
+    /// What we have holds a malformed commit, and the server could not be told of it.
+    OddHistory(SourceError),
+    /// The pack that was sent is not whole: worth another try at once.
+    BrokenPack(SourceError),
 }
+
+/// The advice for an object that may not be inflated.
+pub(crate) const OBJECT_TOO_LARGE: &str = "an object is larger than 32 MiB; take it out of the repository";
 
 impl Fault {
     /// The mirror could not be read.
@@ -24,7 +39,11 @@ impl Fault {
     /// The error to hand out when nothing more can be done about it now.
     pub(crate) fn into_error(self) -> SourceError {
         match self {
-            Self::Failed(error) | Self::Damaged(error) => error,
+            Self::Failed(error)
+            | Self::Damaged(error)
+            | Self::TooLarge(error)
+            | Self::OddHistory(error)
+            | Self::BrokenPack(error) => error,
             Self::OtherFormat(kind) => {
                 crate::source::refused(format!("the repository changed its object format to {kind} while we looked; we look again"))
             }
@@ -63,7 +82,7 @@ pub(crate) fn one_line(text: &str) -> String {
 
 /// What a person could do about a failed connection, from the text of its causes.
 pub(crate) fn advice(causes: &str) -> &'static str {
-    const TABLE: [(&[&str], &str); 12] = [
+    const TABLE: [(&[&str], &str); 13] = [
         (
             &["refusing to follow redirect"],
             "the server redirects to another address; write that address in source.url, with `.git` at its end if it has it",
@@ -86,7 +105,8 @@ pub(crate) fn advice(causes: &str) -> &'static str {
         ),
         (&["onnection refused"], "nothing listens at that address; check source.url and the firewall"),
         (&["timed out", "Interrupted", "interrupted"], "the server stopped answering; check the network path to it"),
-        (&["alloc", "memory"], "an object is larger than 32 MiB; take it out of the repository"),
+        (&["alloc", "memory"], OBJECT_TOO_LARGE),
+        (&[PACK_NOT_WRITTEN], BROKEN_PACK),
         (&["Didn't find 'application/x-git-upload-pack"], "the address answers, but not as a Git repository; check source.url"),
     ];
     let found = TABLE.iter().find(|(signs, _)| signs.iter().any(|sign| causes.contains(sign)));

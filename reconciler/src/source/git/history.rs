@@ -1,15 +1,16 @@
 //! What commits say of themselves, and how two of them are related.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use gix::bstr::ByteSlice;
 use gix::{ObjectId, Repository};
 
 use super::commit_id;
-use super::fault::{Fault, text_of};
-use crate::converge::{Ancestry, CommitInfo};
-use crate::source::failed;
-use crate::source::limits::{COMMITS_JUDGED_MAX, COMMITS_WALKED_MAX};
+use super::fault::Fault;
+use super::reach::{self, Parents};
+use crate::converge::{Ancestry, CommitInfo, StoredCommits};
+use crate::signature::well_formed;
+use crate::source::limits::{COMMITS_JUDGED_MAX, COMMITS_WALKED_MAX, SET_BYTES_MAX};
 
 /// Longest subject that is kept; forges cut at less.
 const SUBJECT_CHARS_MAX: usize = 500;
@@ -27,9 +28,33 @@ pub(crate) fn describe(repo: &Repository, id: ObjectId) -> Result<CommitInfo, Fa
         let subject: String = subject.chars().take(SUBJECT_CHARS_MAX).collect();
         Ok((person(parts.author()?), person(committer), subject, seconds, parts.parents().collect::<Vec<_>>()))
     };
-    let (author, committer, subject, committed_at, parents) = read().map_err(|error| malformed(id, &error))?;
+    let Ok((author, committer, subject, committed_at, parents)) = read() else {
+        // Whole, but it says nothing sensible: a property of the commit, which another try does not mend. Judging rejects it.
+        let (author, committer) = (String::new(), String::new());
+        let subject = "malformed commit".to_owned();
+        return Ok(CommitInfo { id: commit_id(id)?, parents: Vec::new(), author, committer, subject, committed_at: 0 });
+    };
     let parents = parents.into_iter().map(commit_id).collect::<Result<_, _>>()?;
     Ok(CommitInfo { id: commit_id(id)?, parents, author, committer, subject, committed_at })
+}
+
+/// The object of a commit.
+pub(crate) fn bytes(repo: &Repository, id: ObjectId) -> Result<Vec<u8>, Fault> {
+    Ok(repo.find_commit(id).map_err(|error| unreadable(&error))?.detach().data)
+}
+
+/// Every commit that `head` reaches and `base` does not; nothing if they are too many or too large.
+pub(crate) fn since(repo: &Repository, base: ObjectId, head: ObjectId) -> Result<Option<StoredCommits>, Fault> {
+    let base = repo.has_object(base).then_some(base);
+    let Some(commits) = reach::after(repo, base, head)? else { return Ok(None) };
+    let (mut found, mut left) = (Vec::new(), SET_BYTES_MAX);
+    for id in commits.into_keys() {
+        let size = repo.find_header(id).map_err(|error| unreadable(&error))?.size();
+        let Some(less) = left.checked_sub(size) else { return Ok(None) };
+        left = less;
+        found.push((commit_id(id)?, bytes(repo, id)?));
+    }
+    Ok(Some(found))
 }
 
 /// The commits after `base` up to `head`, the newest ones, oldest first.
@@ -37,19 +62,17 @@ pub(crate) fn between(repo: &Repository, base: ObjectId, head: ObjectId) -> Resu
     if base == head {
         return Ok(Ancestry::Descends(Vec::new()));
     }
+    // Its parents cannot be told from what it says. It is judged, which is to say rejected, by itself.
+    if well_formed(&bytes(repo, head)?).is_err() {
+        return Ok(Ancestry::Descends(vec![describe(repo, head)?]));
+    }
     // The whole history of the head is here, so a base that is not cannot be part of it.
     if !repo.has_object(base) {
         return Ok(Ancestry::Rewritten);
     }
-    let mut parents = HashMap::new();
-    let walk = repo.rev_walk([head]).with_hidden([base]).all().map_err(|error| unreadable(&error))?;
-    for found in walk {
-        let found = found.map_err(|error| unreadable(&error))?;
-        if parents.len() >= COMMITS_WALKED_MAX {
-            return Ok(Ancestry::TooFar { walked: parents.len() });
-        }
-        parents.insert(found.id, found.parent_ids.to_vec());
-    }
+    let Some(parents) = reach::after(repo, Some(base), head)? else {
+        return Ok(Ancestry::TooFar { walked: COMMITS_WALKED_MAX });
+    };
     if !parents.values().flatten().any(|parent| *parent == base) {
         return Ok(Ancestry::Rewritten);
     }
@@ -59,7 +82,7 @@ pub(crate) fn between(repo: &Repository, base: ObjectId, head: ObjectId) -> Resu
 }
 
 /// Parents before children, whatever dates the commits claim; the head is last.
-fn oldest_first(head: ObjectId, parents: &HashMap<ObjectId, Vec<ObjectId>>) -> Vec<ObjectId> {
+fn oldest_first(head: ObjectId, parents: &Parents) -> Vec<ObjectId> {
     let (mut order, mut seen) = (Vec::with_capacity(parents.len()), HashSet::new());
     let mut steps = vec![(head, false)];
     while let Some((id, parents_done)) = steps.pop() {
@@ -73,11 +96,6 @@ fn oldest_first(head: ObjectId, parents: &HashMap<ObjectId, Vec<ObjectId>>) -> V
     order
 }
 
-/// The object is whole but says nothing sensible: a property of the commit, which another clone does not mend.
-fn malformed(id: ObjectId, error: &gix::Error) -> Fault {
-    failed(format!("malformed commit {id}; push a well-formed one"), text_of(error)).into()
-}
-
-fn unreadable(error: &gix::Error) -> Fault {
+pub(crate) fn unreadable(error: &gix::Error) -> Fault {
     Fault::damaged("a commit cannot be read; the mirror is cloned again", error)
 }

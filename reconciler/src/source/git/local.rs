@@ -3,6 +3,7 @@
 //! Objects are copied children first, so a commit that is present has everything it reaches; a copy that was cut short is simply
 //! continued. Every copied object is hashed again on the way in.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,11 +16,16 @@ use crate::converge::{Head, SourceError};
 use crate::source::limits::OBJECT_BYTES_MAX;
 use crate::source::{failed, refused};
 
-/// Looks at the branch and copies what is new.
-pub(crate) fn look(mirror: &mut Repository, path: &Path, branch: &str, bytes_max: u64, stop: &AtomicBool) -> Result<Head, Fault> {
-    let opened = mirror::options().with(gix::sec::Trust::Full).open(path);
-    let source = opened.map_err(|error| unreadable(path, &error))?.to_thread_local();
-    let Some(id) = branch_id(&source, branch).map_err(|error| unreadable(path, &error))? else {
+/// Looks at a ref and copies what is new to where ours follows it.
+pub(crate) fn look(
+    mirror: &mut Repository,
+    path: &Path,
+    (theirs, ours): (&str, &str),
+    bytes_max: u64,
+    stop: &AtomicBool,
+) -> Result<Head, Fault> {
+    let source = open(path)?;
+    let Some(id) = ref_id(&source, theirs).map_err(|error| unreadable(path, &error))? else {
         let refs = source.references().and_then(|all| Ok(all.all()?.next().is_some()));
         let any = refs.map_err(|error| unreadable(path, &error))?;
         return Ok(if any { Head::BranchMissing } else { Head::EmptyRepository });
@@ -27,13 +33,41 @@ pub(crate) fn look(mirror: &mut Repository, path: &Path, branch: &str, bytes_max
     if source.object_hash() != mirror.object_hash() {
         return Err(Fault::OtherFormat(source.object_hash()));
     }
-    if mirror::followed(mirror)? != Some(id) {
-        mirror.objects.refresh_never();
-        let mut copy = Copy { source: &source, mirror, path, left: bytes_max, bytes_max, stop };
-        copy.all_below(id)?;
-        mirror::follow(mirror, id)?;
+    if mirror::pointed(mirror, ours)? != Some(id) {
+        copy(&source, mirror, path, id, bytes_max, stop)?;
+        mirror::point(mirror, ours, id)?;
     }
     super::head_at(id)
+}
+
+/// Copies a commit and what it reaches, as far as it is not there.
+pub(crate) fn copy(
+    source: &Repository,
+    mirror: &mut Repository,
+    path: &Path,
+    id: ObjectId,
+    bytes_max: u64,
+    stop: &AtomicBool,
+) -> Result<(), Fault> {
+    mirror.objects.refresh_never();
+    Copy { source, mirror, path, left: bytes_max, bytes_max, stop }.all_below(id)
+}
+
+/// Where refs point; those that do not exist are left out.
+pub(crate) fn list(path: &Path, names: &[String]) -> Result<HashMap<String, ObjectId>, Fault> {
+    let source = open(path)?;
+    let mut found = HashMap::new();
+    for name in names {
+        if let Some(id) = ref_id(&source, name).map_err(|error| unreadable(path, &error))? {
+            found.insert(name.clone(), id);
+        }
+    }
+    Ok(found)
+}
+
+fn open(path: &Path) -> Result<Repository, Fault> {
+    let opened = mirror::options().with(gix::sec::Trust::Full).open(path);
+    Ok(opened.map_err(|error| unreadable(path, &error))?.to_thread_local())
 }
 
 fn unreadable(path: &Path, error: &gix::Error) -> SourceError {
@@ -41,8 +75,8 @@ fn unreadable(path: &Path, error: &gix::Error) -> SourceError {
     failed(doing, text_of(error))
 }
 
-fn branch_id(source: &Repository, branch: &str) -> gix::Result<Option<ObjectId>> {
-    let Some(mut found) = source.try_find_reference(branch)? else {
+fn ref_id(source: &Repository, name: &str) -> gix::Result<Option<ObjectId>> {
+    let Some(mut found) = source.try_find_reference(name)? else {
         return Ok(None);
     };
     Ok(Some(found.peel_to_id()?.detach()))
@@ -90,16 +124,14 @@ impl Copy<'_> {
     fn read(&mut self, id: ObjectId) -> Result<(Kind, Vec<u8>), Fault> {
         let size = self.source.find_header(id).map_err(|error| unreadable(self.path, &error))?.size();
         if size > OBJECT_BYTES_MAX {
-            return Err(refused(format!(
-                "object {id} has {size} bytes; the limit is {OBJECT_BYTES_MAX}; take it out of the repository"
-            ))
-            .into());
+            let problem = format!("object {id} has {size} bytes; the limit is {OBJECT_BYTES_MAX}; take it out of the repository");
+            return Err(Fault::TooLarge(refused(problem)));
         }
         self.left = self.left.checked_sub(size).ok_or_else(|| {
-            refused(format!(
+            Fault::TooLarge(refused(format!(
                 "new objects have more than {} bytes together; raise source.pack_mib or make the repository smaller",
                 self.bytes_max
-            ))
+            )))
         })?;
         let object = self.source.find_object(id).map_err(|error| unreadable(self.path, &error))?;
         Ok((object.kind, object.detach().data))
@@ -108,7 +140,7 @@ impl Copy<'_> {
     fn children(&self, kind: Kind, bytes: &[u8]) -> Result<Vec<ObjectId>, Fault> {
         let hash = self.source.object_hash();
         let children = match kind {
-            Kind::Commit => commit_children(bytes, hash),
+            Kind::Commit => Ok(commit_children(bytes, hash)),
             Kind::Tree => tree_children(bytes, hash),
             Kind::Blob | Kind::Tag => Ok(Vec::new()),
         };
@@ -128,10 +160,11 @@ impl Copy<'_> {
     }
 }
 
-fn commit_children(bytes: &[u8], hash: gix::hash::Kind) -> gix::Result<Vec<ObjectId>> {
+/// As far as a commit can be read: one that is malformed is rejected when it is judged, which it has to be here for.
+fn commit_children(bytes: &[u8], hash: gix::hash::Kind) -> Vec<ObjectId> {
     let mut children: Vec<_> = CommitRefIter::from_bytes(bytes, hash).parent_ids().collect();
-    children.push(CommitRefIter::from_bytes(bytes, hash).tree_id()?);
-    Ok(children)
+    children.extend(CommitRefIter::from_bytes(bytes, hash).tree_id().ok());
+    children
 }
 
 fn tree_children(bytes: &[u8], hash: gix::hash::Kind) -> gix::Result<Vec<ObjectId>> {

@@ -2,7 +2,8 @@
 //!
 //! Every opening puts it back into the shape we made: our `config`, no hooks, no alternates, no replace refs, no commit graph,
 //! nothing else at its top. So whatever was planted there has no effect, and what cannot be repaired that way is set aside and
-//! fetched again. It holds one ref of ours, which is moved only after everything it reaches is present.
+//! fetched again. Beside objects it holds notes of where the branch and the requests were, each written after
+//! everything it reaches is present, and one ref, from which a server is told what we have.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -19,21 +20,23 @@ use super::fault::Fault;
 use crate::source::failed;
 use crate::source::limits::OBJECT_BYTES_MAX;
 
-/// The one ref of the mirror. Its name does not depend on the branch, so a renamed branch cannot collide with itself.
-pub(crate) const FOLLOWED: &str = "refs/followed/head";
+/// Where the head of the branch is noted. Its name does not depend on the branch's, so a renamed branch cannot collide with itself.
+pub(crate) const FOLLOWED: &str = "followed/head";
+/// Where the commit in force is noted.
+pub(crate) const BASE: &str = "followed/base";
+/// The one ref, from which a server is told what we have.
+const TIP: &str = "refs/tips/head";
 
 const SHA1_CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tfilemode = true\n\tlogallrefupdates = false\n";
 const SHA256_CONFIG: &str = "[core]\n\trepositoryformatversion = 1\n\tbare = true\n\tfilemode = true\n\tlogallrefupdates = false\n[extensions]\n\tobjectformat = sha256\n";
-const HEAD: &str = "ref: refs/followed/head\n";
+const HEAD: &str = "ref: refs/tips/head\n";
 
 /// How long another process may keep us from the mirror.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
 /// Keeps other processes of ours (a `plan` beside the controller) from the mirror until the file is dropped.
 pub(crate) fn lock(path: &Path, stop: &AtomicBool) -> Result<File, Fault> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let opened = File::options().create(true).append(true).mode(0o600).open(&name);
+    let opened = File::options().create(true).append(true).mode(0o600).open(named(path, ".lock"));
     let file = opened.map_err(|error| unusable(path, error))?;
     let began = Instant::now();
     loop {
@@ -79,7 +82,7 @@ pub(crate) fn create(path: &Path, kind: Kind) -> Result<(), Fault> {
     let make = || {
         let mut folder = DirBuilder::new();
         folder.mode(0o700).create(path)?;
-        for name in ["objects", "objects/pack", "refs", "refs/followed"] {
+        for name in ["objects", "objects/pack", "refs", "refs/tips", "followed"] {
             folder.create(path.join(name))?;
         }
         fs::write(path.join("HEAD"), HEAD)?;
@@ -90,9 +93,7 @@ pub(crate) fn create(path: &Path, kind: Kind) -> Result<(), Fault> {
 
 /// Moves the mirror out of the way. Only the last damaged one is kept, for a look at what happened.
 pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".damaged");
-    let aside = PathBuf::from(name);
+    let aside = named(path, ".damaged");
     match fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => fs::rename(path, &aside)?,
@@ -100,24 +101,101 @@ pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Where our ref points: the last head whose whole history is here.
+/// A place for a new mirror beside this one; what was left there is removed.
+pub(crate) fn beside(path: &Path) -> Result<PathBuf, Fault> {
+    let beside = renewed(path);
+    remove(&beside).map_err(|error| unusable(&beside, error))?;
+    Ok(beside)
+}
+
+/// Where that is.
+pub(crate) fn renewed(path: &Path) -> PathBuf {
+    named(path, ".new")
+}
+
+/// Puts a new mirror where the old one is. If it ends half-way, none is there, and one is made.
+pub(crate) fn change_places(path: &Path, new: &Path) -> io::Result<()> {
+    let old = named(path, ".old");
+    remove(&old)?;
+    fs::rename(path, &old)?;
+    fs::rename(new, path)?;
+    remove(&old)
+}
+
+fn named(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Where the head of a request is noted.
+pub(crate) fn request(number: u64) -> String {
+    format!("followed/{number}")
+}
+
+/// Where the branch was when it was last fetched: a head whose whole history is here.
 pub(crate) fn followed(repo: &Repository) -> Result<Option<ObjectId>, Fault> {
-    let found = repo.try_find_reference(FOLLOWED).map_err(|error| Fault::damaged(doing(repo.path()), &error))?;
+    pointed(repo, FOLLOWED)
+}
+
+/// What a note of ours says; a broken one says nothing, and what it was about is fetched again.
+pub(crate) fn pointed(repo: &Repository, ours: &str) -> Result<Option<ObjectId>, Fault> {
+    match fs::read_to_string(repo.path().join(ours)) {
+        Ok(text) => Ok(ObjectId::from_hex(text.trim().as_bytes()).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(repo.path(), error)),
+    }
+}
+
+/// Notes where something is, after everything that it reaches was written.
+pub(crate) fn point(repo: &Repository, ours: &str, id: ObjectId) -> Result<(), Fault> {
+    let file = repo.path().join(ours);
+    let new = repo.path().join("followed/new");
+    fs::write(&new, format!("{id}\n")).and_then(|()| fs::rename(new, file)).map_err(|error| unusable(repo.path(), error))
+}
+
+/// Notes the commit in force, once it is here.
+pub(crate) fn keep(repo: &Repository, id: ObjectId) -> Result<(), Fault> {
+    if pointed(repo, BASE)? == Some(id) || !repo.has_object(id) {
+        return Ok(());
+    }
+    point(repo, BASE, id)
+}
+
+/// Removes a note of ours.
+pub(crate) fn forget(repo: &Repository, ours: &str) -> Result<(), Fault> {
+    remove(&repo.path().join(ours)).map_err(|error| unusable(repo.path(), error))
+}
+
+/// Requests that are noted, and where each was.
+pub(crate) fn requests(repo: &Repository) -> Result<Vec<(u64, ObjectId)>, Fault> {
+    let folder = repo.path().join("followed");
+    let entries = fs::read_dir(&folder).map_err(|error| unusable(repo.path(), error))?;
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+    numbers.filter_map(|number| Some(pointed(repo, &request(number)).transpose()?.map(|id| (number, id)))).collect()
+}
+
+/// Removes the notes of requests that are not wanted any more.
+pub(crate) fn keep_requests(repo: &Repository, wanted: impl Fn(u64) -> bool) -> Result<(), Fault> {
+    let ours = |name: &str| matches!(name, "head" | "base") || name.parse().is_ok_and(&wanted);
+    keep_only(&repo.path().join("followed"), ours).map_err(|error| unusable(repo.path(), error))
+}
+
+/// The commit that a server is told we have, with all it reaches.
+pub(crate) fn tip(repo: &Repository) -> Result<Option<ObjectId>, Fault> {
+    let found = repo.try_find_reference(TIP).map_err(|error| Fault::damaged(doing(repo.path()), &error))?;
     Ok(found.and_then(|reference| reference.try_id().map(gix::Id::detach)))
 }
 
-/// Moves our ref after everything it reaches was written.
-pub(crate) fn follow(repo: &Repository, id: ObjectId) -> Result<(), Fault> {
-    let moved = repo.reference(FOLLOWED, id, PreviousValue::Any, "followed");
+/// Moves the tip.
+pub(crate) fn set_tip(repo: &Repository, id: ObjectId) -> Result<(), Fault> {
+    let moved = repo.reference(TIP, id, PreviousValue::Any, "followed");
     moved.map(|_| ()).map_err(|error| Fault::damaged(doing(repo.path()), &error))
 }
 
-/// Moves our ref back to where it was before a fetch that was thrown away.
-pub(crate) fn follow_again(repo: &Repository, before: Option<ObjectId>) -> Result<(), Fault> {
-    match before {
-        Some(id) => follow(repo, id),
-        None => remove(&repo.path().join(FOLLOWED)).map_err(|error| unusable(repo.path(), error)),
-    }
+/// Removes the tip: the next fetch brings everything.
+pub(crate) fn forget_tip(repo: &Repository) -> Result<(), Fault> {
+    forget(repo, TIP)
 }
 
 fn doing(path: &Path) -> String {
@@ -135,13 +213,16 @@ fn restore(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.mode() & 0o777 != 0o700 {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
     }
-    for folder in ["objects", "objects/pack", "refs"] {
+    if !path.join("followed").exists() {
+        DirBuilder::new().mode(0o700).create(path.join("followed"))?;
+    }
+    for folder in ["objects", "objects/pack", "refs", "followed"] {
         if !fs::symlink_metadata(path.join(folder))?.is_dir() {
             return Err(io::Error::other(format!("{folder} is not a folder")));
         }
     }
-    keep_only(path, |name| matches!(name, "HEAD" | "config" | "objects" | "refs"))?;
-    keep_only(&path.join("refs"), |name| name == "followed")?;
+    keep_only(path, |name| matches!(name, "HEAD" | "config" | "objects" | "refs" | "followed"))?;
+    keep_only(&path.join("refs"), |name| name == "tips")?;
     keep_only(&path.join("objects"), |name| name == "pack" || is_fan_out(name))?;
     keep_only(&path.join("objects/pack"), |name| name.starts_with("pack-") && (name.ends_with(".pack") || name.ends_with(".idx")))?;
     rewrite(&path.join("HEAD"), |found| found == HEAD, || HEAD)?;
@@ -152,7 +233,7 @@ fn is_fan_out(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The length of our ref tells which of the two configurations was there.
+/// The length of an id tells which of the two configurations was there.
 fn config_for(path: &Path) -> &'static str {
     let id = fs::read_to_string(path.join(FOLLOWED)).unwrap_or_default();
     if id.trim().len() == Kind::Sha256.len_in_hex() { SHA256_CONFIG } else { SHA1_CONFIG }

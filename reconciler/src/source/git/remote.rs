@@ -1,9 +1,10 @@
-//! Talking to a Git server: list one ref, and fetch it when it is new.
+//! Talking to a Git server: list refs, and fetch one when it is new.
 //!
-//! Nothing here chooses an address or a credential; the transports in [`super::http`] and [`super::ssh`] do. The branch is asked
-//! for by its full name, without tags, and the answer's id is what the rest of the pass works on.
+//! Nothing here chooses an address or a credential; the transports in [`super::http`] and [`super::ssh`] do. Refs are asked
+//! for by their full names, without tags, and the answer's id is what the rest of the pass works on.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,8 +14,9 @@ use gix::remote::fetch::{Status, Tags};
 use gix::remote::ref_map::Options;
 use gix::{ObjectId, Repository, hash};
 
-use super::fault::{Fault, advice, text_of};
-use super::mirror::{self, FOLLOWED};
+use super::config::GitConfig;
+use super::fault::{BROKEN_PACK, Fault, OBJECT_TOO_LARGE, advice, text_of};
+use super::mirror;
 use crate::converge::SourceError;
 use crate::source::failed;
 
@@ -25,20 +27,36 @@ pub(crate) struct Line<T> {
     pub(crate) url: String,
 }
 
-/// What the server said of the branch.
+/// What the server said of the ref.
 pub(crate) enum Answer {
     At(ObjectId),
-    /// The branch is not there; whether anything else is, has to be asked on another line.
+    /// It is not there; whether anything else is, has to be asked on another line.
     Missing,
 }
 
 /// What is asked for, and where it goes.
 pub(crate) struct Ask<'a> {
     pub(crate) mirror: &'a Repository,
-    /// `refs/heads/…`
-    pub(crate) branch: &'a str,
-    pub(crate) pack_bytes_max: u64,
+    /// The ref on the server, by its full name.
+    pub(crate) theirs: &'a str,
+    /// Where the mirror notes it.
+    pub(crate) ours: &'a str,
+    pub(crate) limits: PackLimits,
     pub(crate) stop: &'a AtomicBool,
+}
+
+/// What a pack may hold.
+#[derive(Clone, Copy)]
+pub(crate) struct PackLimits {
+    pub(crate) bytes: u64,
+    pub(crate) objects: u64,
+}
+
+impl PackLimits {
+    /// The configured ones.
+    pub(crate) fn of(config: &GitConfig) -> Self {
+        Self { bytes: config.pack_bytes_max, objects: config.pack_objects_max }
+    }
 }
 
 /// How a conversation ended that got as far as the list of refs.
@@ -46,20 +64,78 @@ enum Heard {
     Answer(Answer),
     OtherFormat(hash::Kind),
     PackTooLarge,
+    TooManyObjects(u64),
 }
 
-/// Lists the branch, and fetches it when the mirror does not follow it yet.
-pub(crate) fn look<T: Transport>(ask: &Ask<'_>, line: Line<T>) -> Result<Answer, Fault> {
-    let known = mirror::followed(ask.mirror)?;
-    let refused = AtomicBool::new(false);
-    match converse(ask, line, known, &refused) {
-        Ok(Heard::Answer(answer)) => Ok(answer),
-        Ok(Heard::OtherFormat(kind)) => Err(Fault::OtherFormat(kind)),
-        Ok(Heard::PackTooLarge) => {
-            mirror::follow_again(ask.mirror, known)?;
-            Err(pack_too_large(ask.pack_bytes_max).into())
+/// What the library says when it comes upon a malformed commit while it tells the server what we have.
+const UNDECODED: &str = "could not be decoded during traversal";
+
+/// One conversation, over whatever transport there is.
+pub(crate) trait Talk {
+    /// What is learnt from it.
+    type Answer;
+    /// Has it.
+    fn over<T: Transport>(&self, line: Line<T>) -> Result<Self::Answer, Fault>;
+}
+
+/// Lists the ref, and fetches it when the mirror does not follow it yet.
+impl Talk for Ask<'_> {
+    type Answer = Answer;
+
+    fn over<T: Transport>(&self, line: Line<T>) -> Result<Answer, Fault> {
+        let known = mirror::pointed(self.mirror, self.ours)?.filter(|id| self.mirror.has_object(id));
+        let refused = AtomicBool::new(false);
+        let heard = match converse(self, line, known, &refused) {
+            Ok(heard) => heard,
+            Err(error) if text_of(&error).contains(UNDECODED) => {
+                return Err(Fault::OddHistory(unreachable(&error, &refused).into_error()));
+            }
+            Err(error) => return Err(unreachable(&error, &refused)),
+        };
+        match heard {
+            Heard::Answer(Answer::At(id)) if known != Some(id) => {
+                if !self.mirror.has_object(id) {
+                    return Err(
+                        crate::source::refused(format!("the server did not send {id}, which it names; we try again")).into()
+                    );
+                }
+                mirror::point(self.mirror, self.ours, id)?;
+                Ok(Answer::At(id))
+            }
+            Heard::Answer(answer) => Ok(answer),
+            Heard::OtherFormat(kind) => Err(Fault::OtherFormat(kind)),
+            Heard::PackTooLarge => Err(Fault::TooLarge(pack_too_large(self.limits.bytes))),
+            Heard::TooManyObjects(objects) => Err(Fault::TooLarge(too_many_objects(objects, self.limits.objects))),
         }
-        Err(error) => Err(unreachable(&error, &refused)),
+    }
+}
+
+/// Where refs of the server point, by their full names; those that do not exist are left out. All that have an id if none is named.
+pub(crate) struct List<'a> {
+    pub(crate) mirror: &'a Repository,
+    pub(crate) names: &'a [String],
+}
+
+impl Talk for List<'_> {
+    type Answer = HashMap<String, ObjectId>;
+
+    fn over<T: Transport>(&self, line: Line<T>) -> Result<Self::Answer, Fault> {
+        let refused = AtomicBool::new(false);
+        let ask = || {
+            let remote = self.mirror.remote_at_without_url_rewrite(line.url.as_str())?.with_fetch_tags(Tags::None);
+            let remote = remote.with_refspecs(self.names.iter().map(String::as_str), Direction::Fetch)?;
+            let mut connection = remote.to_connection_with_transport(line.transport).with_credentials(deny(&refused));
+            if let Some(options) = line.options {
+                connection.set_transport_options(options);
+            }
+            let all = self.names.is_empty();
+            let options = Options { prefix_from_spec_as_filter_on_remote: !all, ..Options::default() };
+            let (map, _) = connection.ref_map(gix::progress::Discard, options)?;
+            let found = map.remote_refs.iter().map(gix::protocol::handshake::Ref::unpack);
+            let found = found.filter_map(|(name, target, peeled)| Some((name.to_string(), peeled.or(target)?.to_owned())));
+            Ok(found.filter(|(name, _)| all || self.names.contains(name)).collect())
+        };
+        ask().map_err(|error: gix::Error| unreachable(&error, &refused))
     }
 }
 
@@ -69,20 +145,9 @@ pub(crate) fn pack_too_large(bytes_max: u64) -> SourceError {
     crate::source::refused(format!("pack larger than {mib} MiB; raise source.pack_mib or make the repository smaller"))
 }
 
-/// True if the server has any ref at all.
-pub(crate) fn has_refs<T: Transport>(mirror: &Repository, line: Line<T>) -> Result<bool, Fault> {
-    let refused = AtomicBool::new(false);
-    let ask = || {
-        let remote = mirror.remote_at_without_url_rewrite(line.url.as_str())?.with_fetch_tags(Tags::None);
-        let mut connection = remote.to_connection_with_transport(line.transport).with_credentials(deny(&refused));
-        if let Some(options) = line.options {
-            connection.set_transport_options(options);
-        }
-        let everything = Options { prefix_from_spec_as_filter_on_remote: false, ..Options::default() };
-        let (map, _) = connection.ref_map(gix::progress::Discard, everything)?;
-        Ok(map.remote_refs.iter().any(|found| found.unpack().1.is_some()))
-    };
-    ask().map_err(|error: gix::Error| unreachable(&error, &refused))
+/// The error for a pack of too many objects.
+pub(crate) fn too_many_objects(objects: u64, most: u64) -> SourceError {
+    crate::source::refused(format!("the pack has {objects} objects; the limit is {most}; make the repository smaller"))
 }
 
 fn converse<T: Transport>(ask: &Ask<'_>, line: Line<T>, known: Option<ObjectId>, refused: &AtomicBool) -> gix::Result<Heard> {
@@ -90,14 +155,14 @@ fn converse<T: Transport>(ask: &Ask<'_>, line: Line<T>, known: Option<ObjectId>,
         .mirror
         .remote_at_without_url_rewrite(line.url.as_str())?
         .with_fetch_tags(Tags::None)
-        .with_refspecs([format!("+{}:{FOLLOWED}", ask.branch).as_str()], Direction::Fetch)?;
+        .with_refspecs([ask.theirs], Direction::Fetch)?;
     let mut connection = remote.to_connection_with_transport(line.transport).with_credentials(deny(refused));
     if let Some(options) = line.options {
         connection.set_transport_options(options);
     }
     let fetch = connection.prepare_fetch(gix::progress::Discard, Options::default())?;
     let map = fetch.ref_map();
-    let found = map.remote_refs.iter().map(gix::protocol::handshake::Ref::unpack).find(|(name, ..)| *name == ask.branch);
+    let found = map.remote_refs.iter().map(gix::protocol::handshake::Ref::unpack).find(|(name, ..)| *name == ask.theirs);
     let Some(id) = found.and_then(|(_, target, peeled)| peeled.or(target)).map(ToOwned::to_owned) else {
         return Ok(Heard::Answer(Answer::Missing));
     };
@@ -106,27 +171,30 @@ fn converse<T: Transport>(ask: &Ask<'_>, line: Line<T>, known: Option<ObjectId>,
     }
     if known != Some(id) {
         let received = fetch.receive(gix::progress::Discard, ask.stop)?;
-        if drop_large_pack(received.status, ask.pack_bytes_max) {
-            return Ok(Heard::PackTooLarge);
+        if let Some(limit) = over_limit(received.status, ask.limits) {
+            return Ok(limit);
         }
     }
     Ok(Heard::Answer(Answer::At(id)))
 }
 
-/// A pack that arrived faster than it is watched is measured when it is here. Our ref has to be moved back then.
-fn drop_large_pack(status: Status, bytes_max: u64) -> bool {
+/// A pack that arrived faster than it is watched is measured when it is here, and removed when it is over a limit.
+fn over_limit(status: Status, limits: PackLimits) -> Option<Heard> {
     let Status::Change { write_pack_bundle: pack, .. } = status else {
-        return false;
+        return None;
     };
-    let large = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.len() > bytes_max);
-    if !pack.data_path.as_ref().is_some_and(large) {
-        return false;
-    }
-    for path in [pack.index_path, pack.data_path].into_iter().flatten() {
+    let objects = u64::from(pack.index.num_objects);
+    let large = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.len() > limits.bytes);
+    let over = match pack.data_path.as_ref().is_some_and(large) {
+        true => Some(Heard::PackTooLarge),
+        false => (objects > limits.objects).then_some(Heard::TooManyObjects(objects)),
+    };
+    let gone = if over.is_some() { [pack.index_path, pack.data_path, pack.keep_path] } else { [None, None, pack.keep_path] };
+    for path in gone.into_iter().flatten() {
         // What cannot be removed is found by the next opening of the mirror.
         let _ = std::fs::remove_file(path);
     }
-    true
+    over
 }
 
 /// The credentials were given with the first request; when the server asks again it has refused them.
@@ -142,5 +210,10 @@ fn deny(
 fn unreachable(error: &gix::Error, refused: &AtomicBool) -> Fault {
     let causes = text_of(error);
     let advice = if refused.load(Ordering::Relaxed) { advice("HTTP status 401") } else { advice(&causes) };
-    failed(format!("cannot read from the remote repository: {advice}"), causes).into()
+    let error = failed(format!("cannot read from the remote repository: {advice}"), causes);
+    match advice {
+        OBJECT_TOO_LARGE => Fault::TooLarge(error),
+        BROKEN_PACK => Fault::BrokenPack(error),
+        _ => error.into(),
+    }
 }

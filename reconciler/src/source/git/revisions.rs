@@ -56,9 +56,17 @@ impl Revisions {
     /// Nothing of that name, or an object that cannot be read.
     pub fn snapshot(&self, revision: &str) -> Result<(CommitId, Snapshot), SourceError> {
         let unknown = |error: &gix::Error| failed(format!("no commit is called {revision} here"), text_of(error));
-        let named = self.repo.rev_parse_single(revision).map_err(|error| unknown(&error))?;
+        let named = self.repo.rev_parse_single(self.named(revision)?.as_str()).map_err(|error| unknown(&error))?;
         let commit = named.object().and_then(gix::Object::peel_to_commit).map_err(|error| unknown(&error))?;
         let id = commit_id(commit.id).map_err(Fault::into_error)?;
         Ok((id, tree::snapshot(&self.repo, commit.id, &self.root).map_err(Fault::into_error)?))
+    }
+
+    /// In a mirror of ours `HEAD` is the head that is followed, which no ref need name.
+    fn named(&self, revision: &str) -> Result<String, SourceError> {
+        let follows = |rest: &&str| rest.is_empty() || rest.starts_with(['~', '^']);
+        let Some(rest) = revision.strip_prefix("HEAD").filter(follows) else { return Ok(revision.to_owned()) };
+        let followed = mirror::pointed(&self.repo, mirror::FOLLOWED).map_err(Fault::into_error)?;
+        Ok(followed.map_or_else(|| revision.to_owned(), |id| format!("{id}{rest}")))
     }
 }

@@ -65,7 +65,7 @@ fn explained(fault: Fault, said: String) -> Fault {
     };
     match fault {
         Fault::Failed(_) => failed(format!("cannot read from the remote repository: {advice}"), said).into(),
-        Fault::Damaged(_) | Fault::OtherFormat(_) => fault,
+        Fault::Damaged(_) | Fault::OtherFormat(_) | Fault::TooLarge(_) | Fault::OddHistory(_) | Fault::BrokenPack(_) => fault,
     }
 }
 

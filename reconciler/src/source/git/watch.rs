@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Shared between the thread and the task.
 pub(crate) struct Watch {
     stop: AtomicBool,
+    over: AtomicBool,
+    late: AtomicBool,
+    renews: AtomicBool,
     child: Mutex<Option<Arc<Mutex<Child>>>>,
     began: Instant,
     last_byte: Arc<AtomicU64>,
@@ -16,12 +19,57 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new() -> Self {
-        Self { stop: AtomicBool::new(false), child: Mutex::new(None), began: Instant::now(), last_byte: Arc::default() }
+        Self {
+            stop: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            late: AtomicBool::new(false),
+            renews: AtomicBool::new(false),
+            child: Mutex::new(None),
+            began: Instant::now(),
+            last_byte: Arc::default(),
+        }
     }
 
     /// The flag the thread looks at.
     pub(crate) fn stopped(&self) -> &AtomicBool {
         &self.stop
+    }
+
+    /// Whether the work was stopped because it brought too much.
+    pub(crate) fn passed_a_limit(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was stopped because it took too long.
+    pub(crate) fn was_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// From here on everything goes into the new mirror.
+    pub(crate) fn renews(&self) {
+        self.renews.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub(crate) fn is_renewing(&self) -> bool {
+        self.renews.load(Ordering::Relaxed)
+    }
+
+    /// Since the work began.
+    pub(crate) fn worked_for(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Stops work that takes too long or says nothing.
+    pub(crate) fn stop_late(&self) {
+        self.late.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// Stops work that brings too much.
+    pub(crate) fn stop_over_limit(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.stop();
     }
 
     /// Asks the thread to end, and ends the process it waits for.

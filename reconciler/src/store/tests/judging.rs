@@ -29,7 +29,7 @@ async fn judging_leaves_a_verdict_findings_an_audit_row_and_a_queued_status() {
     assert_eq!(known.rule_ids, ["PCI-1.3.1-004", "PCI-1.2.5-001"]);
     assert_eq!(kinds(&place).await, ["log.opened", "commit.judged"]);
     let due = store.outbox_due(at(3), 10).await.unwrap();
-    assert_eq!(due.iter().map(|item| item.status.clone()).collect::<Vec<_>>(), [red]);
+    assert_eq!(due.iter().map(|item| item.news.clone()).collect::<Vec<_>>(), [News::Status(red)]);
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn red_is_sent_before_green_and_a_postponed_row_waits() {
         store.queue_status(status(n, state, "text"), at(i64::from(n))).await.unwrap();
     }
     let due = store.outbox_due(at(10), 10).await.unwrap();
-    assert_eq!(due.iter().map(|item| item.status.commit).collect::<Vec<_>>(), [oid(3), oid(4), oid(2), oid(1)]);
+    assert_eq!(due.iter().map(|item| item.news.commit()).collect::<Vec<_>>(), [oid(3), oid(4), oid(2), oid(1)]);
     store.outbox_retry(due[0].id, at(60), "502".to_owned()).await.unwrap();
     store.outbox_dead(due[1].id, "422".to_owned(), at(11)).await.unwrap();
     assert_eq!(store.outbox_due(at(59), 10).await.unwrap().len(), 2);
@@ -102,8 +102,20 @@ async fn a_quarantined_commit_keeps_its_reason() {
     let place = Place::new();
     let store = place.open().await;
     store.begin_judging(vec![new_commit(1)], Vec::new(), at(1)).await.unwrap();
-    store.quarantine(oid(1), "five failures".to_owned(), Some(status(1, StatusState::Error, "gave up")), at(2)).await.unwrap();
+    let quarantine = Some("five failures".to_owned());
+    let end =
+        PassEnd { quarantine, status: Some(status(1, StatusState::Error, "gave up")), ..PassEnd::of(Outcome::Held, "", at(2)) };
+    let pass = |n: u8| EndedPass {
+        head: Some(oid(n)),
+        git_ref: "refs/heads/main".to_owned(),
+        enforced_before: None,
+        plan: None,
+        started: at(1),
+        end: end.clone(),
+    };
+    store.record_pass(pass(1)).await.unwrap();
     assert_eq!(store.commit(&oid(1)).await.unwrap().unwrap().quarantine.as_deref(), Some("five failures"));
     assert_eq!(states(&place).await, [pair("error", "queued")]);
-    assert!(matches!(store.quarantine(oid(9), "unknown".to_owned(), None, at(2)).await, Err(Error::NoSuch(_))));
+    assert!(matches!(store.record_pass(pass(9)).await, Err(Error::NoSuch(_))));
+    assert_eq!(store.history(9).await.unwrap().len(), 1, "what fails leaves no pass behind");
 }

@@ -48,13 +48,11 @@ async fn a_rule_that_has_been_gone_for_400_days_is_forgotten() {
 async fn a_database_of_the_first_version_is_brought_up_to_date() {
     let place = Place::new();
     let mut first = SqliteConnectOptions::new().filename(place.file()).create_if_missing(true).connect().await.unwrap();
-    place.open().await.close().await;
-    for statement in ["DROP TABLE rule_usage", "PRAGMA user_version = 1", "DELETE FROM _sqlx_migrations WHERE version = 2"] {
-        sqlx::query(statement).execute(&mut first).await.unwrap();
-    }
+    open::migrate(&mut first, &open::MIGRATIONS[..1]).await.unwrap();
     drop(first);
     let beside = Store::open_read_only(&place.file()).await.unwrap();
     assert_eq!(beside.rule_usage().await.unwrap(), [], "an older controller's database can be asked");
+    assert!(beside.history(1).await.unwrap().is_empty() && beside.approvals(&oid(1)).await.unwrap().is_none());
     beside.close().await;
     let store = place.open().await;
     store.note_rule_usage("t".to_owned(), "w".to_owned(), vec![usage("#0", None, 0)], at(1)).await.unwrap();

@@ -143,6 +143,30 @@ async fn a_delivery_is_kept_once_and_waits_until_it_is_closed() {
 }
 
 #[tokio::test]
+async fn what_took_a_decisions_place_outlives_its_end_and_enforcement_is_restored_on_record_once_only() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (name, value, who, why) = ("disabled".to_owned(), "host/eth0".to_owned(), "ada".to_owned(), "a test".to_owned());
+    let first = Switch { name, value, who, why, set_at: at(1), until: Some(at(10)) };
+    let longer = Switch { set_at: at(9), until: Some(at(100)), ..first.clone() };
+    store.switch_set(first.clone()).await.unwrap();
+    store.switch_set(longer.clone()).await.unwrap();
+    let end = |switch: Switch| {
+        let (store, notes) = (store.clone(), vec![restoring("ben", "mended")]);
+        async move { store.switch_end(&switch, ("ben".to_owned(), "mended".to_owned()), notes, at(11)).await.unwrap() }
+    };
+    assert!(!end(first).await, "somebody has made it longer");
+    assert!(!store.note_restored("host/eth0", at(11)).await.unwrap(), "and it is off still");
+    assert_eq!(store.switch_row("disabled").await.unwrap(), Some(longer.clone()));
+    assert!(end(longer).await);
+    // As if the process had ended here: the next one knows.
+    assert!(store.note_restored("host/eth0", at(12)).await.unwrap());
+    assert!(!store.note_restored("host/eth0", at(13)).await.unwrap());
+    let said = ["log.opened", "switch.set", "switch.set", "switch.cleared", "enforcement.restored"];
+    assert_eq!(kinds(&place).await, said);
+}
+
+#[tokio::test]
 async fn a_switch_holds_until_it_expires_and_names_who_set_it() {
     let place = Place::new();
     let store = place.open().await;

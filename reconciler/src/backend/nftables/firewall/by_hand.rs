@@ -1,6 +1,7 @@
 //! The firewall in the hands of somebody with a shell: what there is, and audit on and off. No configuration is needed; which
 //! interfaces are meant, the table itself says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Error, Firewall};
@@ -48,7 +49,7 @@ impl Firewall {
         let nft = Nft::find()?;
         let present = Present::read(&nft, false)?;
         let interfaces = present.interfaces().into_iter().map(ToOwned::to_owned).collect();
-        Ok(present.exists.then_some(Self { nft, interfaces, dhcp: true }))
+        Ok(present.exists.then(|| Self { nft, interfaces, dhcp: true, turn: Arc::default() }))
     }
 
     /// What there is, for people.
@@ -60,7 +61,7 @@ impl Firewall {
         let seen = observe(&present, &self.interfaces);
         let trial = match seen.state {
             State::Trial { new, old, left } => Some(OnTrial { epoch: new, fallback: old, left }),
-            State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) => None,
+            State::Absent | State::Broken | State::Settled(_) | State::Rehearsed(_) | State::Off { .. } => None,
         };
         // Compared with nothing, every entry is one too many.
         let failsafe = failsafe_damage(&present, &[]).into_iter().map(|entry| entry.key.replacen("failsafe ", "", 1)).collect();
@@ -79,20 +80,70 @@ impl Firewall {
     /// # Errors
     /// `nft` refuses.
     pub fn set_audit(&self, audit: bool) -> Result<(), Error> {
+        let _alone = self.alone();
         let present = Present::read(&self.nft, true)?;
         let state = State::of(&present);
         if audit {
             let kept = match state {
-                State::Settled(epoch) => epoch,
+                State::Settled(epoch) | State::Off { epoch, .. } => epoch,
                 State::Trial { new, old, .. } => old.unwrap_or(new),
                 State::Broken => present.safe(),
                 State::Absent | State::Rehearsed(_) => return Ok(()),
             };
             return Ok(self.nft.load(&script::settle(None, kept, &present))?);
         }
-        let (State::Rehearsed(epoch) | State::Trial { new: epoch, old: None, left: Duration::ZERO }) = state else { return Ok(()) };
-        self.nft.load(&script::settle(Some(epoch), epoch, &present))?;
+        let (State::Rehearsed(epoch) | State::Trial { new: epoch, old: None, left: Duration::ZERO } | State::Off { epoch, .. }) =
+            state
+        else {
+            return Ok(());
+        };
+        self.drop_again(epoch, &present)
+    }
+
+    /// Drops nothing for `within`, then drops again without anybody's help. Called again, the time begins anew. What is on trial is
+    /// taken back first. Answers false where no rules were in force, so that there is nothing to switch off.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn disable(&self, within: Duration) -> Result<bool, Error> {
+        let _alone = self.alone();
+        let present = Present::read(&self.nft, false)?;
+        let epoch = match State::of(&present) {
+            State::Settled(epoch) | State::Rehearsed(epoch) | State::Off { epoch, .. } => epoch,
+            State::Trial { old: Some(old), .. } => old,
+            State::Broken if present.safe() > 0 => present.safe(),
+            State::Trial { old: None, .. } | State::Broken | State::Absent => return Ok(false),
+        };
+        self.nft.load(&script::off(epoch, within, &present))?;
+        Ok(true)
+    }
+
+    /// Drops again now what no rule allows, where that is off for a time, and ends connections that are denied. Audit that somebody
+    /// turned on stays: whoever did so was told that nothing drops until he ends it.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn enable(&self) -> Result<(), Error> {
+        let _alone = self.alone();
+        let present = Present::read(&self.nft, true)?;
+        let State::Off { epoch, .. } = State::of(&present) else { return Ok(()) };
+        self.drop_again(epoch, &present)
+    }
+
+    fn drop_again(&self, epoch: u64, present: &Present) -> Result<(), Error> {
+        self.nft.load(&script::settle(Some(epoch), epoch, present))?;
         // Entries of what is on the failsafe list are ended too: it is matched without state, so nobody notices.
-        self.cut(&table_of(&present, epoch), &[]).map(drop)
+        self.cut(&table_of(present, epoch), &[]).map(drop)
+    }
+
+    /// What is left of the time for which enforcement is off; zero once it is over and nobody has said so, none where it is not off.
+    ///
+    /// # Errors
+    /// `nft` cannot list it.
+    pub fn disabled(&self) -> Result<Option<Duration>, Error> {
+        Ok(match State::of(&Present::read(&self.nft, false)?) {
+            State::Off { left, .. } => Some(left),
+            State::Absent | State::Broken | State::Settled(_) | State::Trial { .. } | State::Rehearsed(_) => None,
+        })
     }
 }
