@@ -12,11 +12,13 @@
 pub mod event;
 pub mod kind;
 pub mod leaf;
+pub mod note;
 pub mod tree;
 pub mod verify;
 
 pub use event::{AuditEvent, Draft, Refused};
 pub use leaf::{Ended, Leaf};
+pub use note::{Checkpoint, Note, NoteSigner, VerifierKey};
 pub use tree::Frontier;
 
 use std::fmt::Write as _;

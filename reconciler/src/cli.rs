@@ -3,15 +3,18 @@
 //! Parsing is clap's; each command has one module that returns an [`Exit`] and writes through [`output`], the only place that
 //! prints. Data goes to standard output, everything else to standard error.
 
+pub mod audit;
 pub mod boot;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod drift;
 mod early;
 pub mod enforce;
 pub mod events;
 pub mod explain;
 pub mod files;
+pub mod history;
 pub mod init;
 pub mod operate;
 mod operate_args;

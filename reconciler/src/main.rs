@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
 use pci_segment::cli::{
-    AuditCommand, Cli, Command, Exit, boot, demo, diff, doctor, enforce, events, explain, init, operate, plan, records, rescue,
-    rules, run, usage, validate, webhook,
+    Cli, Command, Exit, audit, boot, demo, diff, doctor, drift, enforce, events, explain, history, init, operate, plan, records,
+    rescue, rules, run, usage, validate, webhook,
 };
 
 fn main() -> ExitCode {
@@ -33,9 +33,9 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(&args, out),
         Command::Enforce(args) => enforce::enforce(&args, out),
         Command::Status(args) => records::status(&args, out),
-        Command::History(args) => records::history(&args, out),
-        Command::Drift(args) => records::drift(&args, out),
-        Command::Audit(AuditCommand::Verify(args)) => records::verify(&args, out),
+        Command::History(args) => history::history(&args, out),
+        Command::Drift(args) => drift::drift(&args, out),
+        Command::Audit(command) => audit::audit(&command, out),
         Command::Events(args) => events::events(&args, out),
         Command::Usage(args) => usage::usage(&args, out),
         Command::Reconcile(args) => operate::reconcile(&args, out),

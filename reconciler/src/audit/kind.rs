@@ -2,6 +2,8 @@
 
 /// First row of a log.
 pub const LOG_OPENED: &str = "log.opened";
+/// The log goes on under a new origin, because it is not the one that was signed before.
+pub const LOG_FORKED: &str = "log.forked";
 /// The controller started: boot id, program and configuration hash, SQLite version.
 pub const BOOT: &str = "boot";
 /// The controller stopped in good order.
@@ -62,3 +64,21 @@ pub const REPORT_WRITTEN: &str = "report.written";
 pub const ACCESS_DENIED: &str = "access.denied";
 /// The store could not do what it was asked.
 pub const STORE_ERROR: &str = "store.error";
+/// Checkpoints are signed with another key from here on.
+pub const KEY_ROTATED: &str = "key.rotated";
+/// A checkpoint was left where the owner of the database cannot change it.
+pub const ANCHOR_PUT: &str = "anchor.put";
+/// Such a place takes no checkpoints for too long.
+pub const ANCHOR_BEHIND: &str = "anchor.behind";
+/// Such a place holds another log than this one.
+pub const ANCHOR_DISAGREES: &str = "anchor.disagrees";
+/// Rows are in a file of their own.
+pub const SEGMENT_SEALED: &str = "segment.sealed";
+/// Their bodies are in that file only.
+pub const SEGMENT_PRUNED: &str = "segment.pruned";
+/// The log was verified, or is not what it should be.
+pub const LOG_VERIFIED: &str = "log.verified";
+/// An object is healed no longer: somebody changes it back each time.
+pub const OBJECT_QUARANTINED: &str = "object.quarantined";
+/// A control failed, or works again.
+pub const CONTROL_FAILED: &str = "control.failed";

@@ -1,15 +1,14 @@
-//! `status`, `history`, `drift`, `audit verify`: what is on record, read beside a running controller or without one.
+//! `status`: what is on record, read beside a running controller or without one.
 
 use jiff::Timestamp;
 
 use super::operate::database;
 use super::output::{Output, Tone};
 use super::status::Kernel;
-use super::{DriftArgs, Exit, Format, HistoryArgs, RecordArgs, VerifyArgs, run, waiting};
-use crate::audit::verify::{Options, Report};
+use super::{Exit, Format, RecordArgs, run, waiting};
 use crate::config::{Config, HostMode};
 use crate::converge::DISABLED;
-use crate::store::{DriftEntry, DriftKind, HistoryEntry, Outcome, StatusSummary, Store, TrialSummary};
+use crate::store::{DriftEntry, DriftKind, Outcome, StatusSummary, Store, TrialSummary};
 
 /// The records, to be read only.
 pub(super) fn open(args: &RecordArgs) -> anyhow::Result<(tokio::runtime::Runtime, Store)> {
@@ -129,88 +128,6 @@ fn show_rest(summary: &StatusSummary, out: Output) {
     out.line(format!("audit log    {} rows, head {}", summary.audit.size, short(&summary.audit.head)));
 }
 
-/// What became of each commit.
-///
-/// # Errors
-/// The records cannot be read.
-pub fn history(args: &HistoryArgs, out: Output) -> anyhow::Result<Exit> {
-    let (runtime, store) = open(&args.records)?;
-    let rows = runtime.block_on(store.history(args.limit))?;
-    if args.records.format == Format::Json {
-        out.json(&rows);
-        return Ok(Exit::Done);
-    }
-    let cells = |row: &HistoryEntry| {
-        let commit = row.commit.as_deref().map_or("-", short).to_owned();
-        let what = if row.rule_ids.is_empty() { row.reason.clone() } else { row.rule_ids.join(" ") };
-        vec![
-            row.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            commit,
-            painted_plain(row.outcome),
-            row.changes.to_string(),
-            row.subject.clone().unwrap_or_default(),
-            what,
-        ]
-    };
-    out.table(&["when (UTC)", "commit", "outcome", "changes", "subject", "why"], rows.iter().map(cells).collect());
-    Ok(Exit::Done)
-}
-
-/// Differences between what should be enforced and what is.
-///
-/// # Errors
-/// The records cannot be read.
-pub fn drift(args: &DriftArgs, out: Output) -> anyhow::Result<Exit> {
-    let (runtime, store) = open(&args.records)?;
-    let rows = runtime.block_on(store.drift(args.open))?;
-    let open = rows.iter().any(|row| row.resolved_at.is_none());
-    if args.records.format == Format::Json {
-        out.json(&rows);
-    } else if rows.is_empty() {
-        out.line("no drift on record");
-    } else {
-        let cells = |row: &DriftEntry| {
-            let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-            let ended = row.resolution.map_or("open", crate::store::Resolution::word).to_owned();
-            vec![
-                row.first_seen.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-                row.target.clone(),
-                row.kind.word().to_owned(),
-                row.key.clone(),
-                side(&row.expected),
-                side(&row.observed),
-                ended,
-            ]
-        };
-        out.table(
-            &["first seen (UTC)", "target", "kind", "key", "expected", "observed", "resolution"],
-            rows.iter().map(cells).collect(),
-        );
-    }
-    Ok(if open { Exit::Violations } else { Exit::Done })
-}
-
-/// Recomputes the audit log from its bytes.
-///
-/// # Errors
-/// The configuration cannot be read.
-pub fn verify(args: &VerifyArgs, out: Output) -> anyhow::Result<Exit> {
-    let file = database(&args.records)?;
-    let report = run::runtime()?.block_on(async {
-        match Store::open_read_only(&file).await {
-            Ok(store) => store.verify_log(Options::default()).await,
-            Err(error) => Report::unreadable(crate::chain::chain(&error)),
-        }
-    });
-    if args.records.format == Format::Json {
-        out.json(&report);
-    } else {
-        let tone = if report.exit == 0 { Tone::Good } else { Tone::Bad };
-        out.line(out.paint(tone, &super::output::escape(&report.message)));
-    }
-    Ok(Exit::Code(report.exit))
-}
-
 pub(super) fn short(hex: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }
@@ -219,7 +136,7 @@ pub(super) fn when(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-fn painted_plain(outcome: Option<Outcome>) -> String {
+pub(super) fn painted_plain(outcome: Option<Outcome>) -> String {
     outcome.map_or("running", Outcome::word).to_owned()
 }
 

@@ -17,7 +17,7 @@ use crate::audit::{Draft, Ended, event::fresh_id, kind};
 /// `PCIS`; also in `migrations/`.
 const APPLICATION_ID: i64 = 0x5043_4953;
 /// The newest file in `migrations/`.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// 3.7.0 to 3.51.2 can damage a database when a reset of the write-ahead log meets a commit.
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 const READERS_MAX: u32 = 4;
@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[Script] = &[
     (1, "store", include_str!("../../../migrations/0001_store.sql")),
     (2, "rule usage", include_str!("../../../migrations/0002_rule_usage.sql")),
     (3, "forges", include_str!("../../../migrations/0003_forges.sql")),
+    (4, "records", include_str!("../../../migrations/0004_records.sql")),
 ];
 
 /// Number, name and text of a migration.
