@@ -101,6 +101,13 @@ fn event(text: &str) -> AuditEvent {
     AuditEvent::new(draft).unwrap()
 }
 
+/// Somebody who reads, and goes on reading, until this is dropped.
+pub(crate) async fn hold(file: &std::path::Path) -> SqliteConnection {
+    let mut reader = SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM audit_log").execute(&mut reader).await.unwrap();
+    reader
+}
+
 async fn kinds(place: &Place) -> Vec<String> {
     let mut look = SqliteConnectOptions::new().filename(place.file()).read_only(true).connect().await.unwrap();
     sqlx::query_scalar("SELECT kind FROM audit_log ORDER BY seq").fetch_all(&mut look).await.unwrap()
