@@ -1,6 +1,8 @@
 //! Behaviour of the store on real files.
 
 mod crash;
+mod cut;
+mod faults;
 mod judging;
 mod log;
 mod opening;
