@@ -182,7 +182,8 @@ impl<'a> Controller<'a> {
     pub fn stop(&mut self) {
         self.signal(rustix::process::Signal::TERM);
         let mut child = self.child.take().expect("it runs");
-        assert!(child.wait().unwrap().success(), "{}", self.log());
+        let ended = child.wait().unwrap();
+        assert!(ended.success(), "{ended}\n{}", self.log());
     }
 
     /// The process, while it runs.

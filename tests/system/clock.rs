@@ -51,7 +51,7 @@ fn d15_a_clock_that_is_set_back_and_far_ahead_leaves_rows_and_the_log_in_order()
         controller.wake();
         controller.wait_for(&head, "in_force");
     }
-    controller.stop();
+    controller.kill();
     controller.assert_log_verifies();
     controller.start();
     controller.wait_for(&head, "in_force");

@@ -168,9 +168,6 @@ pub enum Error {
     Refused(#[from] Refused),
 }
 
-/// `SQLITE_IOERR_SHMSIZE`
-const SHM_SIZE: i32 = 10 | (19 << 8);
-
 impl Error {
     pub(super) fn sqlite(doing: &'static str, source: sqlx::Error) -> Self {
         Self::Sqlite { doing, source }
@@ -193,10 +190,8 @@ impl Error {
     /// True where the disk is full: changes stop, and go on by themselves once a write succeeds.
     #[must_use]
     pub fn disk_full(&self) -> bool {
-        // SQLITE_FULL; and SQLITE_IOERR_SHMSIZE, where the index of the write-ahead log found no room.
-        matches!(self, Self::Full)
-            || matches!(self.sqlite_code(), Some(SHM_SIZE))
-            || self.sqlite_code().map(|code| code & 0xff) == Some(13)
+        // SQLITE_FULL
+        matches!(self, Self::Full) || self.sqlite_code().map(|code| code & 0xff) == Some(13)
     }
 
     /// The extended result code of SQLite, if one is behind this.

@@ -19,6 +19,8 @@ use crate::audit::event::{fresh_id, tidy};
 const TOGETHER: SignedDuration = SignedDuration::from_mins(10);
 /// So many of them, and the next start holds.
 const ERRORS_BEFORE_HOLD: usize = 2;
+/// Less room than this explains an error by itself.
+const ROOM_BYTES_MIN: u64 = 256 * 1024;
 /// A longer file is none of ours; a line has some hundred bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -53,9 +55,19 @@ impl Incident {
 
 /// Adds a line. A disk that fails may refuse this too; then the next start knows nothing of it, and nothing else is lost.
 pub(super) fn record(database: &Path, what: What, why: &str, at: Timestamp) {
+    if what == What::Error && no_room(database) {
+        // SQLite does not always tell the two apart, and a full disk needs nobody's resume.
+        return;
+    }
     if let Err(error) = add(database, &Incident::new(what, why, at)) {
         tracing::warn!("cannot note what happened beside the database: {error}");
     }
+}
+
+/// Whether the disk is as good as full.
+fn no_room(database: &Path) -> bool {
+    let free = rustix::fs::statvfs(database.parent().unwrap_or(Path::new("/")));
+    free.is_ok_and(|free| free.f_bavail.saturating_mul(free.f_frsize) < ROOM_BYTES_MIN)
 }
 
 /// The same with an answer.

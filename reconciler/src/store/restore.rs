@@ -86,6 +86,9 @@ async fn fill(backup: &Path, copy: &Path) -> Result<(String, u64), Error> {
     let (rows, _) = match examine(copy).await {
         Err(Error::Foreign { what, .. }) => return Err(Error::Foreign { file: backup.to_owned(), what }),
         Err(Error::Newer { found, known, .. }) => return Err(Error::Newer { file: backup.to_owned(), found, known }),
+        Err(error) if error.is_corrupt() => {
+            return Err(Error::Backup { file: backup.to_owned(), what: "is damaged; use another backup".into() });
+        }
         Err(Error::Backup { what, .. }) => return Err(Error::Backup { file: backup.to_owned(), what }),
         examined => examined?,
     };
