@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
@@ -67,6 +68,9 @@ pub struct Config {
     /// When and how drift is looked for.
     #[serde(default)]
     pub drift: DriftConfig,
+    /// SHA-256 of the file's text, in hexadecimal.
+    #[serde(skip)]
+    pub sha256: String,
     /// Where and what is measured.
     #[serde(default)]
     pub metrics: MetricsConfig,
@@ -151,7 +155,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| {
+        let mut config: Self = serde_saphyr::from_str(text).map_err(|error| {
             let at = error.location();
             ConfigError::Text {
                 path: path.to_owned(),
@@ -160,6 +164,7 @@ impl Config {
                 reason: types::plain_reason(&error),
             }
         })?;
+        config.sha256 = crate::audit::hex(&Sha256::digest(text.as_bytes()));
         config.check().map_err(|reason| ConfigError::Meaning { path: path.to_owned(), reason })?;
         Ok(config)
     }

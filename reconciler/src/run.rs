@@ -18,11 +18,13 @@ mod requests;
 mod rollback;
 mod sender;
 mod storm;
+mod upkeep;
 mod usage;
 mod vigil;
 mod vital;
 mod wiring;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
@@ -37,7 +39,7 @@ use crate::config::Config;
 use crate::converge::{Memory, Outcome, Settings, Target, World};
 use crate::metrics::{Calls, Tally};
 use crate::source::git::GitSource;
-use crate::store::{LAST_LOOK, Store};
+use crate::store::{self, LAST_LOOK, Store};
 
 pub use self::boot::{Booted, boot};
 pub use self::disabled::DISABLED_MAX;
@@ -52,6 +54,9 @@ pub use self::wiring::{Purpose, git_config, identity, settings, targets, wanted}
 
 /// Under which name the store keeps what it follows.
 const SOURCE: &str = "source_url";
+
+/// Under which name the store keeps which configuration was used last.
+const CONFIG_KNOWN: &str = "config_sha256";
 
 /// That the branch was looked at is put on record this often at most.
 const LOOK_NOTED_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -89,6 +94,8 @@ pub struct Controller {
     sums: usage::Sums,
     /// When it was last put on record that the branch was looked at.
     look_noted: Option<std::time::Instant>,
+    /// How often the clock of this host was set.
+    jumps: Arc<AtomicU64>,
     stop: CancellationToken,
 }
 
@@ -121,6 +128,7 @@ impl Controller {
             view: Arc::new(OnceLock::new()),
             sums: usage::Sums::default(),
             look_noted: None,
+            jumps: Arc::default(),
             stop,
             config,
         };
@@ -144,9 +152,20 @@ impl Controller {
 
     /// What is on record before anything else happens: the start, and passes that a crash left open.
     async fn booted(&self) -> anyhow::Result<()> {
-        let boot_id = &self.settings.boot_id;
-        let payload = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "boot_id": boot_id, "pid": std::process::id() });
+        let config = &self.config.sha256;
+        let payload = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"), "program_sha256": program_sha256().await, "config_sha256": config,
+            "sqlite": self.store.sqlite_version().await?, "boot_id": self.settings.boot_id, "pid": std::process::id(),
+        });
         self.note(kind::BOOT, payload).await?;
+        self.store.settle_incidents(Timestamp::now()).await?;
+        if self.store.meta_get(CONFIG_KNOWN).await?.as_ref() != Some(config) {
+            self.note(kind::CONFIG_LOADED, serde_json::json!({ "sha256": config })).await?;
+            self.store.meta_set(CONFIG_KNOWN.to_owned(), config.clone(), Timestamp::now()).await?;
+        }
+        if let Some(why) = self.store.held() {
+            tracing::error!("ALARM: changes are held: {why}; look at the disk, then: pci-segment resume");
+        }
         let interrupted = self.store.close_interrupted_passes(Timestamp::now()).await?;
         if !interrupted.is_empty() {
             tracing::warn!(passes = interrupted.len(), "closed passes that were interrupted; everything is observed again");
@@ -254,17 +273,35 @@ impl Controller {
             tasks.push(("the reader of refused packets", self.reader().begin()));
         }
         tasks.extend(self.watch_the_kernel()?);
+        tasks.extend(self.look_after_the_store());
         let _measuring = self.measure_runs();
         let vital = vital::watch(self.stop.clone(), tasks);
         self.watch_signals()?;
         let followed = follow::follow(&mut self).await;
         self.stop.cancel();
         let vital = vital.await?;
+        if let Some(loss) = self.store.loss() {
+            return Err(loss.into());
+        }
         let reason = vital.as_ref().map_or_else(ToString::to_string, |()| "signal".to_owned());
         self.note(kind::SHUTDOWN, serde_json::json!({ "reason": reason })).await?;
         self.store.close().await;
         tracing::info!("stopped; what is enforced stays enforced");
         followed.and(vital.map_err(Into::into))
+    }
+
+    /// What the database needs beside being written to, and its end where it can be relied on no more.
+    fn look_after_the_store(&self) -> [(&'static str, JoinHandle<()>); 2] {
+        let (store, wake, stop) = (self.store.clone(), Arc::clone(&self.wake), self.stop.clone());
+        let upkeep = upkeep::Upkeep { store, wake, jumps: Arc::clone(&self.jumps), stop };
+        let (store, stop) = (self.store.clone(), self.stop.clone());
+        let lost = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = store.lost() => {}
+            }
+        };
+        [("the upkeep of the database", tokio::spawn(upkeep.keep())), ("the database", tokio::spawn(lost))]
     }
 
     /// Has the kernel measure programs while the answer lives, if that is configured.
@@ -336,4 +373,10 @@ impl Controller {
         });
         Ok(())
     }
+}
+
+/// The SHA-256 of this very program; empty where it cannot be read.
+async fn program_sha256() -> String {
+    let hash = tokio::task::spawn_blocking(|| store::sha256_of("/proc/self/exe".as_ref()));
+    hash.await.ok().and_then(Result::ok).unwrap_or_default()
 }

@@ -9,11 +9,16 @@
 //!
 //! Checkpoints, anchors and sealed segments of the log are not here yet.
 
+mod backup;
+mod clock;
 mod commits;
 mod drift;
 mod error;
+mod failures;
 mod files;
+mod health;
 mod inbox;
+mod incidents;
 mod lately;
 mod log_check;
 mod measures;
@@ -24,15 +29,22 @@ mod pass_end;
 mod passes;
 mod reads;
 mod requests;
+mod reserve;
+mod restore;
 mod reviews;
+mod room;
+mod soundness;
 mod switches;
 mod tx;
 mod usage;
 mod writer;
 
+pub use backup::{BackedUp, copy, sha256_of};
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
 pub use drift::{AUDIT, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;
+pub use failures::{DATABASE, DISK_SPACE, Failure, INTEGRITY, WAL};
+pub use health::Vitals;
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
 pub use measures::Measures;
@@ -42,6 +54,7 @@ pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
 pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
 pub use requests::{Comment, OpenRequest};
+pub use restore::{Restored, restore};
 pub use reviews::Reviews;
 pub use switches::{Note, Switch};
 pub use usage::RuleUsage;
@@ -55,6 +68,7 @@ use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
 use crate::audit::AuditEvent;
+use health::Health;
 use tx::Tx;
 use writer::{BoxFuture, Writer};
 
@@ -68,6 +82,7 @@ pub struct Store {
     readers: SqlitePool,
     file: Arc<Path>,
     news: Arc<Notify>,
+    health: Arc<Health>,
 }
 
 impl Store {
@@ -80,10 +95,22 @@ impl Store {
     /// file, a file on a network or with links. Each says what to do next.
     pub async fn open(file: &Path, origin: &str, now: Timestamp) -> Result<Self, Error> {
         let (lock, file) = files::take(file)?;
-        open::check_identity(&file).await?;
-        let tx = open::connect_writer(&file, origin, now).await?;
-        let (readers, news) = (open::connect_readers(&file), Arc::clone(&tx.news));
-        Ok(Self { writer: Some(Writer::start(tx, lock)), readers, file, news })
+        let opened = async {
+            open::check_identity(&file).await?;
+            open::connect_writer(&file, origin, now).await
+        };
+        let tx = opened.await.inspect_err(|error| {
+            if error.wants_restart() {
+                incidents::record(&file, incidents::What::Error, &crate::chain::chain(error), now);
+            }
+        })?;
+        let held = incidents::held(&file, &mut incidents::all(&file), now);
+        tx.health.hold(held.map(Into::into));
+        if let Err(error) = reserve::keep(&file) {
+            tracing::warn!("no room can be kept back on the disk of the database for when it is full: {error}");
+        }
+        let (readers, news, health) = (open::connect_readers(&file), Arc::clone(&tx.news), Arc::clone(&tx.health));
+        Ok(Self { writer: Some(Writer::start(tx, lock)), readers, file, news, health })
     }
 
     /// Opens the database for reading only, beside a running controller or without one. Nothing is created or changed.
@@ -94,7 +121,7 @@ impl Store {
         let file = files::existing(file)?;
         let readers = open::connect_readers(&file);
         open::check_readable(&readers, &file).await?;
-        Ok(Self { writer: None, readers, file, news: Arc::default() })
+        Ok(Self { writer: None, readers, file, news: Arc::default(), health: Arc::default() })
     }
 
     /// Ends the writer after what is queued is written, and gives the file free. Other clones get [`Error::Closed`].
@@ -108,6 +135,14 @@ impl Store {
     /// Waits until something is queued for the forge, or was since this was waited for last.
     pub async fn news(&self) {
         self.news.notified().await;
+    }
+
+    /// Which SQLite this is.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn sqlite_version(&self) -> Result<String, Error> {
+        self.read("cannot ask SQLite for its version", sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers)).await
     }
 
     /// The file.
@@ -140,7 +175,13 @@ impl Store {
     /// Waits for a read, but not for ever.
     async fn read<T>(&self, doing: &'static str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
         match tokio::time::timeout(Duration::from_secs(READ_SECONDS_MAX), work).await {
-            Ok(answer) => answer.map_err(|source| Error::sqlite(doing, source)),
+            Ok(answer) => answer.map_err(|source| {
+                let error = Error::sqlite(doing, source);
+                if error.wants_restart() && self.writer.is_some() {
+                    self.health.lose(&self.file, &error);
+                }
+                error
+            }),
             Err(_) => Err(Error::Slow { doing }),
         }
     }
@@ -181,6 +222,9 @@ macro_rules! words {
     };
 }
 use words;
+
+#[cfg(test)]
+pub(crate) use tests::hold as hold_for_test;
 
 #[cfg(test)]
 mod tests;

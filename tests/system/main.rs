@@ -5,17 +5,22 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod backends;
+mod backup;
 mod bad_input;
 mod boot;
 mod canary;
+mod clock;
 mod crash;
 mod drift;
 mod enforce;
 mod events;
+mod faulty_disk;
 mod forge;
 mod imports;
 mod interfaces;
 mod inventory;
+mod kill_loop;
+mod ledger;
 mod lineage;
 mod metrics;
 mod operate;

@@ -56,6 +56,8 @@ pub const COMMENT_DEAD: &str = "comment.dead";
 pub const COMMIT_REVIEWED: &str = "commit.reviewed";
 /// Somebody used `rescue` on the firewall itself.
 pub const RESCUED: &str = "rescue.done";
+/// A backup was put in the place of the database.
+pub const BACKUP_RESTORED: &str = "backup.restored";
 /// A copy of the database was made and checked.
 pub const BACKUP_DONE: &str = "backup.done";
 /// Evidence was written for an auditor.

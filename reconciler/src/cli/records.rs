@@ -43,6 +43,7 @@ pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
         return Ok(exit(&summary, &open));
     }
     waiting::show_switches(&summary.switches, out);
+    waiting::show_failures(&summary.failures, out);
     show_enforced(&summary, &open, config.as_ref(), out);
     if let Some(trial) = &summary.on_trial {
         show_trial(trial, out);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::output::{Output, Tone, escape};
 use super::records::{short, when};
 use crate::converge::{DISABLED, PINNED, SUSPENDED, until};
-use crate::store::{StatusSummary, Switch};
+use crate::store::{self, Failure, StatusSummary, Switch};
 
 /// What people have decided, loudest first.
 pub(super) fn show_switches(switches: &[Switch], out: Output) {
@@ -27,6 +27,28 @@ pub(super) fn show_switches(switches: &[Switch], out: Output) {
 
 fn because(switch: &Switch, out: Output) {
     out.line(format!("             by {} at {}: {}", escape(&switch.who), when(switch.set_at), escape(&switch.why)));
+}
+
+/// Controls that do not work, and since when.
+pub(super) fn show_failures(failures: &[Failure], out: Output) {
+    for failure in failures {
+        let line = format!("{} FAILED {}: {}", failure.control, when(failure.started), failure.cause);
+        out.line(out.paint(Tone::Bad, &escape(&line)));
+        if let Some(remedy) = remedy(&failure.control) {
+            out.line(format!("             {remedy}"));
+        }
+    }
+}
+
+/// What to do about one.
+pub(super) fn remedy(control: &str) -> Option<&'static str> {
+    match control {
+        store::DATABASE => Some("changes are held; look at the disk, then: pci-segment resume"),
+        store::DISK_SPACE => Some("make room on the disk of the database; everything goes on by itself"),
+        store::INTEGRITY => Some("stop the controller, then: pci-segment restore FILE with a backup"),
+        store::WAL => Some("end what reads the database for so long: fuser -v on its file names it"),
+        _ => None,
+    }
 }
 
 /// What came in and went out last, and what waits.

@@ -1,7 +1,7 @@
 //! What is on record, as numbers.
 
 use super::{Family, Kind};
-use crate::store::{Measures, StatusSummary};
+use crate::store::{Measures, StatusSummary, Vitals};
 
 /// Families of the records.
 #[must_use]
@@ -30,7 +30,39 @@ pub fn families(summary: &StatusSummary, measures: &Measures) -> Vec<Family> {
     let statuses = Family::new(Kind::Gauge, "pci_segment_statuses", "Commit statuses that wait to be sent, or that were given up")
         .with(&[("state", "waiting")], summary.outbox.queued)
         .with(&[("state", "given_up")], summary.outbox.dead);
-    vec![build(), passes, drift, rows, bytes, statuses, in_force(summary)]
+    vec![build(), passes, drift, rows, bytes, statuses, in_force(summary), failed(summary)]
+}
+
+/// How the database fares: told even where it cannot be read.
+#[must_use]
+pub fn vitals(vitals: &Vitals, jumps: u64) -> Vec<Family> {
+    let gauge = |name, help| Family::new(Kind::Gauge, name, help);
+    let full =
+        gauge("pci_segment_store_disk_full", "Whether the disk of the database is full: nothing is changed until there is room");
+    let held = gauge("pci_segment_store_held", "Whether changes are held because the disk failed twice within ten minutes");
+    let wal = gauge("pci_segment_store_wal_bytes", "Size of the write-ahead log of the database");
+    let clock = Family::new(Kind::Counter, "pci_segment_clock_jumps", "How often the clock of this host was set since the start");
+    let mut sound =
+        gauge("pci_segment_store_sound_timestamp_seconds", "When the whole database was last looked through and found sound");
+    if let Some(at) = vitals.sound_at {
+        sound.push(&[], at.as_duration().as_secs_f64());
+    }
+    vec![
+        full.with(&[], vitals.full),
+        held.with(&[], vitals.held.is_some()),
+        wal.with(&[], vitals.wal_bytes),
+        clock.with(&[], jumps),
+        sound,
+    ]
+}
+
+/// Controls that do not work now.
+fn failed(summary: &StatusSummary) -> Family {
+    let mut family = Family::new(Kind::Gauge, "pci_segment_control_failed", "Controls that do not work now");
+    for failure in &summary.failures {
+        family.push(&[("control", failure.control.as_str())], 1_u64);
+    }
+    family
 }
 
 /// What is in force and since when, target by target; `digest` tells whether the kernel has it.

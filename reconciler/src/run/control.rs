@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::orders::Orders;
 pub use self::switches::Ends;
 use super::events;
+use crate::store::BackedUp;
 
 /// A longer line is not an order.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
@@ -94,6 +95,8 @@ pub enum Order {
     },
     /// Somebody is about to turn audit on with the firewall in hand: no time for which it was off must end that.
     Rescuing,
+    /// Put on record that a backup was made.
+    BackedUp(BackedUp),
     /// Put on record what somebody did to the firewall itself.
     Rescued {
         /// What was done.

@@ -57,7 +57,12 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
         match next {
             Woken::Stop => return Ok(()),
             Woken::Delivery => {
-                let waiting = controller.store.deliveries_depth().await?;
+                let waiting = match controller.store.deliveries_depth().await {
+                    Ok(waiting) => waiting,
+                    Err(error) if error.wants_restart() => return Err(error.into()),
+                    // A slow database is no reason not to look.
+                    Err(_) => 0,
+                };
                 if storm.is_over(waiting, tokio::time::Instant::now()) {
                     next = Woken::Look(Came::Push);
                     continue;

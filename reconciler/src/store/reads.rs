@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use policy::snapshot::CommitId;
 
 use super::passes::EnforcedRow;
-use super::{Error, Lately, OutboxDepth, Outcome, Store, Switch, from_ns};
+use super::{Error, Failure, Lately, OutboxDepth, Outcome, Store, Switch, from_ns};
 use crate::audit::{Frontier, hex};
 
 /// One line of `history`, as `--format json` prints it.
@@ -90,6 +90,8 @@ pub struct StatusSummary {
     pub open_drift: u64,
     /// What is on trial; null for nothing.
     pub on_trial: Option<TrialSummary>,
+    /// Controls that do not work now.
+    pub failures: Vec<Failure>,
     /// Where the log stands.
     pub audit: AuditHead,
 }
@@ -175,6 +177,7 @@ impl Store {
             outbox: self.outbox_depth().await?,
             open_drift: u64::try_from(drift).unwrap_or(0),
             on_trial: self.meta_get(crate::converge::ON_TRIAL).await?.and_then(|text| serde_json::from_str(&text).ok()),
+            failures: self.failures(true).await?,
             audit: self.audit_head().await?,
         })
     }

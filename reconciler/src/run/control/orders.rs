@@ -74,6 +74,10 @@ impl Orders {
                 Ok(()) => Reply { ok: true, message: "no end is on record".to_owned() },
                 Err(error) => refused(chain(&error)),
             },
+            Order::BackedUp(made) => match self.store.note_backup(&made, &who, "socket", Timestamp::now()).await {
+                Ok(()) => Reply { ok: true, message: "on record".to_owned() },
+                Err(error) => refused(chain(&error)),
+            },
             Order::Rescued { what, outcome } => self.note(&what, &outcome, &who).await,
         }
     }
