@@ -7,7 +7,7 @@
 //! One task owns the only connection that writes (`writer`); everything that writes goes through it, so a client that hangs up
 //! cannot cut a transaction short. Readers have connections of their own and cannot write. Time is an argument everywhere.
 //!
-//! Checkpoints, anchors and sealed segments of the log are not here yet.
+//! The bodies of old rows of the log may be in sealed segments only; their hashes never leave.
 
 mod commits;
 mod drift;
@@ -16,6 +16,8 @@ mod files;
 mod inbox;
 mod lately;
 mod log_check;
+mod log_copy;
+mod log_rows;
 mod measures;
 mod open;
 mod operators;
@@ -25,6 +27,7 @@ mod passes;
 mod reads;
 mod requests;
 mod reviews;
+mod segments;
 mod switches;
 mod tx;
 mod usage;
@@ -35,6 +38,8 @@ pub use drift::{AUDIT, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution}
 pub use error::Error;
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
+pub use log_copy::{bytes_of, copy_rows};
+pub use log_rows::{AUDIT_KEYS, AUDIT_ORIGIN, RawRow, StoredCheckpoint};
 pub use measures::Measures;
 pub use operators::restoring;
 pub use outbox::{News, OutboxDepth, OutboxItem};
@@ -43,6 +48,7 @@ pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, 
 pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
 pub use requests::{Comment, OpenRequest};
 pub use reviews::Reviews;
+pub use segments::{NotPruned, Segment};
 pub use switches::{Note, Switch};
 pub use usage::RuleUsage;
 
@@ -60,6 +66,8 @@ use writer::{BoxFuture, Writer};
 
 /// A read that takes longer holds back the reset of the write-ahead log for everybody.
 const READ_SECONDS_MAX: u64 = 5;
+/// The first version of the schema that keeps checkpoints and segments.
+const RECORDS_SCHEMA: i64 = 4;
 
 /// The database. Clones share it.
 #[derive(Debug, Clone)]
