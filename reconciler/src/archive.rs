@@ -12,7 +12,7 @@ mod writer;
 pub use check::Exports;
 pub use notes::{beside, sink};
 pub use reader::{Export, Next, Unreadable};
-pub use segment::{Looked, leaves, look};
+pub use segment::{Looked, leaves, look, sha256};
 pub use writer::{Lines, Written, write_export};
 
 use std::path::{Path, PathBuf};

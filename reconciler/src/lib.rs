@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod reading;
 pub mod run;
 pub mod sandbox;
+pub mod sealing;
 pub mod secret;
 pub mod signature;
 pub mod source;

@@ -88,8 +88,8 @@ fn moment(text: &str) -> Option<Timestamp> {
     if !fraction.is_empty() && !fraction.strip_prefix('.').is_some_and(digits) {
         return None;
     }
-    // A leap second is none of ours, and not every reader knows them.
-    if text.get(17..19) == Some("60") || text.starts_with("0000") {
+    // Not every reader knows leap seconds, the year 0, or the last hours of the year 9999.
+    if text.get(17..19) == Some("60") || text.starts_with("0000") || text.starts_with("9999") {
         return None;
     }
     text.parse().ok()

@@ -45,7 +45,10 @@ pub fn look(manifest: &Manifest, folder: &Path, rows: bool) -> Looked {
 }
 
 /// SHA-256 of a file.
-pub(super) fn sha256(file: &Path) -> io::Result<Hash> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn sha256(file: &Path) -> io::Result<Hash> {
     let mut file = File::open(file)?;
     let (mut digest, mut buffer) = (Sha256::new(), vec![0; READ_BYTES]);
     loop {

@@ -15,7 +15,7 @@ use crate::config::Config;
 
 pub use export::ExportArgs;
 pub use prove::ProveArgs;
-pub use verify::VerifyArgs;
+pub use verify::{VerifyArgs, report};
 
 /// Where the log is.
 #[derive(Debug, Args)]

@@ -102,7 +102,8 @@ async fn check(store: &Store, mut evidence: Evidence, mut options: Options, fold
     segments.retain(|segment| options.to.is_none() || segment.last < end);
     let whole = first == 0 && end == size;
     let mut chain = prepared(first, hash_before(readers, first).await?, &evidence, &segments);
-    let walked = walk(readers, &mut chain, first, end).await?;
+    // Whoever asks for more rows than there are is told so, and not looked for in vain.
+    let walked = walk(readers, &mut chain, first, end.min(size.max(stand.rows))).await?;
     let beyond = (whole && stand.rows > size).then_some(size);
     let extent = Extent { end, frontier: whole.then_some(&stand.frontier), beyond };
     let mut fault = conclude(&chain, walked, &extent, &evidence, &options);

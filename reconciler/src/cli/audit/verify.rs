@@ -47,10 +47,7 @@ pub struct VerifyArgs {
 /// # Errors
 /// The configuration cannot be read.
 pub(super) fn verify(args: &VerifyArgs, out: Output) -> anyhow::Result<Exit> {
-    let report = match checked(args)? {
-        Ok(report) => report,
-        Err(why) => Report::unreadable(why),
-    };
+    let report = report(args)?;
     if args.format == Format::Json {
         out.json(&report);
     } else {
@@ -58,6 +55,14 @@ pub(super) fn verify(args: &VerifyArgs, out: Output) -> anyhow::Result<Exit> {
         out.line(out.paint(tone, &escape(&report.message)));
     }
     Ok(Exit::Code(report.exit))
+}
+
+/// What the log, its notes and its anchors come to.
+///
+/// # Errors
+/// The configuration cannot be read.
+pub fn report(args: &VerifyArgs) -> anyhow::Result<Report> {
+    Ok(checked(args)?.unwrap_or_else(Report::unreadable))
 }
 
 fn checked(args: &VerifyArgs) -> anyhow::Result<Result<Report, String>> {
