@@ -37,6 +37,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Interval;
 
+pub use audit::{ExportArgs, ProveArgs, VerifyArgs};
 pub use backup::{BackupArgs, RestoreArgs};
 pub use diff::DiffArgs;
 pub use enforce::EnforceArgs;
@@ -344,16 +345,19 @@ pub struct BootArgs {
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Recomputes the log from its bytes and names the first row that does not hold
+    #[command(long_about = VERIFY_HELP)]
     Verify(VerifyArgs),
+    /// Writes rows as JSON lines that anybody can recompute
+    Export(ExportArgs),
+    /// Proves that a row is in the newest signed checkpoint, or checks such a proof
+    Prove(ProveArgs),
 }
 
-/// `audit verify`
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-}
+const VERIFY_HELP: &str = "Recomputes the log from its bytes: each row, the chain, the tree, every signed checkpoint, sealed segments, and \
+    what anchors have seen. Reads only. Exit codes: 0 good; 1 good, but (--strict) forked, not signed to its end, or without an anchor \
+    of the last 24 h; 2 could not read; 10 a row is not what was written; 11 the chain is broken; 12 a checkpoint is not signed by a \
+    known key, or signs other rows; 13 rows at the end are missing; 14 two histories; 15 rows or a segment are missing. \
+    deploy/verify_audit.py gives the same codes without this program.";
 
 /// `doctor`
 #[derive(Debug, Args)]

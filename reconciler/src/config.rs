@@ -3,6 +3,7 @@
 //! Unknown fields are refused, because a misspelt `failsafe` that is silently ignored locks somebody out. Secrets never stand in
 //! the file: a `*_file` key says where they are. All but `source.url` has a default.
 
+mod audit;
 mod hooks;
 mod sections;
 mod source;
@@ -17,6 +18,7 @@ use rustix::fs::OFlags;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+pub use self::audit::{AuditConfig, RetentionDays};
 pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
     CloudConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, HostBackend, HostConfig, HostMode, HostXdp,
@@ -74,6 +76,9 @@ pub struct Config {
     /// Where and what is measured.
     #[serde(default)]
     pub metrics: MetricsConfig,
+    /// How the audit log is kept.
+    #[serde(default)]
+    pub audit: AuditConfig,
 }
 
 fn default_listen() -> std::net::SocketAddr {

@@ -7,7 +7,7 @@
 //! One task owns the only connection that writes (`writer`); everything that writes goes through it, so a client that hangs up
 //! cannot cut a transaction short. Readers have connections of their own and cannot write. Time is an argument everywhere.
 //!
-//! Checkpoints, anchors and sealed segments of the log are not here yet.
+//! The bodies of old rows of the log may be in sealed segments only; their hashes never leave.
 
 mod backup;
 mod clock;
@@ -21,6 +21,8 @@ mod inbox;
 mod incidents;
 mod lately;
 mod log_check;
+mod log_copy;
+mod log_rows;
 mod measures;
 mod open;
 mod operators;
@@ -33,6 +35,7 @@ mod reserve;
 mod restore;
 mod reviews;
 mod room;
+mod segments;
 mod soundness;
 mod switches;
 mod tx;
@@ -47,6 +50,8 @@ pub use failures::{DATABASE, DISK_SPACE, Failure, INTEGRITY, WAL};
 pub use health::Vitals;
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
+pub use log_copy::{bytes_of, copy_rows};
+pub use log_rows::{AUDIT_KEYS, AUDIT_ORIGIN, RawRow, StoredCheckpoint};
 pub use measures::Measures;
 pub use operators::restoring;
 pub use outbox::{News, OutboxDepth, OutboxItem};
@@ -56,6 +61,7 @@ pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
 pub use requests::{Comment, OpenRequest};
 pub use restore::{Restored, restore};
 pub use reviews::Reviews;
+pub use segments::{NotPruned, Segment};
 pub use switches::{Note, Switch};
 pub use usage::RuleUsage;
 
@@ -74,6 +80,8 @@ use writer::{BoxFuture, Writer};
 
 /// A read that takes longer holds back the reset of the write-ahead log for everybody.
 const READ_SECONDS_MAX: u64 = 5;
+/// The first version of the schema that keeps checkpoints and segments.
+const RECORDS_SCHEMA: i64 = 4;
 
 /// The database. Clones share it.
 #[derive(Debug, Clone)]
