@@ -10,19 +10,23 @@
 //! Checkpoints, anchors and sealed segments of the log are not here yet.
 
 mod commits;
+mod decisions;
 mod drift;
 mod error;
 mod files;
+mod history;
 mod inbox;
 mod lately;
 mod log_check;
 mod measures;
+mod observed;
 mod open;
 mod operators;
 mod outbox;
 mod pass_end;
 mod passes;
 mod reads;
+mod reports;
 mod requests;
 mod reviews;
 mod switches;
@@ -31,16 +35,21 @@ mod usage;
 mod writer;
 
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
-pub use drift::{AUDIT, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
+pub(crate) use decisions::RELEASED_KEPT;
+pub use decisions::{DriftDecision, DriftVerdict, PutBack};
+pub use drift::{AUDIT, Closing, DriftClass, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;
+pub use history::{AuditRow, CommitStory, PassStory, StatusStory, StepStory, TargetAnswer};
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
 pub use measures::Measures;
+pub use observed::{Gap, Observation};
 pub use operators::restoring;
 pub use outbox::{News, OutboxDepth, OutboxItem};
 pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
-pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
+pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TargetState, TrialSummary};
+pub use reports::{NewReport, ReportEntry, ReportFacts, report_id};
 pub use requests::{Comment, OpenRequest};
 pub use reviews::Reviews;
 pub use switches::{Note, Switch};

@@ -1,15 +1,54 @@
-//! `history`: what became of each commit.
+//! `history`: what became of each commit, and everything about one.
+
+mod show;
+
+use clap::{Args, Subcommand};
 
 use super::output::Output;
 use super::records::{open, painted_plain, short};
-use super::{Exit, Format, HistoryArgs};
+use super::{Exit, Format, RecordArgs};
 use crate::store::HistoryEntry;
+
+/// `history`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct HistoryArgs {
+    /// What to do instead of listing
+    #[command(subcommand)]
+    pub command: Option<HistoryCommand>,
+    /// Where the records are.
+    #[command(flatten)]
+    pub records: RecordArgs,
+    /// How many rows at most
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+}
+
+/// `history …`
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// Tells everything of one commit: who, approved by whom, what the rules said, which plan, what each target answered
+    Show(ShowArgs),
+}
+
+/// `history show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The commit, by seven or more of its digits
+    pub commit: String,
+    /// Where the records are.
+    #[command(flatten)]
+    pub records: RecordArgs,
+}
 
 /// What became of each commit.
 ///
 /// # Errors
-/// The records cannot be read.
+/// The records cannot be read, or nobody knows the commit.
 pub fn history(args: &HistoryArgs, out: Output) -> anyhow::Result<Exit> {
+    if let Some(HistoryCommand::Show(wish)) = &args.command {
+        return show::show(wish, out);
+    }
     let (runtime, store) = open(&args.records)?;
     let rows = runtime.block_on(store.history(args.limit))?;
     if args.records.format == Format::Json {

@@ -1,6 +1,7 @@
 //! Behaviour of the store on real files.
 
 mod crash;
+mod drift;
 mod judging;
 mod log;
 mod opening;

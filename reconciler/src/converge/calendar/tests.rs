@@ -203,6 +203,12 @@ impl Target for Host {
 
     fn adopt(&mut self) {}
 
+    fn leave(&mut self, _keys: std::collections::BTreeSet<String>) {}
+
+    fn wanted(&self, _key: &str) -> Option<String> {
+        None
+    }
+
     fn discard(&mut self) {
         self.aimed = false;
     }
