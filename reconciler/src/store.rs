@@ -39,7 +39,7 @@ pub(crate) use decisions::RELEASED_KEPT;
 pub use decisions::{DriftDecision, DriftVerdict, PutBack};
 pub use drift::{AUDIT, Closing, DriftClass, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;
-pub use history::{AuditRow, CommitStory, PassStory, StatusStory, StepStory, TargetAnswer};
+pub use history::{AuditRow, CommitStory, OrderRow, PassStory, StatusStory, StepStory, TargetAnswer};
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
 pub use measures::Measures;

@@ -9,6 +9,7 @@ mod bad_input;
 mod boot;
 mod canary;
 mod crash;
+mod differences;
 mod drift;
 mod enforce;
 mod events;

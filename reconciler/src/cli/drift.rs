@@ -35,7 +35,7 @@ fn list(args: &DriftArgs, out: Output) -> anyhow::Result<Exit> {
     } else if rows.is_empty() {
         out.line("no drift on record");
     } else {
-        let headings = ["id", "first seen (UTC)", "kind", "key", "expected", "observed", "state"];
+        let headings = ["id", "since (UTC)", "kind", "key", "expected", "observed", "state"];
         out.table(&headings, rows.iter().map(cells).collect());
         out.line("one in full: pci-segment drift ID");
     }
@@ -60,8 +60,8 @@ fn cells(row: &DriftEntry) -> Vec<String> {
 fn state(row: &DriftEntry) -> String {
     match row.resolution {
         Some(how) => how.word().to_owned(),
-        None if row.is(DriftVerdict::Accepted) => "accepted for now".to_owned(),
-        None if row.is(DriftVerdict::Quarantined) => "quarantined".to_owned(),
+        None if row.is(DriftVerdict::Accepted) => DriftVerdict::Accepted.word().to_owned(),
+        None if row.is(DriftVerdict::Quarantined) => DriftVerdict::Quarantined.word().to_owned(),
         None => "open".to_owned(),
     }
 }
@@ -89,7 +89,7 @@ mod tests {
             ..entry(&long, None)
         };
         let cells = cells(&row);
-        let widest = ["accepted for now".len(), state(&row).len()].into_iter().max().unwrap_or_default();
+        let widest = DriftVerdict::Quarantined.word().len();
         let width: usize = cells.iter().take(6).map(|cell| cell.chars().count().max(8) + 2).sum::<usize>() + widest;
         assert!(width <= 100, "{width}: {cells:?}");
         assert_eq!((cells[0].as_str(), cells[6].as_str()), ("0000cafe", "open"));

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_pause_counts_from_the_last_time_and_is_over_at_its_end() {
-        let at = |seconds| Timestamp::from_second(1_767_225_600 + seconds).unwrap();
+        let at = |seconds: i64| Timestamp::from_second(1_767_225_600 + seconds).unwrap();
         let twice = PutBack { times: 2, last: at(0) };
         assert_eq!(rest(Some(&twice), at(1)), Duration::from_secs(5));
         assert_eq!((rest(Some(&twice), at(6)), rest(None, at(0))), (Duration::ZERO, Duration::ZERO));

@@ -9,8 +9,8 @@ use sqlx::sqlite::SqliteRow;
 
 use super::drift::uuid_text;
 use super::{Error, Store, from_ns};
-use crate::audit::hex;
 use crate::audit::leaf::Leaf;
+use crate::audit::{hex, kind};
 
 /// Rows about one commit that are told.
 const ROWS_MAX: i64 = 1_000;
@@ -149,11 +149,31 @@ pub struct StatusStory {
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditRow {
     /// Its number.
-    pub seq: i64,
+    pub seq: u64,
     /// When.
     pub at: Timestamp,
     /// What kind.
     pub kind: String,
+    /// Who.
+    pub actor: String,
+    /// From where.
+    pub origin: String,
+    /// How it ended.
+    pub outcome: &'static str,
+}
+
+/// An operator's order.
+#[derive(Debug, Clone, Serialize)]
+pub struct OrderRow {
+    /// Which: `suspend`, `confirm`, …
+    pub order: String,
+    /// Its row of the audit log.
+    #[serde(flatten)]
+    pub row: AuditRow,
+    /// What was asked.
+    pub asked: Value,
+    /// What came of it, in words.
+    pub answer: Option<String>,
 }
 
 impl Store {
@@ -222,14 +242,30 @@ impl Store {
 
     /// Found by the bytes of the commit's id, then made sure of: the log has no column for it.
     async fn audit_rows(&self, commit: &CommitId) -> Result<Vec<AuditRow>, Error> {
-        let query = sqlx::query_as("SELECT seq, ts, kind, leaf FROM audit_log WHERE instr(leaf, ?) > 0 ORDER BY seq LIMIT ?")
+        let query = sqlx::query_scalar("SELECT leaf FROM audit_log WHERE instr(leaf, ?) > 0 ORDER BY seq LIMIT ?")
             .bind(commit.as_bytes().to_vec())
             .bind(ROWS_MAX);
-        let rows: Vec<(i64, i64, String, Vec<u8>)> =
-            self.read("cannot look through the audit log", query.fetch_all(&self.readers)).await?;
-        let is_about = |leaf: &[u8]| Leaf::decode(leaf).is_ok_and(|leaf| leaf.commit == commit.as_bytes());
-        let rows = rows.into_iter().filter(|(_, _, _, leaf)| is_about(leaf));
-        Ok(rows.map(|(seq, ts, kind, _)| AuditRow { seq, at: from_ns(ts), kind }).collect())
+        let leaves: Vec<Vec<u8>> = self.read("cannot look through the audit log", query.fetch_all(&self.readers)).await?;
+        let leaves = leaves.iter().filter_map(|leaf| Leaf::decode(leaf).ok());
+        Ok(leaves.filter(|leaf| leaf.commit == commit.as_bytes()).map(|leaf| audit_row(&leaf)).collect())
+    }
+
+    /// What operators have ordered, newest first: also what was refused.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn orders(&self, limit: u32) -> Result<Vec<OrderRow>, Error> {
+        let query = sqlx::query_scalar("SELECT leaf FROM audit_log WHERE kind = ? ORDER BY seq DESC LIMIT ?")
+            .bind(kind::ORDER_GIVEN)
+            .bind(i64::from(limit));
+        let leaves: Vec<Vec<u8>> = self.read("cannot look through the audit log", query.fetch_all(&self.readers)).await?;
+        let order = |leaf: Leaf<'_>| {
+            let mut payload: Value = serde_json::from_str(leaf.payload).unwrap_or_default();
+            let asked = payload.get_mut("asked").map(Value::take).unwrap_or_default();
+            let answer = payload.get("answer").and_then(Value::as_str).map(str::to_owned);
+            OrderRow { order: leaf.object.to_owned(), row: audit_row(&leaf), asked, answer }
+        };
+        Ok(leaves.iter().filter_map(|leaf| Leaf::decode(leaf).ok()).map(order).collect())
     }
 
     /// Commits whose ids are most like these digits, each with its subject.
@@ -257,6 +293,17 @@ pub(super) fn approved_by(approvals: &Value) -> Option<Vec<String>> {
     who.sort();
     who.dedup();
     Some(who)
+}
+
+fn audit_row(leaf: &Leaf<'_>) -> AuditRow {
+    AuditRow {
+        seq: leaf.seq,
+        at: from_ns(leaf.ts_ns),
+        kind: leaf.kind.to_owned(),
+        actor: leaf.actor.to_owned(),
+        origin: leaf.origin.to_owned(),
+        outcome: leaf.outcome.word(),
+    }
 }
 
 fn time(row: &SqliteRow, name: &str) -> Result<Option<Timestamp>, sqlx::Error> {

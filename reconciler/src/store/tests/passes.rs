@@ -76,9 +76,10 @@ async fn history_is_the_promised_json_newest_first() {
         "commit": oid(2).to_string(), "ref": "refs/heads/main", "author": "Ada <ada@example.com>", "subject": "change 2",
         "outcome": "rejected", "findings": 1, "rule_ids": ["PCI-1.3.1-004"], "started_at": "2026-01-01T00:00:10Z",
         "finished_at": "2026-01-01T00:00:10Z", "changes": 0, "reason": "1 violation",
-        "approvals": null,
+        "approvals": null, "approved_by": null, "signed_by": null, "confirmed_by": null, "plan": null, "targets": [],
     });
     assert_eq!(history[0], expected);
+    assert_eq!(history[1]["targets"], json!([{ "target": "host/eth0", "state": "intent" }]), "what nobody has answered yet");
     assert_eq!((&history[1]["outcome"], &history[1]["changes"]), (&json!("in_force"), &json!(2)));
     assert_eq!(store.last_in_force().await.unwrap().unwrap().commit, oid(1), "a rejected commit leaves the last good one");
 }
