@@ -40,8 +40,10 @@ use crate::config::Interval;
 pub use audit::{ExportArgs, ProveArgs, VerifyArgs};
 pub use backup::{BackupArgs, RestoreArgs};
 pub use diff::DiffArgs;
+pub use drift::DriftArgs;
 pub use enforce::EnforceArgs;
 pub use explain::{ExplainArgs, FlowDirection};
+pub use history::HistoryArgs;
 pub use init::{Forge, InitArgs};
 pub use operate_args::{DisableArgs, Moment, ResumeArgs, RollbackArgs, SuspendArgs};
 pub use rescue::{RescueArgs, RescueCommand};
@@ -99,9 +101,9 @@ pub enum Command {
     Enforce(EnforceArgs),
     /// Shows what is enforced, and what is waiting
     Status(RecordArgs),
-    /// Lists what became of each commit, newest first
+    /// Lists what became of each commit, newest first; `history show` tells everything of one
     History(HistoryArgs),
-    /// Lists differences between what should be enforced and what is
+    /// Lists differences between what should be enforced and what is, accepts them for a time, and reports on them
     Drift(DriftArgs),
     /// Shows what was refused, by whom and why; with --follow as it happens
     Events(EventsArgs),
@@ -228,28 +230,6 @@ pub struct RecordArgs {
     /// How to show them
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
-}
-
-/// `history`
-#[derive(Debug, Args)]
-pub struct HistoryArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-    /// How many rows at most
-    #[arg(long, default_value_t = 50)]
-    pub limit: u32,
-}
-
-/// `drift`
-#[derive(Debug, Args)]
-pub struct DriftArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-    /// Only differences that are still there
-    #[arg(long)]
-    pub open: bool,
 }
 
 /// `events`

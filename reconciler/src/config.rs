@@ -9,6 +9,7 @@ mod sections;
 mod source;
 mod status;
 mod types;
+mod zone;
 
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -27,6 +28,7 @@ pub use self::sections::{
 pub use self::source::{CredentialsConfig, SourceConfig, VerifyConfig, VerifyModeName};
 pub use self::status::{ForgeName, GithubAppConfig, StatusConfig};
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
+pub use self::zone::TimeZone;
 
 /// A larger file is a mistake, not a configuration.
 const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;

@@ -15,6 +15,7 @@ mod fault;
 pub mod forge;
 pub mod metrics;
 pub mod reading;
+pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod sealing;

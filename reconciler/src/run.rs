@@ -14,6 +14,7 @@ mod forge;
 mod patience;
 mod probe;
 mod reach;
+pub mod reports;
 mod requests;
 mod rollback;
 mod sealing;
@@ -85,6 +86,8 @@ pub struct Controller {
     drops: Drops,
     /// Something in the kernel looks otherwise: compare everything now.
     drift_wake: Arc<Notify>,
+    /// Who waits for a drift report.
+    reports: reports::Reports,
     /// What is counted nowhere else.
     tally: Arc<Tally>,
     /// What became of calls to the forge.
@@ -124,6 +127,7 @@ impl Controller {
             disabled: Arc::new(Notify::new()),
             drops: Drops::default(),
             drift_wake: Arc::new(Notify::new()),
+            reports: reports::Reports::default(),
             tally: Arc::new(Tally::default()),
             calls: Arc::new(wiring::calls(&config)),
             view: Arc::new(OnceLock::new()),
