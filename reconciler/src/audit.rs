@@ -10,6 +10,7 @@
 //! size and root kept where the owner of the database cannot change it.
 
 pub mod event;
+pub mod grow;
 pub mod kind;
 pub mod leaf;
 pub mod note;
@@ -17,6 +18,7 @@ pub mod tree;
 pub mod verify;
 
 pub use event::{AuditEvent, Draft, Refused};
+pub use grow::Trunk;
 pub use leaf::{Ended, Leaf};
 pub use note::{Checkpoint, Note, NoteSigner, VerifierKey};
 pub use tree::Frontier;

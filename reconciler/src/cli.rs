@@ -36,6 +36,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Interval;
 
+pub use audit::{CheckpointArgs, ForkArgs};
 pub use diff::DiffArgs;
 pub use enforce::EnforceArgs;
 pub use explain::{ExplainArgs, FlowDirection};
@@ -329,6 +330,10 @@ pub struct BootArgs {
 pub enum AuditCommand {
     /// Recomputes the log from its bytes and names the first row that does not hold
     Verify(VerifyArgs),
+    /// Shows the newest signed checkpoint, or the key that others verify with
+    Checkpoint(CheckpointArgs),
+    /// Starts a new origin for a log that is not the one its anchors have; only while no controller runs
+    Fork(ForkArgs),
 }
 
 /// `audit verify`

@@ -3,6 +3,7 @@
 //! Unknown fields are refused, because a misspelt `failsafe` that is silently ignored locks somebody out. Secrets never stand in
 //! the file: a `*_file` key says where they are. All but `source.url` has a default.
 
+mod audit;
 mod hooks;
 mod sections;
 mod source;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
+pub use self::audit::{AnchorConfig, AuditConfig, head_file, syslog_address};
 pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
     CloudConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, HostBackend, HostConfig, HostMode, HostXdp,
@@ -70,6 +72,9 @@ pub struct Config {
     /// Where and what is measured.
     #[serde(default)]
     pub metrics: MetricsConfig,
+    /// How the audit log is signed and where its checkpoints are left.
+    #[serde(default)]
+    pub audit: AuditConfig,
 }
 
 fn default_listen() -> std::net::SocketAddr {
@@ -179,6 +184,7 @@ impl Config {
         }
         self.source.verify.check()?;
         self.status.check()?;
+        self.audit.check(self.source.branch.as_str())?;
         if !self.host.interfaces.is_empty() && self.host.labels.is_empty() {
             return Err(
                 "host.labels is empty: no policy could select this host; write for example `labels: { pci-env: cde }`".to_owned()

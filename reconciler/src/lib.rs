@@ -3,6 +3,7 @@
 //! The pure core in the `policy` crate decides what a commit means; this crate fetches commits, asks the core, applies the answer
 //! to the kernel, and records what it did. `main.rs` wires the pieces; [`converge`] is the loop's one trip.
 
+pub mod anchor;
 pub mod audit;
 pub mod backend;
 pub mod chain;
@@ -18,6 +19,7 @@ pub mod run;
 pub mod sandbox;
 pub mod secret;
 pub mod signature;
+pub mod signing;
 pub mod source;
 pub mod store;
 pub mod tls;

@@ -6,9 +6,9 @@
 //!
 //! One task owns the only connection that writes (`writer`); everything that writes goes through it, so a client that hangs up
 //! cannot cut a transaction short. Readers have connections of their own and cannot write. Time is an argument everywhere.
-//!
-//! Checkpoints, anchors and sealed segments of the log are not here yet.
 
+mod anchors;
+mod checkpoints;
 mod commits;
 mod drift;
 mod error;
@@ -30,6 +30,8 @@ mod tx;
 mod usage;
 mod writer;
 
+pub use anchors::{AnchorState, Queued};
+pub use checkpoints::{AUDIT_KEYS, AUDIT_ORIGIN, Forked, INSTALL_ID, KeptNote, NewKey};
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
 pub use drift::{AUDIT, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;

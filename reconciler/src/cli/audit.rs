@@ -1,18 +1,26 @@
 //! `audit …`: the tamper-evident log.
 
+mod checkpoint;
+mod fork;
+
 use super::operate::database;
 use super::output::{Output, Tone};
 use super::{AuditCommand, Exit, Format, VerifyArgs, run};
 use crate::audit::verify::{Options, Report};
 use crate::store::Store;
 
+pub use self::checkpoint::CheckpointArgs;
+pub use self::fork::ForkArgs;
+
 /// What is asked of the log.
 ///
 /// # Errors
-/// The configuration cannot be read.
+/// The configuration or the records cannot be read.
 pub fn audit(command: &AuditCommand, out: Output) -> anyhow::Result<Exit> {
     match command {
         AuditCommand::Verify(args) => verify(args, out),
+        AuditCommand::Checkpoint(args) => checkpoint::checkpoint(args, out),
+        AuditCommand::Fork(args) => fork::fork(args, out),
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Order {
     Reconcile,
     /// Tell of refused packets from now on.
     Events,
+    /// Sign for the audit log as it stands.
+    Checkpoint,
     /// Accept this head, once.
     AcceptHead {
         /// At least twelve digits of it.
@@ -261,6 +263,7 @@ mod tests {
             view: Arc::default(),
             disabled: Arc::default(),
             drift: Arc::default(),
+            desk: crate::run::keeper::Desk::new().0,
         };
         let served = serve(folder.path(), orders, stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();

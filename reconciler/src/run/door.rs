@@ -79,6 +79,7 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
             view: Arc::clone(&controller.view),
             disabled: Arc::clone(&controller.disabled),
             drift: Arc::clone(&controller.drift_wake),
+            desk: controller.desk.clone(),
         },
         controller.stop.clone(),
     )?;

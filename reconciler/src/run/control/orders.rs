@@ -14,6 +14,7 @@ use crate::backend::View;
 use crate::chain::chain;
 use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL, DISABLED, ON_TRIAL, OnTrial};
 use crate::run::events::Drops;
+use crate::run::keeper::Desk;
 use crate::run::patience::Urgent;
 use crate::run::rollback::Rollbacks;
 use crate::store::{self, Store, Switch};
@@ -41,6 +42,8 @@ pub(in crate::run) struct Orders {
     pub disabled: Arc<Notify>,
     /// Has the loop compare everything.
     pub drift: Arc<Notify>,
+    /// Whoever signs the log.
+    pub desk: Desk,
 }
 
 impl Orders {
@@ -54,6 +57,10 @@ impl Orders {
                     Reply { ok: true, message: format!("looking now{again}") }
                 }
                 Err(error) => refused(chain(&error)),
+            },
+            Order::Checkpoint => match self.desk.checkpoint().await {
+                Ok(message) => Reply { ok: true, message },
+                Err(why) => refused(why),
             },
             Order::Suspend { reason, until } => self.suspend(reason, until, who).await,
             Order::Resume { only, reason } => self.resume(only, reason, who).await,
