@@ -42,7 +42,7 @@ pub use operators::restoring;
 pub use outbox::{News, OutboxDepth, OutboxItem};
 pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
-pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
+pub use reads::{AuditHead, HistoryEntry, InForce, Signed, StatusSummary, TrialSummary};
 pub use requests::{Comment, OpenRequest};
 pub use reviews::Reviews;
 pub use switches::{Note, Switch};

@@ -105,7 +105,7 @@ async fn d05_a_row_that_changed_before_it_was_signed_is_never_signed_and_changes
     let signed = size(&keeper.cut(bed.now).await.unwrap());
     bed.write(4).await;
     let flip = "DROP TRIGGER audit_log_is_never_updated; CREATE TABLE was AS SELECT * FROM audit_log; \
-                UPDATE audit_log SET leaf = substr(leaf, 1, 60) || x'ff' || substr(leaf, 62) WHERE seq = 7;";
+                UPDATE audit_log SET leaf = CAST(substr(leaf, 1, 60) || x'ff' || substr(leaf, 62) AS BLOB) WHERE seq = 7;";
     bed.tamper(flip);
     let Cut::Refused(why) = keeper.cut(bed.now).await.unwrap() else { panic!("it was signed") };
     assert!(why.contains("row 7"), "{why}");
