@@ -2,7 +2,7 @@
 //! and the place that knows better; there is a way out, and it leaves a trace.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use pci_segment::audit::{Note, NoteSigner};
 use pci_segment::sandbox::Repository;
 use serde_json::Value;
-use tests::{Controller, Measured, Options, page, write_template};
+use tests::{Controller, Measured, Options, write_template};
 
 const PORT: u16 = 8111;
 
@@ -52,7 +52,7 @@ impl Place {
         }
     }
 
-    /// Rows that the log has now, through a copy so that nothing is touched.
+    /// Rows of the note beside the database.
     fn signed(&self) -> u64 {
         Note::parse(&std::fs::read_to_string(self.state("audit.head")).unwrap()).unwrap().checkpoint.size
     }
@@ -63,6 +63,14 @@ fn checkpoint(controller: &Controller<'_>) -> Note {
     let (code, note, error) = controller.ask(&["audit", "checkpoint"]);
     assert_eq!(code, 0, "{error}");
     Note::parse(&note).unwrap()
+}
+
+fn metrics() -> String {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", PORT)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: here\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 fn write_rows(controller: &Controller<'_>) {
@@ -172,7 +180,7 @@ fn d08_yesterdays_backup_refuses_the_start_and_a_fork_with_a_reason_is_the_way_o
     controller.stop();
     let yesterday = place.files();
     controller.start();
-    controller.wait("the controller to answer", |me| (me.ask(&["audit", "checkpoint"]).0 == 0).then_some(()));
+    controller.wait("the operators' door", |_| place.state("control.sock").exists().then_some(()));
     write_rows(&controller);
     let newest = checkpoint(&controller);
     let size = newest.checkpoint.size;
@@ -252,7 +260,7 @@ fn d12_an_anchor_with_another_root_for_a_size_we_signed_stops_changes_at_once() 
         let (_, text, _) = me.ask(&["status"]);
         text.contains("changes are held: the audit log cannot vouch for them").then_some(())
     });
-    let measured = Measured::read(&page(PORT, "/metrics")).unwrap();
+    let measured = Measured::read(&metrics()).unwrap();
     assert_eq!(measured.value("pci_segment_audit_anchor_disagrees"), Some(1.0));
     assert!(measured.value("pci_segment_audit_checkpoint_size").unwrap() >= 1.0);
     place.repository.write("policies/note.txt", "a new commit\n").unwrap();
