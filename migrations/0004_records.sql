@@ -8,6 +8,8 @@ CREATE TABLE audit_checkpoint (
     root   BLOB NOT NULL CHECK (length(root) = 32),
     note   TEXT NOT NULL,
     cut_at INTEGER NOT NULL,
+    -- The tree the note was signed over, so that the next one begins there and not at row 0.
+    subtrees BLOB,
     PRIMARY KEY (origin, size)
 ) STRICT, WITHOUT ROWID;
 

@@ -11,6 +11,7 @@
 
 pub mod event;
 pub mod export;
+pub mod grow;
 pub mod kind;
 pub mod leaf;
 pub mod note;
@@ -19,6 +20,7 @@ pub mod tree;
 pub mod verify;
 
 pub use event::{AuditEvent, Draft, Refused};
+pub use grow::Trunk;
 pub use leaf::{Ended, Leaf};
 pub use note::{Checkpoint, Note, NoteSigner, VerifierKey};
 pub use tree::Frontier;

@@ -37,6 +37,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Interval;
 
+pub use audit::{CheckpointArgs, ForkArgs};
 pub use audit::{ExportArgs, ProveArgs, VerifyArgs};
 pub use backup::{BackupArgs, RestoreArgs};
 pub use diff::DiffArgs;
@@ -331,6 +332,10 @@ pub enum AuditCommand {
     Export(ExportArgs),
     /// Proves that a row is in the newest signed checkpoint, or checks such a proof
     Prove(ProveArgs),
+    /// Shows the newest signed checkpoint, or the key that others verify with
+    Checkpoint(CheckpointArgs),
+    /// Starts a new origin for a log that is not the one its anchors have; only while no controller runs
+    Fork(ForkArgs),
 }
 
 const VERIFY_HELP: &str = "Recomputes the log from its bytes: each row, the chain, the tree, every signed checkpoint, sealed segments, and \

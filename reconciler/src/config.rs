@@ -19,7 +19,7 @@ use rustix::fs::OFlags;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-pub use self::audit::{AuditConfig, RetentionDays};
+pub use self::audit::{AnchorConfig, AuditConfig, RetentionDays, head_file, syslog_address};
 pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
     CloudConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, HostBackend, HostConfig, HostMode, HostXdp,
@@ -78,7 +78,7 @@ pub struct Config {
     /// Where and what is measured.
     #[serde(default)]
     pub metrics: MetricsConfig,
-    /// How the audit log is kept.
+    /// How the audit log is signed and kept, and where its checkpoints are left.
     #[serde(default)]
     pub audit: AuditConfig,
 }
@@ -191,6 +191,7 @@ impl Config {
         }
         self.source.verify.check()?;
         self.status.check()?;
+        self.audit.check(self.source.branch.as_str())?;
         if !self.host.interfaces.is_empty() && self.host.labels.is_empty() {
             return Err(
                 "host.labels is empty: no policy could select this host; write for example `labels: { pci-env: cde }`".to_owned()

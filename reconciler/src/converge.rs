@@ -60,7 +60,7 @@ pub use self::seams::{
     Reviewed, SignerList, Source, SourceError, Standing, StatusState, StoredCommits,
 };
 pub use self::signed::{Verify, VerifyMode};
-pub use self::suspended::{DISABLED, SUSPENDED, until};
+pub use self::suspended::{AUDIT_HOLD, DISABLED, SUSPENDED, until};
 pub use self::target::{
     Backend, BackendError, Boxed, Class, Deviation, Difference, Holding, Kept, Lowered, NotLowered, Observed, Rehearsal, Step,
     Target, TargetPlan, Trial,

@@ -3,6 +3,7 @@
 //! The pure core in the `policy` crate decides what a commit means; this crate fetches commits, asks the core, applies the answer
 //! to the kernel, and records what it did. `main.rs` wires the pieces; [`converge`] is the loop's one trip.
 
+pub mod anchor;
 pub mod archive;
 pub mod audit;
 pub mod backend;
@@ -21,6 +22,7 @@ pub mod sandbox;
 pub mod sealing;
 pub mod secret;
 pub mod signature;
+pub mod signing;
 pub mod source;
 pub mod store;
 pub mod tls;

@@ -11,6 +11,7 @@ mod door;
 mod events;
 mod follow;
 mod forge;
+pub mod keeper;
 mod patience;
 mod probe;
 mod reach;
@@ -100,6 +101,10 @@ pub struct Controller {
     look_noted: Option<std::time::Instant>,
     /// How often the clock of this host was set.
     jumps: Arc<AtomicU64>,
+    /// The way to whoever signs the log.
+    desk: keeper::Desk,
+    /// What is asked there, until somebody takes it up.
+    orders: Option<keeper::Orders>,
     stop: CancellationToken,
 }
 
@@ -111,8 +116,10 @@ impl Controller {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let source = GitSource::new(git_config(&config)?)?;
         let settings = settings(&config);
+        keeper::start_allowed(&config).await?;
         let store = Store::open(config.database.as_path(), &format!("host:{}", config.host_name()), Timestamp::now()).await?;
         let (stop, urgent) = (CancellationToken::new(), Urgent::default());
+        let (desk, orders) = keeper::Desk::new();
         let controller = Self {
             targets: Vec::new(),
             prober: Connections::new(&config),
@@ -134,9 +141,12 @@ impl Controller {
             sums: usage::Sums::default(),
             look_noted: None,
             jumps: Arc::default(),
+            desk,
+            orders: Some(orders),
             stop,
             config,
         };
+        keeper::Identity::of(&controller.config, &controller.store).await?;
         controller.follows_the_same_source().await?;
         controller.booted().await?;
         Ok(controller)
@@ -257,6 +267,7 @@ impl Controller {
         }
         let sent = sender::drain_once(&self.config, &self.store).await;
         self.note(kind::SHUTDOWN, serde_json::json!({ "reason": "once" })).await?;
+        self.sign_the_end().await;
         self.store.close().await;
         sent?;
         outcome
@@ -281,6 +292,7 @@ impl Controller {
         }
         tasks.extend(self.watch_the_kernel()?);
         tasks.extend(self.look_after_the_store());
+        tasks.extend(self.keep_the_log().await?);
         let _measuring = self.measure_runs();
         let vital = vital::watch(self.stop.clone(), tasks);
         self.watch_signals()?;
@@ -292,6 +304,7 @@ impl Controller {
         }
         let reason = vital.as_ref().map_or_else(ToString::to_string, |()| "signal".to_owned());
         self.note(kind::SHUTDOWN, serde_json::json!({ "reason": reason })).await?;
+        self.sign_the_end().await;
         self.store.close().await;
         tracing::info!("stopped; what is enforced stays enforced");
         followed.and(vital.map_err(Into::into))
@@ -309,6 +322,24 @@ impl Controller {
             }
         };
         [("the upkeep of the database", tokio::spawn(upkeep.keep())), ("the database", tokio::spawn(lost))]
+    }
+
+    /// Who signs the log, and who leaves what is signed at the anchors.
+    async fn keep_the_log(&mut self) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
+        let Some(orders) = self.orders.take() else { return Ok(Vec::new()) };
+        let signer = keeper::Identity::of(&self.config, &self.store).await?.signer;
+        keeper::begin(&self.store, &self.config, signer, (orders, Arc::clone(&self.wake), self.stop.clone())).await
+    }
+
+    /// A checkpoint over the last row. Without one the next start signs for it.
+    async fn sign_the_end(&self) {
+        let signed = async {
+            let signer = keeper::Identity::of(&self.config, &self.store).await?.signer;
+            keeper::finish(&self.store, &self.config, signer).await
+        };
+        if let Err(error) = signed.await {
+            tracing::error!("the end of the audit log is not signed yet: {error:#}");
+        }
     }
 
     /// Has the kernel measure programs while the answer lives, if that is configured.

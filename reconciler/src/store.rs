@@ -9,7 +9,9 @@
 //!
 //! The bodies of old rows of the log may be in sealed segments only; their hashes never leave.
 
+mod anchors;
 mod backup;
+mod checkpoints;
 mod clock;
 mod commits;
 mod decisions;
@@ -46,7 +48,9 @@ mod tx;
 mod usage;
 mod writer;
 
+pub use anchors::{AnchorState, Queued};
 pub use backup::{BackedUp, copy, sha256_of};
+pub use checkpoints::{AUDIT_KEYS, AUDIT_ORIGIN, Forked, INSTALL_ID, KeptNote, NewKey};
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
 pub(crate) use decisions::RELEASED_KEPT;
 pub use decisions::{DriftDecision, DriftVerdict, PutBack};
@@ -58,14 +62,14 @@ pub use history::{AuditRow, CommitStory, OrderRow, PassStory, StatusStory, StepS
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
 pub use log_copy::{bytes_of, copy_rows};
-pub use log_rows::{AUDIT_KEYS, AUDIT_ORIGIN, RawRow, StoredCheckpoint};
+pub use log_rows::{RawRow, StoredCheckpoint};
 pub use measures::Measures;
 pub use observed::{Gap, Observation};
 pub use operators::restoring;
 pub use outbox::{News, OutboxDepth, OutboxItem};
 pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
-pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TargetState, TrialSummary};
+pub use reads::{AuditHead, HistoryEntry, InForce, Signed, StatusSummary, TargetState, TrialSummary};
 pub use reports::{NewReport, ReportEntry, ReportFacts, report_id};
 pub use requests::{Comment, OpenRequest};
 pub use restore::{Restored, restore};

@@ -1,6 +1,8 @@
 //! `audit …`: the tamper-evident log.
 
+mod checkpoint;
 mod export;
+mod fork;
 mod prove;
 mod verify;
 
@@ -51,14 +53,19 @@ impl LogArgs {
     }
 }
 
+pub use self::checkpoint::CheckpointArgs;
+pub use self::fork::ForkArgs;
+
 /// What is asked of the log.
 ///
 /// # Errors
-/// The configuration cannot be read.
+/// The configuration or the records cannot be read.
 pub fn audit(command: &AuditCommand, out: Output) -> anyhow::Result<Exit> {
     match command {
         AuditCommand::Verify(args) => verify::verify(args, out),
         AuditCommand::Export(args) => export::export(args, out),
         AuditCommand::Prove(args) => prove::prove(args, out),
+        AuditCommand::Checkpoint(args) => checkpoint::checkpoint(args, out),
+        AuditCommand::Fork(args) => fork::fork(args, out),
     }
 }

@@ -1,5 +1,6 @@
 //! `pci-segment doctor`: what this host and a configuration need, tried out, each failure with what to do.
 
+mod audit;
 mod host;
 mod operators;
 
@@ -132,6 +133,7 @@ async fn configuration(path: &Path) -> Vec<Check> {
     checks.push(repository(&config).await);
     checks.extend(signers(&config));
     checks.push(database(&config).await);
+    checks.extend(audit::checks(&config).await);
     if config.host.failsafe.inbound.is_empty() && !config.host.interfaces.is_empty() {
         let remedy = "list the addresses you administer from under host.failsafe.inbound";
         checks.push(Check::bad("failsafe", "nobody is on the list; a policy can lock everybody out", remedy).or_optional());

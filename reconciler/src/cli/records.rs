@@ -136,6 +136,7 @@ fn show_rest(summary: &StatusSummary, out: Output) {
     }
     waiting::show(summary, out);
     out.line(format!("audit log    {} rows, head {}", summary.audit.size, short(&summary.audit.head)));
+    waiting::show_signed(summary, out);
 }
 
 pub(super) fn short(hex: &str) -> &str {

@@ -4,8 +4,11 @@ use jiff::Timestamp;
 
 use super::output::{Output, Tone, escape};
 use super::records::{short, when};
-use crate::converge::{DISABLED, PINNED, SUSPENDED, until};
+use crate::converge::{AUDIT_HOLD, DISABLED, PINNED, SUSPENDED, until};
 use crate::store::{self, Failure, StatusSummary, Switch};
+
+/// A checkpoint is on its way to an anchor for a moment; more is worth a word.
+const ANCHOR_LAG_SECONDS: u64 = 60;
 
 /// What people have decided, loudest first.
 pub(super) fn show_switches(switches: &[Switch], out: Output) {
@@ -17,6 +20,7 @@ pub(super) fn show_switches(switches: &[Switch], out: Output) {
     for switch in switches {
         let line = match switch.name.as_str() {
             SUSPENDED => format!("changes are suspended {}", until(switch)),
+            AUDIT_HOLD => "changes are held: the audit log cannot vouch for them".to_owned(),
             PINNED => format!("rolled back to {}; newer heads wait {}", short(&switch.value), until(switch)),
             _ => continue,
         };
@@ -48,6 +52,34 @@ pub(super) fn remedy(control: &str) -> Option<&'static str> {
         store::INTEGRITY => Some("stop the controller, then: pci-segment restore FILE with a backup"),
         store::WAL => Some("end what reads the database for so long: fuser -v on its file names it"),
         _ => None,
+    }
+}
+
+/// What is signed of the log, and who has it.
+pub(super) fn show_signed(summary: &StatusSummary, out: Output) {
+    let now = Timestamp::now();
+    let Some(newest) = &summary.signed.checkpoint else {
+        out.line("checkpoint   none yet");
+        return;
+    };
+    let tail = match summary.audit.size.saturating_sub(newest.size) {
+        0 => String::new(),
+        rows => format!(", {rows} rows since"),
+    };
+    out.line(format!("checkpoint   {} rows signed {}{tail}", newest.size, ago(newest.cut_at, now)));
+    for anchor in &summary.signed.anchors {
+        let has = match (anchor.size, anchor.put_at) {
+            (Some(size), Some(at)) => format!("has {size} rows, put {}", ago(at, now)),
+            _ => "has nothing yet".to_owned(),
+        };
+        let lag = anchor.lag_seconds(now);
+        let behind = if lag < ANCHOR_LAG_SECONDS {
+            String::new()
+        } else {
+            let why = anchor.last_error.as_deref().map_or_else(String::new, |why| format!(": {}", escape(why)));
+            out.paint(Tone::Warning, &format!(", {lag} s behind{why}"))
+        };
+        out.line(format!("anchor       {} {has}{behind}", escape(&anchor.sink)));
     }
 }
 

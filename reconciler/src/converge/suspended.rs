@@ -15,6 +15,9 @@ pub const SUSPENDED: &str = "suspended";
 /// The switch that says that enforcement is off on this host.
 pub const DISABLED: &str = "disabled";
 
+/// The switch that holds changes back because the audit log cannot vouch for them; whoever keeps the log sets and clears it.
+pub const AUDIT_HOLD: &str = "audit_hold";
+
 /// `until 2026-11-22 16:00:00 UTC`, or until somebody says so.
 #[must_use]
 pub fn until(switch: &Switch) -> String {
@@ -33,7 +36,8 @@ impl<S: Source> World<'_, S> {
             self.look_again_at(switch.until, now);
             return Ok(Some(format!("{what} {} by {}: {}", until(&switch), switch.who, switch.why)));
         }
-        Ok(None)
+        let held = self.store.switch_get(AUDIT_HOLD, now).await?;
+        Ok(held.map(|switch| format!("the audit log cannot vouch for changes: {}", switch.why)))
     }
 
     /// Whether changes are suspended, which an order to go back does not end.

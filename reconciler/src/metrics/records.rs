@@ -1,6 +1,9 @@
 //! What is on record, as numbers.
 
+use jiff::Timestamp;
+
 use super::{Family, Kind};
+use crate::converge::AUDIT_HOLD;
 use crate::store::{Measures, StatusSummary, Vitals};
 
 /// Families of the records.
@@ -47,7 +50,10 @@ pub fn families(summary: &StatusSummary, measures: &Measures) -> Vec<Family> {
         .with(&[("state", "waiting")], summary.outbox.queued)
         .with(&[("state", "given_up")], summary.outbox.dead);
     let [accepted, quarantined] = decided;
-    vec![build(), passes, drift, accepted, quarantined, reported, rows, bytes, statuses, in_force(summary), failed(summary)]
+    let mut all =
+        vec![build(), passes, drift, accepted, quarantined, reported, rows, bytes, statuses, in_force(summary), failed(summary)];
+    all.extend(signed(summary, Timestamp::now()));
+    all
 }
 
 /// How the database fares: told even where it cannot be read.
@@ -80,6 +86,36 @@ fn failed(summary: &StatusSummary) -> Family {
         family.push(&[("control", failure.control.as_str())], 1_u64);
     }
     family
+}
+
+/// What is signed of the audit log, and whether anchors have it.
+fn signed(summary: &StatusSummary, now: Timestamp) -> Vec<Family> {
+    let size = Family::new(Kind::Gauge, "pci_segment_audit_size", "Rows of the audit log").with(&[], summary.audit.size);
+    let checkpoint = summary.signed.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
+    let checkpoint =
+        Family::new(Kind::Gauge, "pci_segment_audit_checkpoint_size", "Rows of the newest signed checkpoint").with(&[], checkpoint);
+    let mut lag = Family::new(
+        Kind::Gauge,
+        "pci_segment_audit_anchor_lag_seconds",
+        "For how long a checkpoint has waited for this anchor; 0 where it has the newest",
+    );
+    for anchor in &summary.signed.anchors {
+        lag.push(&[("sink", &anchor.sink)], anchor.lag_seconds(now));
+    }
+    let held = |what: &str| summary.switches.iter().any(|switch| switch.name == AUDIT_HOLD && switch.value == what);
+    let disagrees = Family::new(
+        Kind::Gauge,
+        "pci_segment_audit_anchor_disagrees",
+        "Whether an anchor has another log than this one, so that changes are stopped",
+    )
+    .with(&[], held("disagrees"));
+    let unsound = Family::new(
+        Kind::Gauge,
+        "pci_segment_audit_unsound",
+        "Whether the log was found to be other than it was written, so that nothing is signed and changes are stopped",
+    )
+    .with(&[], held("unsound"));
+    vec![size, checkpoint, lag, disagrees, unsound]
 }
 
 /// What is in force and since when, target by target; `digest` tells whether the kernel has it.

@@ -52,6 +52,8 @@ pub enum Order {
     Reconcile,
     /// Tell of refused packets from now on.
     Events,
+    /// Sign for the audit log as it stands.
+    Checkpoint,
     /// Accept this head, once.
     AcceptHead {
         /// At least twelve digits of it.
@@ -304,6 +306,7 @@ mod tests {
             disabled: Arc::default(),
             drift: Arc::default(),
             reports: crate::run::reports::Reports::default(),
+            desk: crate::run::keeper::Desk::new().0,
         };
         let served = serve(folder.path(), orders, stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();

@@ -81,6 +81,7 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
             disabled: Arc::clone(&controller.disabled),
             drift: Arc::clone(&controller.drift_wake),
             reports: controller.reports.clone(),
+            desk: controller.desk.clone(),
         },
         controller.stop.clone(),
     )?;

@@ -11,6 +11,7 @@ mod history;
 mod http;
 mod local;
 mod mirror;
+mod notes;
 mod reach;
 mod remote;
 mod renew;
@@ -36,6 +37,7 @@ use self::config::Checked;
 
 pub use self::config::{ConfigError, Credentials, GitConfig, PACK_BYTES_MAX, PACK_OBJECTS_MAX, RequestRefs};
 use self::fault::Fault;
+pub use self::notes::{NewNote, Notes, Rewrite};
 use self::remote::{Answer, Ask, List, PackLimits, Talk};
 use self::requests::Suspect;
 pub use self::revisions::Revisions;

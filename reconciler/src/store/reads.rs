@@ -5,7 +5,9 @@ use policy::snapshot::CommitId;
 
 use super::history::approved_by;
 use super::passes::EnforcedRow;
-use super::{DriftVerdict, Error, Failure, Lately, OutboxDepth, Outcome, Store, Switch, from_ns};
+use super::{
+    AUDIT_ORIGIN, AnchorState, DriftVerdict, Error, Failure, KeptNote, Lately, OutboxDepth, Outcome, Store, Switch, from_ns,
+};
 use crate::audit::{Frontier, hex};
 
 /// One line of `history`, as `--format json` prints it.
@@ -120,6 +122,17 @@ pub struct StatusSummary {
     pub failures: Vec<Failure>,
     /// Where the log stands.
     pub audit: AuditHead,
+    /// What is signed of it.
+    pub signed: Signed,
+}
+
+/// What is signed of the log, and who has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Signed {
+    /// The newest checkpoint; null before the first.
+    pub checkpoint: Option<KeptNote>,
+    /// How each anchor stands.
+    pub anchors: Vec<AnchorState>,
 }
 
 type Row = (
@@ -199,6 +212,21 @@ impl Store {
         Ok(AuditHead { size, head: head.map(|hash| hex(&hash)).unwrap_or_default(), root: hex(&frontier.root()) })
     }
 
+    /// What is signed of the log, and who has it; nothing in a database of a release that did not sign.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn signed(&self) -> Result<Signed, Error> {
+        if !self.keeps_checkpoints().await? {
+            return Ok(Signed::default());
+        }
+        let checkpoint = match self.meta_get(AUDIT_ORIGIN).await? {
+            Some(origin) => self.newest_checkpoint(&origin).await?,
+            None => None,
+        };
+        Ok(Signed { checkpoint, anchors: self.anchor_states().await? })
+    }
+
     /// What `status` shows.
     ///
     /// # Errors
@@ -224,6 +252,7 @@ impl Store {
             on_trial: self.meta_get(crate::converge::ON_TRIAL).await?.and_then(|text| serde_json::from_str(&text).ok()),
             failures: self.failures(true).await?,
             audit: self.audit_head().await?,
+            signed: self.signed().await?,
         })
     }
 }

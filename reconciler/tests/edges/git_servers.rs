@@ -15,7 +15,7 @@ use crate::http_server::make_certificate;
 use crate::support::{World, head};
 
 /// A program that ends with the test.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -76,7 +76,7 @@ fn until(what: &str, ready: impl Fn() -> bool) {
 }
 
 /// nginx, fcgiwrap and `git http-backend`, over TLS, for the user `git` with the password `right`.
-async fn nginx(world: &World, test: &str) -> Option<(String, [Running; 2])> {
+pub(crate) async fn nginx(world: &World, test: &str) -> Option<(String, [Running; 2])> {
     let (nginx, fcgiwrap) = (program("nginx", test)?, program("fcgiwrap", test)?);
     let folder = world.dir.path();
     make_certificate(&folder.join("cert.pem"), &folder.join("key.pem")).await;
@@ -149,7 +149,7 @@ async fn a_private_repository_behind_nginx_is_followed_and_a_wrong_password_is_n
 }
 
 /// OpenSSH, which lets one key run Git and nothing else.
-fn sshd(world: &World, test: &str) -> Option<(u16, Running)> {
+pub(crate) fn sshd(world: &World, test: &str) -> Option<(u16, Running)> {
     let sshd = program("sshd", test)?;
     let here = world.dir.path();
     std::fs::set_permissions(here, std::fs::Permissions::from_mode(0o755)).unwrap();

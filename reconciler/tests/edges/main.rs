@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot set itself up has failed")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it measured and what it left out")]
 
+mod anchor_git;
+mod anchor_syslog;
 mod forge_app;
 mod forge_comments;
 mod forge_contract;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::super::waiting::remedy;
 use super::Check;
 use crate::config::{Config, GitlabHookConfig};
-use crate::converge::{DISABLED, PINNED, SUSPENDED, until};
+use crate::converge::{AUDIT_HOLD, DISABLED, PINNED, SUSPENDED, until};
 use crate::store::Store;
 
 /// Whether enforcement is on, and whether changes are held back.
@@ -26,6 +26,7 @@ pub(super) async fn enforcement(config: &Config) -> Vec<Check> {
         match switch.name.as_str() {
             DISABLED => Some(Check::bad("enforcement", said("OFF, nothing is dropped"), "pci-segment resume switches it on again")),
             SUSPENDED => Some(Check::bad("changes", said("suspended"), "pci-segment resume ends that").or_optional()),
+            AUDIT_HOLD => Some(Check::bad("changes", said("held by the audit log"), "pci-segment audit verify says what is wrong")),
             PINNED => {
                 Some(Check::bad("changes", said("rolled back, newer heads wait"), "pci-segment resume ends that").or_optional())
             }

@@ -14,6 +14,7 @@ use crate::backend::View;
 use crate::chain::chain;
 use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL, DISABLED, ON_TRIAL, OnTrial};
 use crate::run::events::Drops;
+use crate::run::keeper::Desk;
 use crate::run::patience::Urgent;
 use crate::run::reports::Reports;
 use crate::run::rollback::Rollbacks;
@@ -44,6 +45,8 @@ pub(in crate::run) struct Orders {
     pub drift: Arc<Notify>,
     /// Who waits for a report.
     pub reports: Reports,
+    /// Whoever signs the log.
+    pub desk: Desk,
 }
 
 impl Orders {
@@ -80,6 +83,10 @@ impl Orders {
                     Reply { ok: true, message: format!("looking now{again}") }
                 }
                 Err(error) => refused(chain(&error)),
+            },
+            Order::Checkpoint => match self.desk.checkpoint().await {
+                Ok(message) => Reply { ok: true, message },
+                Err(why) => refused(why),
             },
             Order::Suspend { reason, until } => self.suspend(reason, until, who).await,
             Order::Resume { only, reason } => self.resume(only, reason, who).await,

@@ -65,7 +65,7 @@ pub(crate) fn list(path: &Path, names: &[String]) -> Result<HashMap<String, Obje
     Ok(found)
 }
 
-fn open(path: &Path) -> Result<Repository, Fault> {
+pub(crate) fn open(path: &Path) -> Result<Repository, Fault> {
     let opened = mirror::options().with(gix::sec::Trust::Full).open(path);
     Ok(opened.map_err(|error| unreadable(path, &error))?.to_thread_local())
 }

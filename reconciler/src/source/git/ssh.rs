@@ -27,10 +27,19 @@ pub(crate) type SshLine = Line<Connection<Watched<ChildStdout>, ChildStdin>>;
 /// Starts the client, lets `speak` use the line through it, and ends the client. When that fails, the error says what the client
 /// had to say.
 pub(crate) fn call<T>(
+    who: (&SshAddress, &Credentials, &Watch),
+    speak: impl FnOnce(SshLine) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    call_for("git-upload-pack", who, speak)
+}
+
+/// The same, to another service.
+pub(crate) fn call_for<T>(
+    service: &str,
     (address, credentials, watch): (&SshAddress, &Credentials, &Watch),
     speak: impl FnOnce(SshLine) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    let spawned = command(address, credentials).spawn();
+    let spawned = command(service, address, credentials).spawn();
     let mut child = spawned.map_err(|error| failed("cannot start `ssh`; install the OpenSSH client", error))?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let client = Client(Arc::new(Mutex::new(child)));
@@ -97,7 +106,7 @@ impl Drop for Client {
     }
 }
 
-fn command(address: &SshAddress, credentials: &Credentials) -> Command {
+fn command(service: &str, address: &SshAddress, credentials: &Credentials) -> Command {
     let mut command = Command::new("ssh");
     command.args(["-F", "/dev/null"]);
     for option in [
@@ -126,7 +135,7 @@ fn command(address: &SshAddress, credentials: &Credentials) -> Command {
     if let Some(user) = &address.user {
         command.arg("-l").arg(user);
     }
-    command.arg("--").arg(&address.host).arg(format!("git-upload-pack {}", quoted(&address.path)));
+    command.arg("--").arg(&address.host).arg(format!("{service} {}", quoted(&address.path)));
     command.env_clear().env("GIT_PROTOCOL", "version=2").env("LC_ALL", "C");
     command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -144,7 +153,7 @@ mod tests {
 
     fn arguments(address: &SshAddress) -> Vec<String> {
         let credentials = Credentials::SshKey { ssh_key_file: "/run/key".into(), known_hosts_file: "/run/known hosts".into() };
-        let command = command(address, &credentials);
+        let command = command("git-upload-pack", address, &credentials);
         assert!(command.get_envs().all(|(name, _)| { ["PATH", "GIT_PROTOCOL", "LC_ALL"].iter().any(|known| name == *known) }));
         command.get_args().map(|argument| argument.to_str().unwrap().to_owned()).collect()
     }
