@@ -33,7 +33,7 @@ pub struct Server {
     pub port: u16,
     /// Whether to encrypt.
     pub tls: bool,
-    /// Certificates trusted beside the system's.
+    /// Certificates it is known by; needed to encrypt.
     pub ca_file: Option<PathBuf>,
 }
 

@@ -80,7 +80,10 @@ impl Trunk {
     }
 }
 
-fn unpack(packed: &[u8]) -> Option<(u64, &[u8], &[u8], &[u8])> {
+/// Place, bytes, hash, and what follows.
+type Packed<'a> = (u64, &'a [u8], &'a [u8], &'a [u8]);
+
+fn unpack(packed: &[u8]) -> Option<Packed<'_>> {
     let (seq, rest) = number(packed)?;
     let (length, rest) = number(rest)?;
     let (bytes, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;

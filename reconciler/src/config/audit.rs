@@ -24,7 +24,7 @@ pub struct AuditConfig {
     pub domain: Option<String>,
     /// Where signed checkpoints are left.
     pub anchors: Vec<AnchorConfig>,
-    /// Certificates (PEM) trusted for `syslog: tls://…` beside the system's.
+    /// Certificates (PEM) that servers of `syslog: tls://…` are known by; needed with them.
     pub syslog_ca_file: Option<PathBuf>,
     /// Whether changes wait while every anchor is behind.
     pub require_anchor: bool,
@@ -147,6 +147,12 @@ impl AuditConfig {
                 return Err(format!("audit.anchors: refs/heads/{branch} is followed for policies; name another ref"));
             }
         }
+        let encrypted = |anchor: &AnchorConfig| matches!(anchor, AnchorConfig::Syslog(address) if address.starts_with("tls://"));
+        if self.syslog_ca_file.is_none() && self.anchors.iter().any(encrypted) {
+            return Err(
+                "audit.syslog_ca_file is needed with syslog: tls://…; it holds the certificates the server is known by".to_owned()
+            );
+        }
         if self.require_anchor && self.anchors.is_empty() {
             return Err("audit.require_anchor needs an entry in audit.anchors, or nothing would ever change".to_owned());
         }
@@ -209,7 +215,10 @@ mod tests {
 
     #[test]
     fn anchors_are_named_as_they_are_written() {
-        let config = parse("anchors: [{file: /var/log/a}, {git: refs/notes/pci-segment}, {syslog: \"tls://[::1]:6514\"}]").unwrap();
+        let config = parse(
+            "anchors: [{file: /var/log/a}, {git: refs/notes/pci-segment}, {syslog: \"tls://[::1]:6514\"}], syslog_ca_file: /ca",
+        )
+        .unwrap();
         let names: Vec<_> = config.audit.anchors.iter().map(AnchorConfig::name).collect();
         assert_eq!(names, ["file:/var/log/a", "git:refs/notes/pci-segment", "syslog:tls://[::1]:6514"]);
         assert_eq!(syslog_address("tls://[::1]:6514"), Some((true, "::1", 6514)));
@@ -225,6 +234,7 @@ mod tests {
             ("anchors: [{git: refs/tags/x}]", "refs/notes/pci-segment"),
             ("anchors: [{syslog: host}]", "tls://HOST:6514"),
             ("anchors: [{file: /a}, {file: /a}]", "twice"),
+            ("anchors: [{syslog: \"tls://host:1\"}]", "audit.syslog_ca_file is needed"),
             ("require_anchor: true", "audit.anchors"),
             ("domain: \"a b\"", "audit.domain"),
         ] {

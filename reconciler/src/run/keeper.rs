@@ -139,11 +139,11 @@ impl Keeper {
     /// Nothing is signed, and nothing changes, until a person has looked.
     async fn unsound(&mut self, what: String, now: Timestamp) -> Result<String, store::Error> {
         let said = format!("the audit log is not what it was: {what}; look with pci-segment audit verify, and restore a backup");
+        hold(&self.store, UNSOUND, &said, now).await?;
         if self.told.as_ref() == Some(&said) {
             return Ok(said);
         }
         tracing::error!("{said}; nothing is signed, and changes stop");
-        hold(&self.store, UNSOUND, &said, now).await?;
         let payload = serde_json::json!({ "ok": false, "doing": "checkpoint", "reason": what });
         let draft =
             Draft { kind: kind::LOG_VERIFIED, origin: &self.origin, object: "audit_log", outcome: Ended::Failed, ..Draft::at(now) };
@@ -205,6 +205,7 @@ fn answer(asked: Option<oneshot::Sender<Result<String, String>>>, said: Result<S
 /// Changes stop, until what stopped them is over. The first cause stands until it is.
 pub(super) async fn hold(store: &Store, what: &str, why: &str, now: Timestamp) -> Result<(), store::Error> {
     let known = store.switches().await?.into_iter().find(|switch| switch.name == AUDIT_HOLD);
+    // What passes by itself gives way to what does not.
     if known.is_some_and(|known| known.value != BEHIND || what == BEHIND) {
         return Ok(());
     }

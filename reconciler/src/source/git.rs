@@ -12,6 +12,7 @@ mod http;
 mod local;
 mod mirror;
 mod notes;
+mod pack;
 mod reach;
 mod remote;
 mod renew;

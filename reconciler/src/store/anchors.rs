@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::checkpoints::AUDIT_ORIGIN;
 use super::tx::Tx;
-use super::{Error, Store, from_ns, to_ns};
+use super::{Error, Note as Fact, Store, from_ns, to_ns};
 use crate::audit::event::tidy;
 use crate::audit::{Draft, Ended, Leaf, hex, kind};
 
@@ -219,18 +219,36 @@ impl Store {
         .await
     }
 
-    /// A sink has another log than this one.
+    /// A sink has another log than this one: a row, once for each thing it says. True for a new one.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn anchor_disagrees(&self, sink: String, said: String, size: u64, now: Timestamp) -> Result<(), Error> {
+    pub async fn anchor_disagrees(&self, sink: String, said: String, size: u64, now: Timestamp) -> Result<bool, Error> {
         self.write(move |tx| {
             Box::pin(async move {
+                let query = "INSERT INTO meta (name, value, set_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE \
+                             SET value = excluded.value, set_at = excluded.set_at WHERE value <> excluded.value";
+                let noted = sqlx::query(query).bind(disagrees(&sink)).bind(&said).bind(to_ns(now)).execute(tx.connection()).await;
+                if noted.map_err(|e| Error::sqlite("cannot note that an anchor disagrees", e))?.rows_affected() == 0 {
+                    return Ok(false);
+                }
                 let payload = json!({ "size": size, "said": tidy(&said, 2_000) });
-                note(tx, kind::ANCHOR_DISAGREES, &sink, Ended::Failed, payload, now).await
+                note(tx, kind::ANCHOR_DISAGREES, &sink, Ended::Failed, payload, now).await.map(|()| true)
             })
         })
         .await
+    }
+
+    /// It has this log, again or still.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn anchor_agrees(&self, sink: &str, now: Timestamp) -> Result<(), Error> {
+        let name = disagrees(sink);
+        if self.meta_get(&name).await?.is_none() {
+            return Ok(());
+        }
+        self.note(Fact { name, value: None }, now).await
     }
 
     /// How many rows a sink has, whatever their origin.
@@ -296,6 +314,10 @@ fn as_json(bytes: &[u8], hash: &[u8]) -> Result<String, Error> {
         "commit": some(leaf.commit), "plan": some(leaf.plan), "payload": leaf.payload, "leaf": STANDARD.encode(bytes), "hash": hex(hash),
     });
     Ok(row.to_string())
+}
+
+fn disagrees(sink: &str) -> String {
+    format!("anchor_disagrees {sink}")
 }
 
 fn behind(sink: &str) -> String {

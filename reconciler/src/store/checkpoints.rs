@@ -67,6 +67,9 @@ pub struct Forked {
     pub payload: serde_json::Value,
 }
 
+/// Size, root, tree, and the hash of the last row.
+type TreeRow = (i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>);
+
 impl Store {
     /// The newest checkpoint of an origin.
     ///
@@ -91,8 +94,7 @@ impl Store {
              WHERE c.origin = ? ORDER BY c.size DESC LIMIT 1",
         )
         .bind(origin);
-        let row: Option<(i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>)> =
-            self.read("cannot read a checkpoint", query.fetch_optional(&self.readers)).await?;
+        let row: Option<TreeRow> = self.read("cannot read a checkpoint", query.fetch_optional(&self.readers)).await?;
         let known = row.and_then(|(size, root, subtrees, last)| {
             let frontier = Frontier::from_parts(number(size), &subtrees?).ok()?;
             (frontier.root().as_slice() == root).then_some(Trunk::new(frontier, Hash::try_from(last).ok()?))
@@ -166,16 +168,18 @@ impl Store {
         .await
     }
 
-    /// The root over the first `size` rows; nothing where there are fewer.
+    /// The root over the first `size` rows; nothing where there are fewer. From the first row on where that does not take long and is
+    /// asked for, else from a tree that was signed before.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn root_at(&self, size: u64) -> Result<Option<Hash>, Error> {
+    pub async fn root_at(&self, size: u64, from_the_first: bool) -> Result<Option<Hash>, Error> {
         const DOING: &str = "cannot sum up the log";
         if self.audit_head().await?.size < size {
             return Ok(None);
         }
-        let mut tree = if size <= SUMMED_WHOLE_MAX { Frontier::default() } else { self.signed_tree(size).await? };
+        let whole = from_the_first && size <= SUMMED_WHOLE_MAX;
+        let mut tree = if whole { Frontier::default() } else { self.signed_tree(size).await? };
         while tree.size() < size {
             let (from, to) = (tree.size(), size.min(tree.size().saturating_add(HASHES_AT_ONCE)));
             let query = sqlx::query_scalar(

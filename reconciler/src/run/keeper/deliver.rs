@@ -14,6 +14,7 @@ use super::{BEHIND, DISAGREES, hold, release};
 use crate::anchor::{Anchor, AnchorError, AnyAnchor, Ours, Parcel};
 use crate::audit::{Note, hex};
 use crate::chain::chain;
+use crate::converge::AUDIT_HOLD;
 use crate::store::{self, AnchorState, Queued, Store};
 
 /// An anchor that takes nothing for so long is behind.
@@ -126,21 +127,19 @@ impl<A: Anchor> Deliverer<A> {
             Err(error) => return Ok(Err(error)),
         };
         if let Some(found) = &found
-            && let Some(why) = difference(&self.store, &found.note.checkpoint).await?
+            && let Some(why) = difference(&self.store, &found.note.checkpoint, false).await?
         {
             let size = found.note.checkpoint.size;
             let said = match why {
                 Difference::Shorter(rows) => format!("{name} has {size} rows signed, the log has {rows}"),
                 Difference::Other(root) => {
-                    format!("at {size} rows {name} has root {}, the log gives {}", hex(&found.note.checkpoint.root), hex(&root))
+                    format!("{name} has root {} at {size} rows, the log gives {}", hex(&found.note.checkpoint.root), hex(&root))
                 }
             };
             self.disagrees(name, said, size, now).await?;
             return Ok(Ok(Round::Disagrees));
         }
-        if release(&self.store, DISAGREES, &format!("{name} has this log again"), now).await? {
-            self.wake.notify_one();
-        }
+        self.agrees(&name, now).await?;
         let Some(queued) = queued else { return Ok(Ok(Round::Settled)) };
         let Ok(note) = Note::parse(&queued.note) else {
             return Ok(Err(AnchorError("a checkpoint on record is no note".to_owned())));
@@ -167,14 +166,22 @@ impl<A: Anchor> Deliverer<A> {
     }
 
     async fn disagrees(&self, name: String, said: String, size: u64, now: Timestamp) -> Result<(), Unrecorded> {
-        let known =
-            self.store.switches().await?.iter().any(|switch| switch.name == crate::converge::AUDIT_HOLD && switch.why == said);
-        if known {
-            return Ok(());
-        }
-        tracing::error!("{said}; changes stop: compare with pci-segment audit verify, then restore, or pci-segment audit fork");
         hold(&self.store, DISAGREES, &said, now).await?;
-        self.store.anchor_disagrees(name, said, size, now).await?;
+        if self.store.anchor_disagrees(name, said.clone(), size, now).await? {
+            tracing::error!("{said}; changes stop: compare with pci-segment audit verify, then restore, or pci-segment audit fork");
+        }
+        Ok(())
+    }
+
+    /// Changes go on if this anchor was what stopped them; another one that disagrees still does.
+    async fn agrees(&self, name: &str, now: Timestamp) -> Result<(), Unrecorded> {
+        self.store.anchor_agrees(name, now).await?;
+        let switches = self.store.switches().await?;
+        let own = format!("{name} has ");
+        let ours = |switch: &store::Switch| switch.name == AUDIT_HOLD && switch.value == DISAGREES && switch.why.starts_with(&own);
+        if switches.iter().any(ours) && release(&self.store, DISAGREES, &format!("{name} has this log again"), now).await? {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -183,10 +190,10 @@ impl<A: Anchor> Deliverer<A> {
         let states = self.store.anchor_states().await?;
         let is_behind = |state: &AnchorState| state.lag_seconds(now) >= BEHIND_SECONDS;
         let name = self.anchor.name();
-        if let Some(own) = states.iter().find(|state| state.sink == name && is_behind(state)) {
-            if self.store.anchor_behind(own.clone(), now).await? {
-                tracing::error!("{name} has taken no checkpoint for {} s", own.lag_seconds(now));
-            }
+        if let Some(own) = states.iter().find(|state| state.sink == name && is_behind(state))
+            && self.store.anchor_behind(own.clone(), now).await?
+        {
+            tracing::error!("{name} has taken no checkpoint for {} s", own.lag_seconds(now));
         }
         let Some(all) = &self.required else { return Ok(()) };
         let of_all = || states.iter().filter(|state| all.contains(&state.sink));

@@ -172,7 +172,7 @@ async fn compare_all(
 }
 
 async fn compare(store: &Store, name: &str, found: &Found) -> anyhow::Result<()> {
-    let Some(why) = difference(store, &found.note.checkpoint).await? else { return Ok(()) };
+    let Some(why) = difference(store, &found.note.checkpoint, true).await? else { return Ok(()) };
     match why {
         Difference::Shorter(rows) => Err(shorter(name, found, rows)),
         Difference::Other(root) => bail!(
@@ -207,8 +207,13 @@ pub(super) enum Difference {
     Other(crate::audit::Hash),
 }
 
-pub(super) async fn difference(store: &Store, signed: &Checkpoint) -> Result<Option<Difference>, store::Error> {
-    Ok(match store.root_at(signed.size).await? {
+/// Compares the log with what was signed of it, from its first row on or from where it was signed before.
+pub(super) async fn difference(
+    store: &Store,
+    signed: &Checkpoint,
+    from_the_first: bool,
+) -> Result<Option<Difference>, store::Error> {
+    Ok(match store.root_at(signed.size, from_the_first).await? {
         None => Some(Difference::Shorter(store.audit_head().await?.size)),
         Some(root) if root != signed.root => Some(Difference::Other(root)),
         Some(_) => None,

@@ -18,6 +18,7 @@ use policy::snapshot::CommitId;
 
 use super::address::Address;
 use super::fault::{Fault, advice, one_line, text_of};
+use super::pack::{Made, pack};
 use super::remote::{Answer, Ask, Line, PackLimits, Talk};
 use super::{Bench, GitSource, http, local, mirror, object_id, ssh};
 use crate::converge::SourceError;
@@ -58,12 +59,6 @@ pub struct NewNote {
 
 /// What a note becomes, from what it was.
 pub type Rewrite = dyn Fn(&str) -> String + Send + Sync;
-
-/// An object that is to be sent.
-struct Made {
-    kind: Kind,
-    bytes: Vec<u8>,
-}
 
 /// How a push ended.
 enum Pushed {
@@ -205,10 +200,10 @@ fn owned(repo: &Repository, id: ObjectId) -> Result<Tree, gix::Error> {
 
 fn text(repo: &Repository, id: ObjectId) -> Result<String, Fault> {
     let unreadable = |error: gix::Error| Fault::damaged("a note cannot be read from the mirror; it is cloned again", &error);
-    if repo.find_header(id).map_err(|error| unreadable(error.into()))?.size() > NOTE_BYTES_MAX {
+    if repo.find_header(id).map_err(unreadable)?.size() > NOTE_BYTES_MAX {
         return Err(refused(format!("the note {id} is larger than {NOTE_BYTES_MAX} bytes; use another ref for anchors")).into());
     }
-    let blob = repo.find_blob(id).map_err(|error| unreadable(error.into()))?;
+    let blob = repo.find_blob(id).map_err(unreadable)?;
     Ok(String::from_utf8_lossy(&blob.data).into_owned())
 }
 
@@ -223,8 +218,8 @@ fn write(
     let reading = |error: gix::Error| unreadable(&note.reference, &error);
     let tree = match old {
         Some(old) => {
-            let commit = repo.find_commit(old).map_err(|error| reading(error.into()))?;
-            Some(commit.tree_id().map_err(|error| reading(error.into()))?.detach())
+            let commit = repo.find_commit(old).map_err(reading)?;
+            Some(commit.tree_id().map_err(reading)?.detach())
         }
         None => None,
     };
@@ -281,37 +276,6 @@ fn replace(repo: &Repository, old: Option<ObjectId>, name: &str, blob: ObjectId,
     let mut bytes = Vec::new();
     gix::objs::WriteTo::write_to(&tree, &mut bytes).map_err(|error| failed("cannot make a tree of notes", error))?;
     make(repo, Kind::Tree, bytes, made)
-}
-
-/// A pack of a few whole objects: <https://git-scm.com/docs/gitformat-pack>.
-fn pack(made: &[Made], format: hash::Kind) -> Result<Vec<u8>, SourceError> {
-    let failed = |error: &dyn std::fmt::Display| refused(format!("cannot pack a note: {error}"));
-    let mut pack = b"PACK\0\0\0\x02".to_vec();
-    pack.extend_from_slice(&u32::try_from(made.len()).unwrap_or(u32::MAX).to_be_bytes());
-    for Made { kind, bytes } in made {
-        let kind: u8 = match kind {
-            Kind::Commit => 1,
-            Kind::Tree => 2,
-            Kind::Blob => 3,
-            Kind::Tag => 4,
-        };
-        let mut left = bytes.len() >> 4;
-        let low = u8::try_from(bytes.len() & 0x0f).unwrap_or(0);
-        pack.push((kind << 4) | low | if left > 0 { 0x80 } else { 0 });
-        while left > 0 {
-            let low = u8::try_from(left & 0x7f).unwrap_or(0);
-            left >>= 7;
-            pack.push(low | if left > 0 { 0x80 } else { 0 });
-        }
-        let mut deflate = flate2::write::ZlibEncoder::new(pack, flate2::Compression::default());
-        deflate.write_all(bytes).map_err(|error| failed(&error))?;
-        pack = deflate.finish().map_err(|error| failed(&error))?;
-    }
-    let mut hasher = hash::hasher(format);
-    hasher.update(&pack);
-    let sum = hasher.try_finalize().map_err(|error| failed(&error))?;
-    pack.extend_from_slice(sum.as_bytes());
-    Ok(pack)
 }
 
 /// Into a repository on this machine.
