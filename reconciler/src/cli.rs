@@ -37,10 +37,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Interval;
 
+pub use audit::{ExportArgs, ProveArgs, VerifyArgs};
 pub use backup::{BackupArgs, RestoreArgs};
 pub use diff::DiffArgs;
+pub use drift::DriftArgs;
 pub use enforce::EnforceArgs;
 pub use explain::{ExplainArgs, FlowDirection};
+pub use history::HistoryArgs;
 pub use init::{Forge, InitArgs};
 pub use operate_args::{DisableArgs, Moment, ResumeArgs, RollbackArgs, SuspendArgs};
 pub use rescue::{RescueArgs, RescueCommand};
@@ -98,9 +101,9 @@ pub enum Command {
     Enforce(EnforceArgs),
     /// Shows what is enforced, and what is waiting
     Status(RecordArgs),
-    /// Lists what became of each commit, newest first
+    /// Lists what became of each commit, newest first; `history show` tells everything of one
     History(HistoryArgs),
-    /// Lists differences between what should be enforced and what is
+    /// Lists differences between what should be enforced and what is, accepts them for a time, and reports on them
     Drift(DriftArgs),
     /// Shows what was refused, by whom and why; with --follow as it happens
     Events(EventsArgs),
@@ -229,28 +232,6 @@ pub struct RecordArgs {
     pub format: Format,
 }
 
-/// `history`
-#[derive(Debug, Args)]
-pub struct HistoryArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-    /// How many rows at most
-    #[arg(long, default_value_t = 50)]
-    pub limit: u32,
-}
-
-/// `drift`
-#[derive(Debug, Args)]
-pub struct DriftArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-    /// Only differences that are still there
-    #[arg(long)]
-    pub open: bool,
-}
-
 /// `events`
 #[derive(Debug, Args)]
 pub struct EventsArgs {
@@ -344,16 +325,19 @@ pub struct BootArgs {
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Recomputes the log from its bytes and names the first row that does not hold
+    #[command(long_about = VERIFY_HELP)]
     Verify(VerifyArgs),
+    /// Writes rows as JSON lines that anybody can recompute
+    Export(ExportArgs),
+    /// Proves that a row is in the newest signed checkpoint, or checks such a proof
+    Prove(ProveArgs),
 }
 
-/// `audit verify`
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-}
+const VERIFY_HELP: &str = "Recomputes the log from its bytes: each row, the chain, the tree, every signed checkpoint, sealed segments, and \
+    what anchors have seen. Reads only. Exit codes: 0 good; 1 good, but (--strict) forked, not signed to its end, or without an anchor \
+    of the last 24 h; 2 could not read; 10 a row is not what was written; 11 the chain is broken; 12 a checkpoint is not signed by a \
+    known key, or signs other rows; 13 rows at the end are missing; 14 two histories; 15 rows or a segment are missing. \
+    deploy/verify_audit.py gives the same codes without this program.";
 
 /// `doctor`
 #[derive(Debug, Args)]

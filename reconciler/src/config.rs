@@ -3,11 +3,13 @@
 //! Unknown fields are refused, because a misspelt `failsafe` that is silently ignored locks somebody out. Secrets never stand in
 //! the file: a `*_file` key says where they are. All but `source.url` has a default.
 
+mod audit;
 mod hooks;
 mod sections;
 mod source;
 mod status;
 mod types;
+mod zone;
 
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,6 +19,7 @@ use rustix::fs::OFlags;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+pub use self::audit::{AuditConfig, RetentionDays};
 pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
     CloudConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, HostBackend, HostConfig, HostMode, HostXdp,
@@ -25,6 +28,7 @@ pub use self::sections::{
 pub use self::source::{CredentialsConfig, SourceConfig, VerifyConfig, VerifyModeName};
 pub use self::status::{ForgeName, GithubAppConfig, StatusConfig};
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
+pub use self::zone::TimeZone;
 
 /// A larger file is a mistake, not a configuration.
 const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -74,6 +78,9 @@ pub struct Config {
     /// Where and what is measured.
     #[serde(default)]
     pub metrics: MetricsConfig,
+    /// How the audit log is kept.
+    #[serde(default)]
+    pub audit: AuditConfig,
 }
 
 fn default_listen() -> std::net::SocketAddr {

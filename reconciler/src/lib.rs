@@ -3,6 +3,7 @@
 //! The pure core in the `policy` crate decides what a commit means; this crate fetches commits, asks the core, applies the answer
 //! to the kernel, and records what it did. `main.rs` wires the pieces; [`converge`] is the loop's one trip.
 
+pub mod archive;
 pub mod audit;
 pub mod backend;
 pub mod chain;
@@ -14,8 +15,10 @@ mod fault;
 pub mod forge;
 pub mod metrics;
 pub mod reading;
+pub mod report;
 pub mod run;
 pub mod sandbox;
+pub mod sealing;
 pub mod secret;
 pub mod signature;
 pub mod source;

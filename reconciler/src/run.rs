@@ -14,8 +14,10 @@ mod forge;
 mod patience;
 mod probe;
 mod reach;
+pub mod reports;
 mod requests;
 mod rollback;
+mod sealing;
 mod sender;
 mod storm;
 mod upkeep;
@@ -84,6 +86,8 @@ pub struct Controller {
     drops: Drops,
     /// Something in the kernel looks otherwise: compare everything now.
     drift_wake: Arc<Notify>,
+    /// Who waits for a drift report.
+    reports: reports::Reports,
     /// What is counted nowhere else.
     tally: Arc<Tally>,
     /// What became of calls to the forge.
@@ -123,6 +127,7 @@ impl Controller {
             disabled: Arc::new(Notify::new()),
             drops: Drops::default(),
             drift_wake: Arc::new(Notify::new()),
+            reports: reports::Reports::default(),
             tally: Arc::new(Tally::default()),
             calls: Arc::new(wiring::calls(&config)),
             view: Arc::new(OnceLock::new()),
@@ -269,6 +274,8 @@ impl Controller {
         }
         let mut tasks = door::open(&self).await?;
         tasks.extend(self.talk_to_the_forge()?);
+        let nightly = sealing::Nightly::new(&self.config, self.store.clone(), Arc::clone(&self.tally));
+        tasks.push(("the daily check of the audit log", tokio::spawn(nightly.keep(self.stop.clone()))));
         if !self.config.host.interfaces.is_empty() {
             tasks.push(("the reader of refused packets", self.reader().begin()));
         }

@@ -7,32 +7,39 @@
 //! One task owns the only connection that writes (`writer`); everything that writes goes through it, so a client that hangs up
 //! cannot cut a transaction short. Readers have connections of their own and cannot write. Time is an argument everywhere.
 //!
-//! Checkpoints, anchors and sealed segments of the log are not here yet.
+//! The bodies of old rows of the log may be in sealed segments only; their hashes never leave.
 
 mod backup;
 mod clock;
 mod commits;
+mod decisions;
 mod drift;
 mod error;
 mod failures;
 mod files;
 mod health;
+mod history;
 mod inbox;
 mod incidents;
 mod lately;
 mod log_check;
+mod log_copy;
+mod log_rows;
 mod measures;
+mod observed;
 mod open;
 mod operators;
 mod outbox;
 mod pass_end;
 mod passes;
 mod reads;
+mod reports;
 mod requests;
 mod reserve;
 mod restore;
 mod reviews;
 mod room;
+mod segments;
 mod soundness;
 mod switches;
 mod tx;
@@ -41,21 +48,29 @@ mod writer;
 
 pub use backup::{BackedUp, copy, sha256_of};
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
-pub use drift::{AUDIT, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
+pub(crate) use decisions::RELEASED_KEPT;
+pub use decisions::{DriftDecision, DriftVerdict, PutBack};
+pub use drift::{AUDIT, Closing, DriftClass, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;
 pub use failures::{DATABASE, DISK_SPACE, Failure, INTEGRITY, WAL};
 pub use health::Vitals;
+pub use history::{AuditRow, CommitStory, OrderRow, PassStory, StatusStory, StepStory, TargetAnswer};
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
+pub use log_copy::{bytes_of, copy_rows};
+pub use log_rows::{AUDIT_KEYS, AUDIT_ORIGIN, RawRow, StoredCheckpoint};
 pub use measures::Measures;
+pub use observed::{Gap, Observation};
 pub use operators::restoring;
 pub use outbox::{News, OutboxDepth, OutboxItem};
 pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
-pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TrialSummary};
+pub use reads::{AuditHead, HistoryEntry, InForce, StatusSummary, TargetState, TrialSummary};
+pub use reports::{NewReport, ReportEntry, ReportFacts, report_id};
 pub use requests::{Comment, OpenRequest};
 pub use restore::{Restored, restore};
 pub use reviews::Reviews;
+pub use segments::{NotPruned, Segment};
 pub use switches::{Note, Switch};
 pub use usage::RuleUsage;
 
@@ -74,6 +89,8 @@ use writer::{BoxFuture, Writer};
 
 /// A read that takes longer holds back the reset of the write-ahead log for everybody.
 const READ_SECONDS_MAX: u64 = 5;
+/// The first version of the schema that keeps checkpoints and segments.
+const RECORDS_SCHEMA: i64 = 4;
 
 /// The database. Clones share it.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use pci_segment::sandbox::{Repository, Sandbox};
 use serde_json::Value;
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The product's binary, built if it is not.
 #[must_use]

@@ -11,6 +11,7 @@ mod boot;
 mod canary;
 mod clock;
 mod crash;
+mod differences;
 mod drift;
 mod enforce;
 mod events;

@@ -16,10 +16,26 @@ pub fn families(summary: &StatusSummary, measures: &Measures) -> Vec<Family> {
         "pci_segment_drift_open",
         "Differences between what should be enforced and what is that are open now",
     );
-    // An alert wants a number also where there is nothing wrong.
-    for kind in ["missing", "extra", "changed", "detached"] {
-        let count = measures.drift.iter().find(|(name, _)| name == kind).map_or(0, |(_, count)| *count);
-        drift.push(&[("kind", kind)], count);
+    for (kind, class, count) in &measures.drift {
+        drift.push(&[("kind", kind.word()), ("class", class.word())], *count);
+    }
+    let decided = [
+        Family::new(Kind::Gauge, "pci_segment_drift_accepted", "Differences that a person accepts for a time")
+            .with(&[], summary.drift_accepted),
+        Family::new(
+            Kind::Gauge,
+            "pci_segment_drift_quarantined",
+            "Objects that are healed no longer because somebody changes them back each time",
+        )
+        .with(&[], summary.drift_quarantined),
+    ];
+    let mut reported = Family::new(
+        Kind::Gauge,
+        "pci_segment_drift_report_timestamp_seconds",
+        "When the newest drift report was written, in seconds since 1970",
+    );
+    if let Some(at) = summary.last_report {
+        reported.push(&[], at.as_duration().as_secs_f64());
     }
     let mut rows = Family::new(Kind::Gauge, "pci_segment_store_rows", "Rows of the database's tables that grow");
     for (table, count) in &measures.rows {
@@ -30,7 +46,8 @@ pub fn families(summary: &StatusSummary, measures: &Measures) -> Vec<Family> {
     let statuses = Family::new(Kind::Gauge, "pci_segment_statuses", "Commit statuses that wait to be sent, or that were given up")
         .with(&[("state", "waiting")], summary.outbox.queued)
         .with(&[("state", "given_up")], summary.outbox.dead);
-    vec![build(), passes, drift, rows, bytes, statuses, in_force(summary), failed(summary)]
+    let [accepted, quarantined] = decided;
+    vec![build(), passes, drift, accepted, quarantined, reported, rows, bytes, statuses, in_force(summary), failed(summary)]
 }
 
 /// How the database fares: told even where it cannot be read.

@@ -80,6 +80,7 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
             view: Arc::clone(&controller.view),
             disabled: Arc::clone(&controller.disabled),
             drift: Arc::clone(&controller.drift_wake),
+            reports: controller.reports.clone(),
         },
         controller.stop.clone(),
     )?;

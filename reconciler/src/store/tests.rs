@@ -2,6 +2,7 @@
 
 mod crash;
 mod cut;
+mod drift;
 mod faults;
 mod judging;
 mod log;
