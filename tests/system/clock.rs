@@ -51,9 +51,10 @@ fn d15_a_clock_that_is_set_back_and_far_ahead_leaves_rows_and_the_log_in_order()
         controller.wake();
         controller.wait_for(&head, "in_force");
     }
-    controller.kill();
+    controller.stop();
     controller.assert_log_verifies();
     controller.start();
+    controller.wait("the first trip after the start", |me| (me.log().matches("in force commit=").count() == 4).then_some(()));
     controller.wait_for(&head, "in_force");
     controller.stop();
     controller.assert_log_verifies();

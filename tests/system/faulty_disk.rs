@@ -298,6 +298,7 @@ fn d02_two_errors_of_the_disk_within_ten_minutes_hold_changes_until_somebody_res
     let ended = bench.ledger.texts("SELECT control || ': ' || remediation || ' by ' || who FROM failures WHERE ended IS NOT NULL");
     assert_eq!(ended, [format!("database: the cable was replaced by uid:{}", rustix::process::getuid().as_raw())]);
     bench.controller.start();
+    bench.wait_ready("readiness after the hold");
     let third = bench.push();
     bench.controller.wake();
     bench.controller.wait_for(&third, "in_force");
