@@ -72,11 +72,12 @@ ALTER TABLE drift ADD COLUMN actor TEXT;
 ALTER TABLE drift ADD COLUMN evidence BLOB REFERENCES evidence (sha256);
 
 -- Differences that a person accepted for a time, and objects that are healed no longer because somebody changes them back each time.
+-- A release stays for a while, so that what happened before it does not count.
 CREATE TABLE drift_decisions (
     target   TEXT NOT NULL,
     key      TEXT NOT NULL,
     kind     TEXT NOT NULL CHECK (kind IN ('missing', 'extra', 'changed', 'detached')),
-    decision TEXT NOT NULL CHECK (decision IN ('accepted', 'quarantined')),
+    decision TEXT NOT NULL CHECK (decision IN ('accepted', 'quarantined', 'released')),
     who      TEXT NOT NULL,
     why      TEXT NOT NULL,
     set_at   INTEGER NOT NULL,
@@ -98,7 +99,7 @@ CREATE TABLE reports (
 ) STRICT;
 CREATE INDEX reports_written ON reports (written_at);
 
--- Who released it, where a person did.
+-- Who released it: a person, or `system` where the controller vouched for what was on trial.
 ALTER TABLE passes ADD COLUMN confirmed_by TEXT;
 
 PRAGMA user_version = 4;

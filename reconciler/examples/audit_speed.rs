@@ -2,12 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "it is a program that prints measurements")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use pci_segment::audit::{AuditEvent, Draft, Ended, kind, verify::Options};
+use pci_segment::audit::{AuditEvent, Draft, Ended, Frontier, Hash, Leaf, kind, leaf, verify::Options};
 use pci_segment::store::Store;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -15,6 +17,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const SINGLE_ROWS: u32 = 500;
 /// Requests that wait at the same time in the second part.
 const WRITERS: usize = 512;
+/// Rows written by them; the rest is only there to be read.
+const GROUPED_ROWS: usize = 100_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -32,20 +36,63 @@ async fn main() -> Result<(), Failure> {
     report("rows/s, one commit each", f64::from(SINGLE_ROWS), start);
 
     let start = Instant::now();
-    let writers: Vec<_> = (0..WRITERS).map(|_| tokio::spawn(write_some(store.clone(), rows / WRITERS))).collect();
+    let grouped = rows.min(GROUPED_ROWS);
+    let writers: Vec<_> = (0..WRITERS).map(|_| tokio::spawn(write_some(store.clone(), grouped / WRITERS))).collect();
     for writer in writers {
         writer.await??;
     }
-    let grouped = u32::try_from(rows / WRITERS * WRITERS)?;
+    let grouped = u32::try_from(grouped / WRITERS * WRITERS)?;
     report("rows/s, grouped", f64::from(grouped), start);
 
+    store.close().await;
+    fill(&folder.join("state.db"), rows).await?;
+
+    let store = Store::open_read_only(&folder.join("state.db")).await?;
     let start = Instant::now();
     let verified = store.verify_log(Options::default()).await;
     println!("{}", verified.message);
     report("rows/s verified", f64::from(u32::try_from(verified.rows)?), start);
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown"));
 
     store.close().await;
     std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// Adds rows until there are so many, in one transaction behind the store's back: what is measured is reading.
+async fn fill(file: &Path, rows: usize) -> Result<(), Failure> {
+    let mut into = SqliteConnectOptions::new().filename(file).connect().await?;
+    let (size, hashes): (i64, Vec<u8>) = sqlx::query_as("SELECT size, hashes FROM audit_frontier").fetch_one(&mut into).await?;
+    let last: Vec<u8> = sqlx::query_scalar("SELECT hash FROM audit_log ORDER BY seq DESC LIMIT 1").fetch_one(&mut into).await?;
+    let mut tree = Frontier::from_parts(u64::try_from(size)?, &hashes)?;
+    let mut prev = Hash::try_from(last).map_err(|_| "a hash of another length")?;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut into).await?;
+    while tree.size() < u64::try_from(rows)? {
+        let (seq, at) = (tree.size(), Timestamp::now());
+        let bytes = leaf::encode(&event()?, seq, &prev);
+        prev = leaf::hash(&bytes);
+        tree.push(prev);
+        let decoded = Leaf::decode(&bytes)?;
+        sqlx::query("INSERT INTO audit_log (seq, event_id, ts, kind, leaf, hash) VALUES (?, ?, ?, ?, ?, ?)")
+            .bind(i64::try_from(seq)?)
+            .bind(decoded.event_id.as_slice())
+            .bind(decoded.ts_ns)
+            .bind(decoded.kind)
+            .bind(bytes.as_slice())
+            .bind(prev.as_slice())
+            .execute(&mut into)
+            .await?;
+        if seq % 1_000_000 == 0 {
+            println!("{seq} rows at {at}");
+        }
+    }
+    let update =
+        sqlx::query("UPDATE audit_frontier SET size = ?, hashes = ?").bind(i64::try_from(tree.size())?).bind(tree.to_bytes());
+    update.execute(&mut into).await?;
+    sqlx::query("COMMIT").execute(&mut into).await?;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut into).await?;
+    into.close().await?;
     Ok(())
 }
 

@@ -10,10 +10,12 @@
 //! size and root kept where the owner of the database cannot change it.
 
 pub mod event;
+pub mod export;
 pub mod grow;
 pub mod kind;
 pub mod leaf;
 pub mod note;
+pub mod proof;
 pub mod tree;
 pub mod verify;
 

@@ -4,6 +4,7 @@
 //! prints. Data goes to standard output, everything else to standard error.
 
 pub mod audit;
+pub mod backup;
 pub mod boot;
 pub mod demo;
 pub mod diff;
@@ -37,9 +38,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Interval;
 
 pub use audit::{CheckpointArgs, ForkArgs};
+pub use audit::{ExportArgs, ProveArgs, VerifyArgs};
+pub use backup::{BackupArgs, RestoreArgs};
 pub use diff::DiffArgs;
+pub use drift::DriftArgs;
 pub use enforce::EnforceArgs;
 pub use explain::{ExplainArgs, FlowDirection};
+pub use history::HistoryArgs;
 pub use init::{Forge, InitArgs};
 pub use operate_args::{DisableArgs, Moment, ResumeArgs, RollbackArgs, SuspendArgs};
 pub use rescue::{RescueArgs, RescueCommand};
@@ -97,9 +102,9 @@ pub enum Command {
     Enforce(EnforceArgs),
     /// Shows what is enforced, and what is waiting
     Status(RecordArgs),
-    /// Lists what became of each commit, newest first
+    /// Lists what became of each commit, newest first; `history show` tells everything of one
     History(HistoryArgs),
-    /// Lists differences between what should be enforced and what is
+    /// Lists differences between what should be enforced and what is, accepts them for a time, and reports on them
     Drift(DriftArgs),
     /// Shows what was refused, by whom and why; with --follow as it happens
     Events(EventsArgs),
@@ -130,6 +135,12 @@ pub enum Command {
     /// The tamper-evident log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Copies the database to a file, beside a running controller or without one, and checks the copy
+    #[command(long_about = BACKUP_HELP)]
+    Backup(BackupArgs),
+    /// Puts a backup in the place of the database; no controller may run
+    #[command(long_about = RESTORE_HELP)]
+    Restore(RestoreArgs),
     /// Checks this host and a configuration, and says how to mend what is missing
     Doctor(DoctorArgs),
     /// Prints a completion script for a shell
@@ -222,28 +233,6 @@ pub struct RecordArgs {
     pub format: Format,
 }
 
-/// `history`
-#[derive(Debug, Args)]
-pub struct HistoryArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-    /// How many rows at most
-    #[arg(long, default_value_t = 50)]
-    pub limit: u32,
-}
-
-/// `drift`
-#[derive(Debug, Args)]
-pub struct DriftArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-    /// Only differences that are still there
-    #[arg(long)]
-    pub open: bool,
-}
-
 /// `events`
 #[derive(Debug, Args)]
 pub struct EventsArgs {
@@ -314,6 +303,14 @@ const RESCUE_HELP: &str = "Looks at the firewall itself or takes it in hand. Nee
     enforces: no configuration, no database, no controller. Each change is put in the audit log if the configuration's database can be opened; else it says that it is \
     not. A controller that runs sees the change: rules taken back are not tried again, audit is left to whoever turned it on.";
 
+const BACKUP_HELP: &str = "Copies the database with SQLite's own means, never file by file: looked through (integrity_check), its audit log \
+    verified, on the disk, mode 0600. Nothing is overwritten. Who made it, its SHA-256 and size are a row of the audit log; where that \
+    row cannot be written the copy is kept and the command exits 2. A running controller goes on meanwhile.";
+
+const RESTORE_HELP: &str = "Puts a backup in the place of the database: it must be a sound database of pci-segment, not newer than this \
+    program, with a log that verifies. The database from before is moved aside, never deleted. The log then ends where the backup was \
+    made; where anchors know a later end, the next start says so and asks for `audit fork`. What is enforced stays enforced.";
+
 /// `boot`
 #[derive(Debug, Args)]
 pub struct BootArgs {
@@ -329,20 +326,23 @@ pub struct BootArgs {
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Recomputes the log from its bytes and names the first row that does not hold
+    #[command(long_about = VERIFY_HELP)]
     Verify(VerifyArgs),
     /// Shows the newest signed checkpoint, or the key that others verify with
     Checkpoint(CheckpointArgs),
     /// Starts a new origin for a log that is not the one its anchors have; only while no controller runs
     Fork(ForkArgs),
+    /// Writes rows as JSON lines that anybody can recompute
+    Export(ExportArgs),
+    /// Proves that a row is in the newest signed checkpoint, or checks such a proof
+    Prove(ProveArgs),
 }
 
-/// `audit verify`
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Where the records are.
-    #[command(flatten)]
-    pub records: RecordArgs,
-}
+const VERIFY_HELP: &str = "Recomputes the log from its bytes: each row, the chain, the tree, every signed checkpoint, sealed segments, and \
+    what anchors have seen. Reads only. Exit codes: 0 good; 1 good, but (--strict) forked, not signed to its end, or without an anchor \
+    of the last 24 h; 2 could not read; 10 a row is not what was written; 11 the chain is broken; 12 a checkpoint is not signed by a \
+    known key, or signs other rows; 13 rows at the end are missing; 14 two histories; 15 rows or a segment are missing. \
+    deploy/verify_audit.py gives the same codes without this program.";
 
 /// `doctor`
 #[derive(Debug, Args)]

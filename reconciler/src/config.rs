@@ -9,6 +9,7 @@ mod sections;
 mod source;
 mod status;
 mod types;
+mod zone;
 
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -16,8 +17,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
-pub use self::audit::{AnchorConfig, AuditConfig, head_file, syslog_address};
+pub use self::audit::{AnchorConfig, AuditConfig, RetentionDays, head_file, syslog_address};
 pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
     CloudConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, HostBackend, HostConfig, HostMode, HostXdp,
@@ -26,6 +28,7 @@ pub use self::sections::{
 pub use self::source::{CredentialsConfig, SourceConfig, VerifyConfig, VerifyModeName};
 pub use self::status::{ForgeName, GithubAppConfig, StatusConfig};
 pub use self::types::{BranchName, CronSchedule, DatabasePath, FailsafePeer, Interval, PolicyFolder, RepositorySlug};
+pub use self::zone::TimeZone;
 
 /// A larger file is a mistake, not a configuration.
 const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -69,10 +72,13 @@ pub struct Config {
     /// When and how drift is looked for.
     #[serde(default)]
     pub drift: DriftConfig,
+    /// SHA-256 of the file's text, in hexadecimal.
+    #[serde(skip)]
+    pub sha256: String,
     /// Where and what is measured.
     #[serde(default)]
     pub metrics: MetricsConfig,
-    /// How the audit log is signed and where its checkpoints are left.
+    /// How the audit log is signed and kept, and where its checkpoints are left.
     #[serde(default)]
     pub audit: AuditConfig,
 }
@@ -156,7 +162,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| {
+        let mut config: Self = serde_saphyr::from_str(text).map_err(|error| {
             let at = error.location();
             ConfigError::Text {
                 path: path.to_owned(),
@@ -165,6 +171,7 @@ impl Config {
                 reason: types::plain_reason(&error),
             }
         })?;
+        config.sha256 = crate::audit::hex(&Sha256::digest(text.as_bytes()));
         config.check().map_err(|reason| ConfigError::Meaning { path: path.to_owned(), reason })?;
         Ok(config)
     }

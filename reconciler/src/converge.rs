@@ -9,6 +9,7 @@ mod calendar;
 mod drift;
 mod ended;
 mod first;
+mod flaps;
 mod judge;
 mod lineage;
 mod managed;
@@ -43,8 +44,8 @@ use policy::snapshot::CommitId;
 pub use self::announced::{announce, watch_announced};
 #[cfg(test)]
 pub(crate) use self::calendar::tests as kit;
-pub use self::drift::check_drift;
 pub(crate) use self::drift::row as drift_row;
+pub use self::drift::{Compared, check_drift};
 pub use self::first::FirstEnforcement;
 pub use self::managed::Managed;
 pub use self::pass::kept_name;
@@ -61,8 +62,8 @@ pub use self::seams::{
 pub use self::signed::{Verify, VerifyMode};
 pub use self::suspended::{AUDIT_HOLD, DISABLED, SUSPENDED, until};
 pub use self::target::{
-    Backend, BackendError, Boxed, Deviation, Difference, Holding, Kept, Lowered, NotLowered, Observed, Rehearsal, Step, Target,
-    TargetPlan, Trial,
+    Backend, BackendError, Boxed, Class, Deviation, Difference, Holding, Kept, Lowered, NotLowered, Observed, Rehearsal, Step,
+    Target, TargetPlan, Trial,
 };
 pub use self::trial::{CONFIRMED_TRIAL, ON_TRIAL, OnTrial, SELF_CONFIRM};
 
@@ -172,6 +173,10 @@ pub struct Memory {
     pub(crate) drift_noted: BTreeMap<String, (Vec<store::DriftSeen>, Timestamp)>,
     /// What was last said of a target's drift.
     pub(crate) drift_said: BTreeMap<String, String>,
+    /// When it was last put on record that a target was looked at, and why that gave no answer.
+    pub(crate) looks_noted: BTreeMap<String, (Timestamp, Option<String>)>,
+    /// Tries to put an object back that did not help.
+    pub(crate) heals: flaps::Heals,
     /// Which commit a person went back to, if one did.
     pub(crate) pinned: Option<CommitId>,
     /// Where the branch was seen last.

@@ -4,6 +4,7 @@
 //! to the kernel, and records what it did. `main.rs` wires the pieces; [`converge`] is the loop's one trip.
 
 pub mod anchor;
+pub mod archive;
 pub mod audit;
 pub mod backend;
 pub mod chain;
@@ -15,8 +16,10 @@ mod fault;
 pub mod forge;
 pub mod metrics;
 pub mod reading;
+pub mod report;
 pub mod run;
 pub mod sandbox;
+pub mod sealing;
 pub mod secret;
 pub mod signature;
 pub mod signing;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
 use pci_segment::cli::{
-    Cli, Command, Exit, audit, boot, demo, diff, doctor, drift, enforce, events, explain, history, init, operate, plan, records,
-    rescue, rules, run, usage, validate, webhook,
+    Cli, Command, Exit, audit, backup, boot, demo, diff, doctor, drift, enforce, events, explain, history, init, operate, plan,
+    records, rescue, rules, run, usage, validate, webhook,
 };
 
 fn main() -> ExitCode {
@@ -47,6 +47,8 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::Boot(args) => boot::boot(&args, out),
         Command::Rescue(command) => rescue::rescue(&command, out),
         Command::Webhook(command) => webhook::webhook(&command, out),
+        Command::Backup(args) => backup::backup(&args, out),
+        Command::Restore(args) => backup::restore(&args, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Completion { shell } => {
             // Into memory first: the generator panics when its pipe is closed.

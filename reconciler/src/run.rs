@@ -15,15 +15,19 @@ pub mod keeper;
 mod patience;
 mod probe;
 mod reach;
+pub mod reports;
 mod requests;
 mod rollback;
+mod sealing;
 mod sender;
 mod storm;
+mod upkeep;
 mod usage;
 mod vigil;
 mod vital;
 mod wiring;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
@@ -38,7 +42,7 @@ use crate::config::Config;
 use crate::converge::{Memory, Outcome, Settings, Target, World};
 use crate::metrics::{Calls, Tally};
 use crate::source::git::GitSource;
-use crate::store::{LAST_LOOK, Store};
+use crate::store::{self, LAST_LOOK, Store};
 
 pub use self::boot::{Booted, boot};
 pub use self::disabled::DISABLED_MAX;
@@ -53,6 +57,9 @@ pub use self::wiring::{Purpose, git_config, identity, settings, targets, wanted}
 
 /// Under which name the store keeps what it follows.
 const SOURCE: &str = "source_url";
+
+/// Under which name the store keeps which configuration was used last.
+const CONFIG_KNOWN: &str = "config_sha256";
 
 /// That the branch was looked at is put on record this often at most.
 const LOOK_NOTED_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -80,6 +87,8 @@ pub struct Controller {
     drops: Drops,
     /// Something in the kernel looks otherwise: compare everything now.
     drift_wake: Arc<Notify>,
+    /// Who waits for a drift report.
+    reports: reports::Reports,
     /// What is counted nowhere else.
     tally: Arc<Tally>,
     /// What became of calls to the forge.
@@ -94,6 +103,8 @@ pub struct Controller {
     desk: keeper::Desk,
     /// What is asked there, until somebody takes it up.
     orders: Option<keeper::Orders>,
+    /// How often the clock of this host was set.
+    jumps: Arc<AtomicU64>,
     stop: CancellationToken,
 }
 
@@ -123,6 +134,7 @@ impl Controller {
             disabled: Arc::new(Notify::new()),
             drops: Drops::default(),
             drift_wake: Arc::new(Notify::new()),
+            reports: reports::Reports::default(),
             tally: Arc::new(Tally::default()),
             calls: Arc::new(wiring::calls(&config)),
             view: Arc::new(OnceLock::new()),
@@ -130,6 +142,7 @@ impl Controller {
             look_noted: None,
             desk,
             orders: Some(orders),
+            jumps: Arc::default(),
             stop,
             config,
         };
@@ -154,9 +167,20 @@ impl Controller {
 
     /// What is on record before anything else happens: the start, and passes that a crash left open.
     async fn booted(&self) -> anyhow::Result<()> {
-        let boot_id = &self.settings.boot_id;
-        let payload = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "boot_id": boot_id, "pid": std::process::id() });
+        let config = &self.config.sha256;
+        let payload = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"), "program_sha256": program_sha256().await, "config_sha256": config,
+            "sqlite": self.store.sqlite_version().await?, "boot_id": self.settings.boot_id, "pid": std::process::id(),
+        });
         self.note(kind::BOOT, payload).await?;
+        self.store.settle_incidents(Timestamp::now()).await?;
+        if self.store.meta_get(CONFIG_KNOWN).await?.as_ref() != Some(config) {
+            self.note(kind::CONFIG_LOADED, serde_json::json!({ "sha256": config })).await?;
+            self.store.meta_set(CONFIG_KNOWN.to_owned(), config.clone(), Timestamp::now()).await?;
+        }
+        if let Some(why) = self.store.held() {
+            tracing::error!("ALARM: changes are held: {why}; look at the disk, then: pci-segment resume");
+        }
         let interrupted = self.store.close_interrupted_passes(Timestamp::now()).await?;
         if !interrupted.is_empty() {
             tracing::warn!(passes = interrupted.len(), "closed passes that were interrupted; everything is observed again");
@@ -261,17 +285,23 @@ impl Controller {
         }
         let mut tasks = door::open(&self).await?;
         tasks.extend(self.talk_to_the_forge()?);
+        let nightly = sealing::Nightly::new(&self.config, self.store.clone(), Arc::clone(&self.tally));
+        tasks.push(("the daily check of the audit log", tokio::spawn(nightly.keep(self.stop.clone()))));
         if !self.config.host.interfaces.is_empty() {
             tasks.push(("the reader of refused packets", self.reader().begin()));
         }
         tasks.extend(self.watch_the_kernel()?);
         tasks.extend(self.keep_the_log().await?);
+        tasks.extend(self.look_after_the_store());
         let _measuring = self.measure_runs();
         let vital = vital::watch(self.stop.clone(), tasks);
         self.watch_signals()?;
         let followed = follow::follow(&mut self).await;
         self.stop.cancel();
         let vital = vital.await?;
+        if let Some(loss) = self.store.loss() {
+            return Err(loss.into());
+        }
         let reason = vital.as_ref().map_or_else(ToString::to_string, |()| "signal".to_owned());
         self.note(kind::SHUTDOWN, serde_json::json!({ "reason": reason })).await?;
         self.sign_the_end().await;
@@ -296,6 +326,20 @@ impl Controller {
         if let Err(error) = signed.await {
             tracing::error!("the end of the audit log is not signed yet: {error:#}");
         }
+    }
+
+    /// What the database needs beside being written to, and its end where it can be relied on no more.
+    fn look_after_the_store(&self) -> [(&'static str, JoinHandle<()>); 2] {
+        let (store, wake, stop) = (self.store.clone(), Arc::clone(&self.wake), self.stop.clone());
+        let upkeep = upkeep::Upkeep { store, wake, jumps: Arc::clone(&self.jumps), stop };
+        let (store, stop) = (self.store.clone(), self.stop.clone());
+        let lost = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = store.lost() => {}
+            }
+        };
+        [("the upkeep of the database", tokio::spawn(upkeep.keep())), ("the database", tokio::spawn(lost))]
     }
 
     /// Has the kernel measure programs while the answer lives, if that is configured.
@@ -367,4 +411,10 @@ impl Controller {
         });
         Ok(())
     }
+}
+
+/// The SHA-256 of this very program; empty where it cannot be read.
+async fn program_sha256() -> String {
+    let hash = tokio::task::spawn_blocking(|| store::sha256_of("/proc/self/exe".as_ref()));
+    hash.await.ok().and_then(Result::ok).unwrap_or_default()
 }

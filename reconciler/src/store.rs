@@ -6,45 +6,75 @@
 //!
 //! One task owns the only connection that writes (`writer`); everything that writes goes through it, so a client that hangs up
 //! cannot cut a transaction short. Readers have connections of their own and cannot write. Time is an argument everywhere.
+//!
+//! The bodies of old rows of the log may be in sealed segments only; their hashes never leave.
 
 mod anchors;
+mod backup;
 mod checkpoints;
+mod clock;
 mod commits;
+mod decisions;
 mod drift;
 mod error;
+mod failures;
 mod files;
+mod health;
+mod history;
 mod inbox;
+mod incidents;
 mod lately;
 mod log_check;
+mod log_copy;
+mod log_rows;
 mod measures;
+mod observed;
 mod open;
 mod operators;
 mod outbox;
 mod pass_end;
 mod passes;
 mod reads;
+mod reports;
 mod requests;
+mod reserve;
+mod restore;
 mod reviews;
+mod room;
+mod segments;
+mod soundness;
 mod switches;
 mod tx;
 mod usage;
 mod writer;
 
 pub use anchors::{AnchorState, Queued};
-pub use checkpoints::{AUDIT_KEYS, AUDIT_ORIGIN, Forked, INSTALL_ID, KeptNote, NewKey};
+pub use backup::{BackedUp, copy, sha256_of};
+pub use checkpoints::{Forked, INSTALL_ID, KeptNote, NewKey};
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
-pub use drift::{AUDIT, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
+pub(crate) use decisions::RELEASED_KEPT;
+pub use decisions::{DriftDecision, DriftVerdict, PutBack};
+pub use drift::{AUDIT, Closing, DriftClass, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;
+pub use failures::{DATABASE, DISK_SPACE, Failure, INTEGRITY, WAL};
+pub use health::Vitals;
+pub use history::{AuditRow, CommitStory, OrderRow, PassStory, StatusStory, StepStory, TargetAnswer};
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
+pub use log_copy::{bytes_of, copy_rows};
+pub use log_rows::{AUDIT_KEYS, AUDIT_ORIGIN, RawRow, StoredCheckpoint};
 pub use measures::Measures;
+pub use observed::{Gap, Observation};
 pub use operators::restoring;
 pub use outbox::{News, OutboxDepth, OutboxItem};
 pub use pass_end::{EndedPass, EnforcedNow, Outcome, PassEnd};
 pub use passes::{EnforcedRow, Ensure, NewStep, OpenPass, PassId, Plan, StepEnd, StepState, Why};
-pub use reads::{AuditHead, HistoryEntry, InForce, Signed, StatusSummary, TrialSummary};
+pub use reads::{AuditHead, HistoryEntry, InForce, Signed, StatusSummary, TargetState, TrialSummary};
+pub use reports::{NewReport, ReportEntry, ReportFacts, report_id};
 pub use requests::{Comment, OpenRequest};
+pub use restore::{Restored, restore};
 pub use reviews::Reviews;
+pub use segments::{NotPruned, Segment};
 pub use switches::{Note, Switch};
 pub use usage::RuleUsage;
 
@@ -57,11 +87,14 @@ use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
 use crate::audit::AuditEvent;
+use health::Health;
 use tx::Tx;
 use writer::{BoxFuture, Writer};
 
 /// A read that takes longer holds back the reset of the write-ahead log for everybody.
 const READ_SECONDS_MAX: u64 = 5;
+/// The first version of the schema that keeps checkpoints and segments.
+const RECORDS_SCHEMA: i64 = 4;
 
 /// The database. Clones share it.
 #[derive(Debug, Clone)]
@@ -70,6 +103,7 @@ pub struct Store {
     readers: SqlitePool,
     file: Arc<Path>,
     news: Arc<Notify>,
+    health: Arc<Health>,
 }
 
 impl Store {
@@ -82,10 +116,22 @@ impl Store {
     /// file, a file on a network or with links. Each says what to do next.
     pub async fn open(file: &Path, origin: &str, now: Timestamp) -> Result<Self, Error> {
         let (lock, file) = files::take(file)?;
-        open::check_identity(&file).await?;
-        let tx = open::connect_writer(&file, origin, now).await?;
-        let (readers, news) = (open::connect_readers(&file), Arc::clone(&tx.news));
-        Ok(Self { writer: Some(Writer::start(tx, lock)), readers, file, news })
+        let opened = async {
+            open::check_identity(&file).await?;
+            open::connect_writer(&file, origin, now).await
+        };
+        let tx = opened.await.inspect_err(|error| {
+            if error.wants_restart() {
+                incidents::record(&file, incidents::What::Error, &crate::chain::chain(error), now);
+            }
+        })?;
+        let held = incidents::held(&file, &mut incidents::all(&file), now);
+        tx.health.hold(held.map(Into::into));
+        if let Err(error) = reserve::keep(&file) {
+            tracing::warn!("no room can be kept back on the disk of the database for when it is full: {error}");
+        }
+        let (readers, news, health) = (open::connect_readers(&file), Arc::clone(&tx.news), Arc::clone(&tx.health));
+        Ok(Self { writer: Some(Writer::start(tx, lock)), readers, file, news, health })
     }
 
     /// Opens the database for reading only, beside a running controller or without one. Nothing is created or changed.
@@ -96,7 +142,7 @@ impl Store {
         let file = files::existing(file)?;
         let readers = open::connect_readers(&file);
         open::check_readable(&readers, &file).await?;
-        Ok(Self { writer: None, readers, file, news: Arc::default() })
+        Ok(Self { writer: None, readers, file, news: Arc::default(), health: Arc::default() })
     }
 
     /// Ends the writer after what is queued is written, and gives the file free. Other clones get [`Error::Closed`].
@@ -110,6 +156,14 @@ impl Store {
     /// Waits until something is queued for the forge, or was since this was waited for last.
     pub async fn news(&self) {
         self.news.notified().await;
+    }
+
+    /// Which SQLite this is.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn sqlite_version(&self) -> Result<String, Error> {
+        self.read("cannot ask SQLite for its version", sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers)).await
     }
 
     /// The file.
@@ -142,7 +196,13 @@ impl Store {
     /// Waits for a read, but not for ever.
     async fn read<T>(&self, doing: &'static str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
         match tokio::time::timeout(Duration::from_secs(READ_SECONDS_MAX), work).await {
-            Ok(answer) => answer.map_err(|source| Error::sqlite(doing, source)),
+            Ok(answer) => answer.map_err(|source| {
+                let error = Error::sqlite(doing, source);
+                if error.wants_restart() && self.writer.is_some() {
+                    self.health.lose(&self.file, &error);
+                }
+                error
+            }),
             Err(_) => Err(Error::Slow { doing }),
         }
     }
@@ -183,6 +243,9 @@ macro_rules! words {
     };
 }
 use words;
+
+#[cfg(test)]
+pub(crate) use tests::hold as hold_for_test;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use pci_segment::sandbox::{Repository, Sandbox};
 use serde_json::Value;
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The product's binary, built if it is not.
 #[must_use]
@@ -101,9 +101,16 @@ impl<'a> Controller<'a> {
 
     /// The same with more in its environment.
     pub fn start_with(&mut self, environment: &[(&str, &str)]) {
+        self.start_under(&[], environment);
+    }
+
+    /// The same below another program, which must become it or keep its process id.
+    pub fn start_under(&mut self, wrapper: &[&str], environment: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(self.folder.join("controller.log")).unwrap();
-        let mut command = Command::new(binary());
+        let mut words = wrapper.iter().map(std::ffi::OsStr::new).chain([binary().as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .args(["run", "-c", "pci-segment.yaml"])
             .envs(environment.iter().copied())
             .current_dir(&self.folder)
@@ -141,8 +148,8 @@ impl<'a> Controller<'a> {
         }
     }
 
-    /// Waits until it has ended by itself, not well.
-    pub fn wait_for_its_end(&mut self) {
+    /// Waits until it has ended by itself, not well; its exit code, if a signal was not the end.
+    pub fn wait_for_its_end(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("it runs");
         let start = Instant::now();
         let ended = loop {
@@ -156,6 +163,14 @@ impl<'a> Controller<'a> {
             std::thread::sleep(Duration::from_millis(5));
         };
         assert!(!ended.success(), "it ended well:\n{}", self.log());
+        ended.code()
+    }
+
+    /// Its exit code, if it has ended.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        status.code()
     }
 
     /// `kill -HUP`: look now.
@@ -167,7 +182,8 @@ impl<'a> Controller<'a> {
     pub fn stop(&mut self) {
         self.signal(rustix::process::Signal::TERM);
         let mut child = self.child.take().expect("it runs");
-        assert!(child.wait().unwrap().success(), "{}", self.log());
+        let ended = child.wait().unwrap();
+        assert!(ended.success(), "{ended}\n{}", self.log());
     }
 
     /// The process, while it runs.

@@ -161,6 +161,49 @@ fn g11_an_empty_repository_and_a_missing_branch_are_held_with_what_to_do() {
 }
 
 #[test]
+fn y09_a_commit_without_any_policy_is_held_and_an_emptied_file_is_a_finding() {
+    let desk = Desk::new();
+    let controller = desk.controller(&Options::default());
+    let good = desk.begin(&controller);
+    std::fs::remove_dir_all(desk.repository.clone_folder().join("policies")).unwrap();
+    desk.repository.write("README.md", "Nothing is left.\n").unwrap();
+    let nothing = desk.repository.push("Delete everything").unwrap();
+    let (code, out, _) = ended(&controller.once());
+    assert_eq!((code, out.as_str()), (1, "held: empty state: the commit has no policy document"));
+    let row = newest(&controller);
+    assert_eq!((&row["commit"], &row["outcome"]), (&nothing.as_str().into(), &"held".into()), "{row}");
+    assert_eq!(in_force(&controller), good);
+
+    write_template(&desk.repository);
+    desk.repository.write("policies/floor.yaml", "").unwrap();
+    let emptied = desk.repository.push("Empty a file").unwrap();
+    let (code, out, _) = ended(&controller.once());
+    assert_eq!(code, 1, "{out}");
+    assert!(out.starts_with(&format!("rejected: {emptied}: ")) && out.contains("floor.yaml:1"), "{out}");
+    assert_eq!(in_force(&controller), good);
+}
+
+#[test]
+fn y09_a_pinned_profile_is_not_left_by_deleting_the_document_that_names_it() {
+    let desk = Desk::new();
+    let controller = desk.controller(&Options::default());
+    let good = desk.begin(&controller);
+    let file = desk.folder.path().join("pci-segment.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}policy: {{ profile: pci-dss-4.0.1 }}\n")).unwrap();
+    let weaker = {
+        desk.repository.write("policies/more.yaml", &policy("more", "  policyTypes: [Ingress]\n")).unwrap();
+        desk.repository.push("Without a Standard").unwrap()
+    };
+    let (code, out, _) = ended(&controller.once());
+    assert_eq!(code, 1, "{out}");
+    let row = newest(&controller);
+    assert_eq!((&row["commit"], &row["outcome"]), (&weaker.as_str().into(), &"rejected".into()), "{row}");
+    assert!(row["rule_ids"].to_string().contains("PCI-1.2.1-002"), "{row}");
+    assert_eq!(in_force(&controller), good);
+}
+
+#[test]
 fn g09_an_unreachable_remote_fails_with_its_cause_and_changes_nothing() {
     let desk = Desk::new();
     let controller = desk.controller(&Options::default());

@@ -67,7 +67,7 @@ fn a_controller_that_is_told_to_stop_leaves_enforcement_in_place() {
 }
 
 /// Rules that open one port to the application tier; an odd block of the world makes them unacceptable.
-fn burst_rules(port: u16, good: bool) -> String {
+pub(crate) fn burst_rules(port: u16, good: bool) -> String {
     let block = if good { "10.0.1.0/24" } else { "0.0.0.0/0" };
     format!(
         "  policyTypes: [Ingress]\n  ingress:\n    - from:\n        - ipBlock:\n            cidr: {block}\n      ports:\n        - protocol: TCP\n          port: {port}\n"

@@ -6,17 +6,23 @@
 
 mod anchors;
 mod backends;
+mod backup;
 mod bad_input;
 mod boot;
 mod canary;
+mod clock;
 mod crash;
+mod differences;
 mod drift;
 mod enforce;
 mod events;
+mod faulty_disk;
 mod forge;
 mod imports;
 mod interfaces;
 mod inventory;
+mod kill_loop;
+mod ledger;
 mod lineage;
 mod metrics;
 mod operate;

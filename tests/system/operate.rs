@@ -236,7 +236,7 @@ fn breaks_the_glass(backend: &str, tag: &str) {
     assert!(scene.answers(OFFICE4, DATABASE_PORT));
     controller.kill();
     while scene.answers(OFFICE4, DATABASE_PORT) {
-        assert!(began.elapsed() < Duration::from_secs(30), "it never came back");
+        assert!(began.elapsed() < Duration::from_secs(120), "it never came back");
         std::thread::sleep(Duration::from_millis(200));
     }
     assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());

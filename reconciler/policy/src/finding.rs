@@ -53,6 +53,8 @@ pub struct Waived {
     pub name: Arc<str>,
     /// Why.
     pub reason: String,
+    /// Who approved it.
+    pub approved_by: String,
     /// Its last day.
     pub expires_at: Date,
 }

@@ -162,6 +162,8 @@ impl<K, R> Plan<K, R> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,6 +211,62 @@ mod tests {
         assert_eq!(excess(&table(0..1, 1), &table(0..0, 1)), Some(Excess::EmptyState { owned: 1 }));
         let allow = Limits { empty_state: EmptyState::Allow, ..Limits::default() };
         assert_eq!(Plan::new(&table(0..1, 1), &table(0..0, 1)).excess(&allow), None);
+    }
+
+    /// Rules of ours and of others, as a provider without transactions holds them.
+    type World = BTreeMap<(bool, N), N>;
+
+    fn ours(world: &World) -> BTreeMap<N, N> {
+        world.iter().filter(|((own, _), _)| *own).map(|((_, key), rule)| (key.clone(), rule.clone())).collect()
+    }
+
+    /// A step as such a provider takes it. What is done already is done.
+    fn take(world: &mut World, step: &Change<N, N>) {
+        match step {
+            Change::Create { key, rule } | Change::Replace { key, new: rule, .. } => {
+                world.insert((true, key.clone()), rule.clone());
+            }
+            Change::Delete { key, .. } => {
+                world.remove(&(true, key.clone()));
+            }
+        }
+    }
+
+    /// A plan's steps as an applier takes them: what adds first, what removes last.
+    fn in_order(observed: &BTreeMap<N, N>, desired: &BTreeMap<N, N>) -> Vec<Change<N, N>> {
+        let (removes, adds): (Vec<_>, Vec<_>) =
+            Plan::new(observed, desired).changes.into_iter().partition(|change| matches!(change, Change::Delete { .. }));
+        adds.into_iter().chain(removes).collect()
+    }
+
+    fn rules() -> impl Strategy<Value = BTreeMap<N, N>> {
+        proptest::collection::btree_map((0..12_usize).prop_map(N), (0..3_usize).prop_map(N), 0..10)
+    }
+
+    proptest! {
+        #[test]
+        fn a01_a_plan_cut_short_anywhere_lies_between_old_and_new_and_ends_the_same_when_planned_again(
+            old in rules(), new in rules(), foreign in rules()
+        ) {
+            let with = |own: &BTreeMap<N, N>| -> World {
+                let tag = |own: bool| move |(key, rule): (&N, &N)| ((own, key.clone()), rule.clone());
+                own.iter().map(tag(true)).chain(foreign.iter().map(tag(false))).collect()
+            };
+            let (steps, done) = (in_order(&old, &new), with(&new));
+            for cut in 0..=steps.len() {
+                let mut world = with(&old);
+                steps.iter().take(cut).for_each(|step| take(&mut world, step));
+                let now = ours(&world);
+                let has = |set: &BTreeMap<N, N>, key: &N, rule: &N| set.get(key) == Some(rule);
+                prop_assert!(old.iter().filter(|(key, rule)| has(&new, key, rule)).all(|(key, rule)| has(&now, key, rule)));
+                prop_assert!(now.iter().all(|(key, rule)| has(&old, key, rule) || has(&new, key, rule)));
+                prop_assert!(foreign.iter().all(|(key, rule)| world.get(&(false, key.clone())) == Some(rule)));
+                let removed = old.keys().any(|key| !now.contains_key(key));
+                prop_assert!(!removed || new.iter().all(|(key, rule)| has(&now, key, rule)), "removed before all is added");
+                in_order(&now, &new).iter().for_each(|step| take(&mut world, step));
+                prop_assert_eq!(&world, &done);
+            }
+        }
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub const COMMIT_QUARANTINED: &str = "commit.quarantined";
 pub const DRIFT_FOUND: &str = "drift.found";
 /// It is again.
 pub const DRIFT_CLOSED: &str = "drift.closed";
+/// A person accepts a difference for a time.
+pub const DRIFT_ACCEPTED: &str = "drift.accepted";
+/// What was decided about a difference holds no longer.
+pub const DRIFT_RELEASED: &str = "drift.released";
+/// An operator's order: which, by whom, and what came of it, also where it was refused.
+pub const ORDER_GIVEN: &str = "order.given";
+/// A verdict stands on a Waiver: which, who approved it, until when.
+pub const WAIVER_USED: &str = "waiver.used";
 /// A person set a switch.
 pub const SWITCH_SET: &str = "switch.set";
 /// A person cleared a switch.
@@ -56,6 +64,8 @@ pub const COMMENT_DEAD: &str = "comment.dead";
 pub const COMMIT_REVIEWED: &str = "commit.reviewed";
 /// Somebody used `rescue` on the firewall itself.
 pub const RESCUED: &str = "rescue.done";
+/// A backup was put in the place of the database.
+pub const BACKUP_RESTORED: &str = "backup.restored";
 /// A copy of the database was made and checked.
 pub const BACKUP_DONE: &str = "backup.done";
 /// Evidence was written for an auditor.

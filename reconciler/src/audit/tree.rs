@@ -72,7 +72,7 @@ impl Frontier {
 }
 
 /// `SHA-256(01 | left | right)`.
-fn node(left: &Hash, right: &Hash) -> Hash {
+pub(super) fn node(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 

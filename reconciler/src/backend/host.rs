@@ -45,6 +45,7 @@ pub(super) fn absent(interfaces: &[String]) -> Vec<Difference> {
             kind: Deviation::Detached,
             expected: "our program".to_owned(),
             observed: "the interface does not exist".to_owned(),
+            ..Difference::default()
         })
         .collect()
 }

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::output::{Output, Tone, escape};
 use super::rescue::ask;
 use super::{ConfirmArgs, DisableArgs, Exit, Moment, ReconcileArgs, RecordArgs, ResumeArgs, RollbackArgs, SuspendArgs};
 use crate::config::Config;
-use crate::run::control::{Order, order};
+use crate::run::control::{Order, actor, answers, order};
+use crate::store::Store;
 
 /// Looks now; accepts a head that was refused.
 ///
@@ -74,6 +77,51 @@ pub fn disable(args: &DisableArgs, out: Output) -> anyhow::Result<Exit> {
     })?;
     out.line(out.paint(Tone::Bad, &escape(&said)));
     Ok(Exit::Done)
+}
+
+/// Gives an order to the controller; where none runs, does the same to the records, which are then taken for that time.
+///
+/// # Errors
+/// The controller refuses, or the records cannot be taken.
+pub(super) fn or_by_hand<W>(args: &RecordArgs, wish: &Order, work: impl FnOnce(Store, String) -> W) -> anyhow::Result<String>
+where
+    W: Future<Output = anyhow::Result<String>>,
+{
+    let folder = folder(args)?;
+    if answers(&folder)? {
+        return order(&folder, wish);
+    }
+    let file = database(args)?;
+    let host = if args.database.is_none() { Config::load(&args.config)?.host_name() } else { "localhost".to_owned() };
+    let runtime = super::run::runtime()?;
+    runtime.block_on(async {
+        // Looking first: opening would make a database where there is none.
+        Store::open_read_only(&file).await?.close().await;
+        let store = Store::open(&file, &format!("host:{host}"), Timestamp::now()).await?;
+        let done = work(store.clone(), actor(rustix::process::getuid().as_raw())).await;
+        store.close().await;
+        done
+    })
+}
+
+/// Does something to the records, and puts it on record as an order, also where it is refused.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn by_hand<W>(
+    store: Store,
+    wish: &Order,
+    who: String,
+    work: impl FnOnce(Store, String) -> W,
+) -> anyhow::Result<String>
+where
+    W: Future<Output = Result<String, String>>,
+{
+    let done = work(store.clone(), who.clone()).await;
+    let said = done.as_ref().unwrap_or_else(|why| why);
+    let asked = serde_json::to_value(wish)?;
+    store.note_order(asked, &who, "command", done.is_ok(), said, Timestamp::now()).await?;
+    done.map_err(anyhow::Error::msg)
 }
 
 fn folder(args: &RecordArgs) -> anyhow::Result<PathBuf> {

@@ -71,6 +71,12 @@ impl Output {
         std::io::stdout().lock()
     }
 
+    /// As [`Output::writer`], for work on another thread.
+    #[must_use]
+    pub fn writer_owned(self) -> impl Write + Send + 'static {
+        std::io::stdout()
+    }
+
     /// One JSON document.
     pub fn json(self, value: &impl serde::Serialize) {
         // Standard output alone writes line by line, and a large report has a million.

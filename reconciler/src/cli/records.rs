@@ -43,6 +43,7 @@ pub fn status(args: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
         return Ok(exit(&summary, &open));
     }
     waiting::show_switches(&summary.switches, out);
+    waiting::show_failures(&summary.failures, out);
     show_enforced(&summary, &open, config.as_ref(), out);
     if let Some(trial) = &summary.on_trial {
         show_trial(trial, out);
@@ -123,7 +124,16 @@ fn show_rest(summary: &StatusSummary, out: Output) {
     } else {
         out.paint(Tone::Bad, &format!("{} open; see pci-segment drift", summary.open_drift))
     };
-    out.line(format!("drift        {drift}"));
+    let decided = [
+        (summary.drift_accepted, "accepted for a time", Tone::Warning),
+        (summary.drift_quarantined, "QUARANTINED, healed no longer", Tone::Bad),
+    ];
+    let decided =
+        decided.iter().filter(|(count, ..)| *count > 0).map(|(count, what, tone)| out.paint(*tone, &format!(", {count} {what}")));
+    out.line(format!("drift        {drift}{}", decided.collect::<String>()));
+    if let Some(at) = summary.last_report {
+        out.line(format!("drift report {}", when(at)));
+    }
     waiting::show(summary, out);
     out.line(format!("audit log    {} rows, head {}", summary.audit.size, short(&summary.audit.head)));
     waiting::show_signed(summary, out);

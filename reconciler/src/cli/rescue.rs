@@ -151,7 +151,7 @@ fn no_end(config: Result<&Config, &anyhow::Error>) -> anyhow::Result<()> {
 }
 
 fn uid() -> String {
-    format!("uid:{}", rustix::process::getuid().as_raw())
+    crate::run::control::actor(rustix::process::getuid().as_raw())
 }
 
 /// Through the controller that runs, else in its database.

@@ -26,16 +26,10 @@ pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
     keep_out_of_core_files();
     let posture = crate::run::settings(&config).posture;
     let runtime = runtime()?;
-    let ended = runtime.block_on(async {
+    let ended: anyhow::Result<Exit> = runtime.block_on(async {
         let controller = Controller::open(config).await?;
         if !args.once {
-            return match controller.run().await {
-                Err(error) if wants_restart(&error) => {
-                    out.error(&error);
-                    Ok(Exit::Code(TEMPORARY_FAILURE))
-                }
-                ended => ended.map(|()| Exit::Done),
-            };
+            return controller.run().await.map(|()| Exit::Done);
         }
         let (outcome, drift) = controller.once().await?;
         out.line(sentence(&outcome, posture));
@@ -47,7 +41,13 @@ pub fn run(args: &RunArgs, out: Output) -> anyhow::Result<Exit> {
     });
     // A fetch that still waits for a silent remote must not hold up the end.
     runtime.shutdown_background();
-    ended
+    match ended {
+        Err(error) if wants_restart(&error) => {
+            out.error(&error);
+            Ok(Exit::Code(TEMPORARY_FAILURE))
+        }
+        ended => ended,
+    }
 }
 
 /// Tokens are in our memory: neither a core file nor another process of this user may have it.

@@ -175,7 +175,12 @@ mod tests {
         let mut judgement = judge_named(&snapshot, day, None);
         for finding in judgement.findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
             let reason = "The vendor moves in \"April\" & not before.".to_owned();
-            finding.waiver = Some(Waived { name: "vendor-range".into(), reason, expires_at: Date::new(2026, 5, 1).unwrap() });
+            finding.waiver = Some(Waived {
+                name: "vendor-range".into(),
+                reason,
+                approved_by: "Ada Example".to_owned(),
+                expires_at: Date::new(2026, 5, 1).unwrap(),
+            });
         }
         assert_eq!((judgement.findings.len(), judgement.counts().waived), (1, 1));
         check(&Report { judgement: &judgement, snapshot: &snapshot, strict: false, complete: true });

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::output::{Output, Tone, escape};
 use super::records::{short, when};
 use crate::converge::{AUDIT_HOLD, DISABLED, PINNED, SUSPENDED, until};
-use crate::store::{StatusSummary, Switch};
+use crate::store::{self, Failure, StatusSummary, Switch};
 
 /// A checkpoint is on its way to an anchor for a moment; more is worth a word.
 const ANCHOR_LAG_SECONDS: u64 = 60;
@@ -58,6 +58,28 @@ pub(super) fn show_signed(summary: &StatusSummary, out: Output) {
             out.paint(Tone::Warning, &format!(", {lag} s behind{why}"))
         };
         out.line(format!("anchor       {} {has}{behind}", escape(&anchor.sink)));
+    }
+}
+
+/// Controls that do not work, and since when.
+pub(super) fn show_failures(failures: &[Failure], out: Output) {
+    for failure in failures {
+        let line = format!("{} FAILED {}: {}", failure.control, when(failure.started), failure.cause);
+        out.line(out.paint(Tone::Bad, &escape(&line)));
+        if let Some(remedy) = remedy(&failure.control) {
+            out.line(format!("             {remedy}"));
+        }
+    }
+}
+
+/// What to do about one.
+pub(super) fn remedy(control: &str) -> Option<&'static str> {
+    match control {
+        store::DATABASE => Some("changes are held; look at the disk, then: pci-segment resume"),
+        store::DISK_SPACE => Some("make room on the disk of the database; everything goes on by itself"),
+        store::INTEGRITY => Some("stop the controller, then: pci-segment restore FILE with a backup"),
+        store::WAL => Some("end what reads the database for so long: fuser -v on its file names it"),
+        _ => None,
     }
 }
 

@@ -9,12 +9,13 @@ use crate::audit::note::is_name;
 
 /// PCI DSS v4.0.1 10.5.1 asks for twelve months.
 const RETENTION_DAYS_MIN: u32 = 366;
+const RETENTION_DAYS: u32 = 400;
 /// What stands between the domain and the name of the installation in an origin.
 const PRODUCT: &str = "pci-segment";
 
 /// `audit:`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct AuditConfig {
     /// PKCS#8 PEM with an Ed25519 key, mode 0600, or a credential of systemd. Default: `audit.key` beside the database, made by the
     /// first start.
@@ -22,33 +23,47 @@ pub struct AuditConfig {
     /// Begins the origin of checkpoints. Default: the host of `public_url`, else the host's name. Used once: a log keeps its origin.
     pub domain: Option<String>,
     /// Where signed checkpoints are left.
-    #[serde(default)]
     pub anchors: Vec<AnchorConfig>,
     /// Certificates (PEM) that servers of `syslog: tls://…` are known by; needed with them.
     pub syslog_ca_file: Option<PathBuf>,
     /// Whether changes wait while every anchor is behind.
-    #[serde(default)]
     pub require_anchor: bool,
-    /// For how long rows are kept.
-    #[serde(default = "default_retention")]
-    pub retention_days: u32,
+    /// Where sealed segments are written; `segments` beside the database without it.
+    pub segments_dir: Option<PathBuf>,
+    /// How long segments are promised to be kept. This program deletes none of them, however old.
+    pub retention_days: RetentionDays,
+    /// Whether rows older than 100 days stay in the database although a sealed segment has them.
+    pub keep_bodies: bool,
 }
 
-impl Default for AuditConfig {
-    fn default() -> Self {
-        Self {
-            signing_key_file: None,
-            domain: None,
-            anchors: Vec::new(),
-            syslog_ca_file: None,
-            require_anchor: false,
-            retention_days: default_retention(),
-        }
+/// At least 366.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct RetentionDays(u32);
+
+impl RetentionDays {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
     }
 }
 
-const fn default_retention() -> u32 {
-    400
+impl Default for RetentionDays {
+    fn default() -> Self {
+        Self(RETENTION_DAYS)
+    }
+}
+
+impl TryFrom<u32> for RetentionDays {
+    type Error = String;
+
+    fn try_from(days: u32) -> Result<Self, String> {
+        if days < RETENTION_DAYS_MIN {
+            return Err(format!("audit.retention_days is {days}; PCI DSS v4.0.1 10.5.1 asks for 12 months: write 366 or more"));
+        }
+        Ok(Self(days))
+    }
 }
 
 /// One place.
@@ -120,12 +135,6 @@ fn is_ref(name: &str) -> bool {
 
 impl AuditConfig {
     pub(super) fn check(&self, branch: &str) -> Result<(), String> {
-        if self.retention_days < RETENTION_DAYS_MIN {
-            return Err(format!(
-                "audit.retention_days is {}; write {RETENTION_DAYS_MIN} or more (PCI DSS v4.0.1 10.5.1 asks for twelve months)",
-                self.retention_days
-            ));
-        }
         if let Some(domain) = self.domain.as_ref().filter(|domain| !is_domain(domain)) {
             return Err(format!("audit.domain `{domain}` is no domain; write for example example.com"));
         }
@@ -201,7 +210,7 @@ mod tests {
     fn nothing_has_to_be_said_of_the_log() {
         let config = parse("").unwrap();
         assert!(config.signing_key_file().ends_with("audit.key"));
-        assert_eq!((config.audit.retention_days, config.audit.anchors.len()), (400, 0));
+        assert_eq!((config.audit.retention_days.get(), config.audit.anchors.len()), (400, 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::types::{CronSchedule, FailsafePeer, Interval};
+use super::zone::TimeZone;
 
 /// `policy:`
 #[derive(Debug, Default, Deserialize)]
@@ -233,4 +234,17 @@ pub struct DriftConfig {
     /// What to do about it.
     #[serde(default)]
     pub mode: DriftMode,
+    /// When to write a report: cron with seconds first, in `timezone`. Absent: only when somebody asks.
+    pub report_schedule: Option<CronSchedule>,
+    /// By whose clocks `report_schedule` goes; absent: UTC.
+    #[serde(default)]
+    pub timezone: TimeZone,
+}
+
+impl DriftConfig {
+    /// The next time for a report after `now`, if reports are scheduled.
+    #[must_use]
+    pub fn next_report(&self, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        self.report_schedule.as_ref()?.next_in(now, &self.timezone)
+    }
 }

@@ -174,17 +174,23 @@ impl TryFrom<String> for RepositorySlug {
     }
 }
 
-/// When to look for drift: cron, seconds first, UTC.
+/// When something is due: cron, seconds first.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct CronSchedule(croner::Cron);
 
 impl CronSchedule {
-    /// The next time after `now`, if there is one.
+    /// The next time after `now` by UTC, if there is one.
     #[must_use]
     pub fn next_after(&self, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
-        let zoned = now.to_zoned(jiff::tz::TimeZone::UTC);
-        self.0.find_next_occurrence(&zoned, false).ok().map(|next| next.timestamp())
+        self.next_in(now, &super::zone::TimeZone::default())
+    }
+
+    /// The next time after `now` by the clocks of a zone, if there is one. A time that these clocks skip comes once, right after the
+    /// gap; one that they show twice comes once.
+    #[must_use]
+    pub fn next_in(&self, now: jiff::Timestamp, zone: &super::zone::TimeZone) -> Option<jiff::Timestamp> {
+        super::zone::next(&self.0, now, zone)
     }
 }
 

@@ -1,72 +1,143 @@
 //! Drift: what is enforced differs from what should be, and no commit explains it.
 //!
 //! What is put back is not on trial: it was confirmed when a commit brought it, and the way back would be what somebody did by hand.
+//! What a person has accepted, and what is quarantined (see [`flaps`](super::flaps)), is left as it is found; hooks, the failsafe list
+//! and a firewall that is gone altogether are not: without them nothing is enforced at all, so they are put back each time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::suspended::{DISABLED, until};
-use super::{Deviation, Difference, Source, TargetPlan, Trouble, World};
+use super::{Class, Deviation, Difference, Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
-use crate::store::{AUDIT, DriftKind, DriftSeen, Outcome as Recorded, PassEnd, Resolution, Why};
+use crate::store::{AUDIT, Closing, DriftClass, DriftDecision, DriftKind, DriftSeen, DriftVerdict};
 
 /// What is said of a target on which audit was turned on by hand.
 pub(super) const AUDITED: &str = "nothing is dropped: audit was turned on by hand; end it with pci-segment rescue enforce";
 /// A difference that lasts is written down again after this long.
 const NOTED_AGAIN: Duration = Duration::from_secs(60);
 
-/// Compares every target with what should be in force and writes down what differs; in mode heal, puts it back. Returns how many
-/// differences are left.
+/// What a comparison came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Differences that are left, without those that are accepted.
+    pub left: usize,
+    /// When to look again because something is to be put back then.
+    pub again_in: Option<Duration>,
+}
+
+/// What a target's differences are by what was decided about them.
+pub(super) struct Found {
+    /// Everything that differs.
+    pub(super) seen: Vec<DriftSeen>,
+    /// What is decided and holds.
+    pub(super) decisions: Vec<DriftDecision>,
+}
+
+impl Found {
+    pub(super) fn is(&self, target: &str, one: &DriftSeen, verdict: DriftVerdict) -> bool {
+        self.decisions.iter().any(|held| held.decision == verdict && held.is_about(target, &one.key, one.kind))
+    }
+
+    fn open(&self, target: &str) -> usize {
+        self.seen.iter().filter(|one| !self.is(target, one, DriftVerdict::Accepted)).count()
+    }
+}
+
+/// Compares every target with what should be in force and writes down what differs; in mode heal, puts it back. One target that does
+/// not answer keeps no other from being compared.
 ///
 /// # Errors
 /// A target or the store did not answer.
-pub async fn check_drift<S: Source>(world: &mut World<'_, S>) -> Result<usize, Trouble> {
-    let mut found = 0;
+pub async fn check_drift<S: Source>(world: &mut World<'_, S>) -> Result<Compared, Trouble> {
+    // Also where nothing can be read or written: what enforcement hangs on is looked at all the same.
+    let mut failed = world.end_acceptances().await.err();
+    let mut all = Compared::default();
     for index in 0..world.targets.len() {
-        found += world.check_target(index).await?;
+        match world.check_target(index).await {
+            Ok(one) => {
+                all.left += one.left;
+                all.again_in = all.again_in.into_iter().chain(one.again_in).min();
+            }
+            Err(trouble) => failed = Some(trouble),
+        }
     }
-    Ok(found)
+    failed.map_or(Ok(all), Err)
 }
 
 impl<S: Source> World<'_, S> {
-    async fn check_target(&mut self, index: usize) -> Result<usize, Trouble> {
-        let Some(target) = self.targets.get_mut(index) else { return Ok(0) };
+    async fn check_target(&mut self, index: usize) -> Result<Compared, Trouble> {
+        let Some(target) = self.targets.get_mut(index) else { return Ok(Compared::default()) };
         if !target.knows() {
-            return Ok(0);
+            return Ok(Compared::default());
         }
         target.discard();
         let name = target.name().to_owned();
-        let plan = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
-        let Some(plan) = plan else { return Ok(0) };
-        let audited = if plan.audited { Some(self.audited().await?) } else { None };
-        let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(audited).collect();
-        let count = seen.len();
-        if !self.is_noted(&name, &seen).await? && (count > 0 || self.has_open_drift().await?) {
-            let now = (self.clock)();
-            let noted = self.store.note_drift(name.clone(), seen.clone(), None, now).await;
-            if noted.is_err() && !plan.damage.is_empty() {
-                // What cannot be written down is put back all the same: a full disk must not open a host.
-                self.rehook(index, &plan).await;
-            }
-            let noted = noted?;
-            self.memory.drift_noted.insert(name.clone(), (seen, now));
-            if noted.opened > 0 {
-                tracing::warn!(target = %name, found = count, "what is enforced is not what should be");
-            }
-        }
-        if !plan.damage.is_empty() || plan.changes > 0 {
+        let looked = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause });
+        self.note_look(&name, looked.as_ref().err()).await;
+        let Some(plan) = looked? else { return Ok(Compared::default()) };
+        // What cannot be written down is put back all the same: a full disk must not open a host. The failure is told after that.
+        let recorded = self.write_down(index, &plan).await;
+        if !plan.damage.is_empty() || plan.blank {
             // What follows changes what is on record.
             self.memory.drift_noted.remove(&name);
         }
         // Where nothing is left at all, putting it back is more than a question of rules that differ.
         let damaged = if plan.blank { plan.differences.len() } else { plan.damage.len() };
         let mended = if damaged > 0 && self.rehook(index, &plan).await { damaged } else { 0 };
+        let found = recorded?;
+        let left = found.open(&name).saturating_sub(mended);
         let changed = if plan.blank && mended > 0 { 0 } else { plan.changes };
         // What is on trial is a question for whoever vouches for it, and audit by hand for whoever turned it on.
         let may_heal = self.settings.heal && self.memory.trial.is_none() && !plan.audited && self.stopped().await?.is_none();
-        let healed = if changed > 0 && may_heal && self.heal(index, plan).await? { changed } else { 0 };
-        Ok(count - mended - healed)
+        if changed == 0 || !may_heal {
+            return Ok(Compared { left, again_in: None });
+        }
+        let (healed, again_in) = self.heal_what_is_due(index, plan, &found).await?;
+        Ok(Compared { left: left.saturating_sub(healed), again_in })
+    }
+
+    /// Writes down what differs, unless the same was written down a short while ago.
+    async fn write_down(&mut self, index: usize, plan: &TargetPlan) -> Result<Found, Trouble> {
+        let audited = if plan.audited { Some(self.audited().await?) } else { None };
+        let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(audited).collect();
+        let (name, now) = (plan.target.clone(), (self.clock)());
+        let decisions = self.store.drift_decisions(now).await?;
+        if !self.is_noted(&name, &seen).await? && (!seen.is_empty() || self.has_open_drift().await?) {
+            let closing = Closing { wanted: self.wanted_now(index).await?, ..Closing::default() };
+            let noted = self.store.note_drift(name.clone(), seen.clone(), closing, now).await?;
+            self.memory.drift_noted.insert(name.clone(), (seen.clone(), now));
+            if noted.opened > 0 {
+                tracing::warn!(target = %name, found = seen.len(), "what is enforced is not what should be");
+            }
+        }
+        Ok(Found { seen, decisions })
+    }
+
+    /// Keys of open rows under which what was found is what should be there now: a newer commit wants it so.
+    async fn wanted_now(&self, index: usize) -> Result<Vec<String>, Trouble> {
+        let Some(target) = self.targets.get(index) else { return Ok(Vec::new()) };
+        let base = self.store.last_in_force().await?.map(|last| last.commit.to_string());
+        let mut rows = self.store.drift(true).await?;
+        rows.retain(|row| row.target == target.name() && row.commit != base && row.expected != row.observed);
+        rows.retain(|row| matches!(row.kind, DriftKind::Missing | DriftKind::Extra | DriftKind::Changed));
+        rows.retain(|row| target.wanted(&row.key) == row.observed);
+        Ok(rows.into_iter().map(|row| row.key).collect())
+    }
+
+    /// Keeps that a target was looked at, or that it did not answer: a report has to tell.
+    async fn note_look(&mut self, target: &str, failed: Option<&Trouble>) {
+        let (now, reason) = ((self.clock)(), failed.map(|trouble| chain(trouble)));
+        let known = self.memory.looks_noted.get(target);
+        if known.is_some_and(|(at, said)| *said == reason && now.duration_since(*at).unsigned_abs() < NOTED_AGAIN) {
+            return;
+        }
+        match self.store.note_observed(target.to_owned(), reason.clone(), now).await {
+            Ok(()) => drop(self.memory.looks_noted.insert(target.to_owned(), (now, reason))),
+            Err(error) => tracing::error!("cannot record that {target} was looked at: {}", chain(&error)),
+        }
     }
 
     /// Whether the same was written down a short while ago: what lasts is looked at far more often than it has to be written.
@@ -84,7 +155,7 @@ impl<S: Source> World<'_, S> {
     }
 
     /// Nothing is dropped on the whole target, whatever its rules: enforcement was switched off, or somebody has turned audit on.
-    async fn audited(&self) -> Result<DriftSeen, Trouble> {
+    pub(super) async fn audited(&self) -> Result<DriftSeen, Trouble> {
         let off = self.store.switch_get(DISABLED, (self.clock)()).await?;
         let observed = off.map_or_else(
             || AUDITED.to_owned(),
@@ -95,11 +166,13 @@ impl<S: Source> World<'_, S> {
             kind: DriftKind::Changed,
             expected: Some("what no rule allows is dropped".to_owned()),
             observed: Some(observed),
+            class: DriftClass::Flow,
+            ours: Some(true),
         })
     }
 
     /// Says something of a target once, however often it is found.
-    fn say_once(&mut self, target: &str, text: String) {
+    pub(super) fn say_once(&mut self, target: &str, text: String) {
         if self.memory.drift_said.get(target) != Some(&text) {
             tracing::error!(target, "{text}");
             self.memory.drift_said.insert(target.to_owned(), text);
@@ -110,8 +183,8 @@ impl<S: Source> World<'_, S> {
         Ok(!self.store.drift(true).await?.is_empty())
     }
 
-    /// Hooks, the failsafe list and a firewall that is gone altogether are ours whatever the mode: without them nothing is enforced at
-    /// all. What was mended is closed as healed at once; what was not stays open.
+    /// Hooks, the failsafe list and a firewall that is gone altogether are ours whatever the mode and whatever was decided: without
+    /// them nothing is enforced at all. What was mended is closed as healed at once; what was not stays open.
     async fn rehook(&mut self, index: usize, plan: &TargetPlan) -> bool {
         let name = plan.target.clone();
         let mended = self.mend(index, plan.blank).await;
@@ -125,34 +198,29 @@ impl<S: Source> World<'_, S> {
         let other = plan.differences.iter().filter(|d| !plan.blank && !plan.damage.contains(d));
         let audited = if plan.audited { self.audited().await.ok() } else { None };
         let left = other.map(row).chain(audited).collect();
-        if let Err(error) = self.store.note_drift(name, left, Some(Resolution::Healed), (self.clock)()).await {
+        if let Err(error) = self.store.note_drift(name, left, Closing::healed(None), (self.clock)()).await {
             tracing::error!("cannot record: {}", chain(&error));
         }
         true
     }
 
-    /// Puts back what should be in force, as a pass like any other.
-    async fn heal(&mut self, index: usize, plan: TargetPlan) -> Result<bool, Trouble> {
-        let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) else { return Ok(false) };
-        let name = plan.target.clone();
-        if let Some(excess) = self.targets.get(index).and_then(|target| target.excess(&self.settings.limits)) {
-            self.say_once(&name, format!("drift is not healed: {excess}; push a commit, or mend it by hand"));
-            return Ok(false);
+    /// What was accepted for a time that is over is open again.
+    async fn end_acceptances(&mut self) -> Result<(), Trouble> {
+        let now = (self.clock)();
+        let held = self.store.drift_decisions(Timestamp::MIN).await?;
+        let old = now - crate::store::RELEASED_KEPT;
+        let is_over = |one: &DriftDecision| match one.decision {
+            DriftVerdict::Accepted => one.until.is_some_and(|until| until <= now),
+            DriftVerdict::Released => one.set_at < old,
+            DriftVerdict::Quarantined => false,
+        };
+        if !held.iter().any(is_over) {
+            return Ok(());
         }
-        let changes = plan.differences.len() as u64;
-        let plans = [plan];
-        let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)(), None).await?;
-        let Some(target) = self.targets.get_mut(index) else { return Ok(false) };
-        // One target at a time: `apply_all` works on a slice that begins with it.
-        let mut one = World { targets: std::slice::from_mut(target), memory: self.memory, ..*self };
-        let enforced = one
-            .apply_all(base, pass, &plans, None)
-            .await
-            .inspect_err(|trouble| tracing::error!("drift is not healed: {}", chain(trouble)))?;
-        let end = PassEnd { enforced, changes, ..PassEnd::of(Recorded::InForce, "drift healed", (self.clock)()) };
-        self.store.close_pass(pass, end).await?;
-        self.store.note_drift(name, Vec::new(), Some(Resolution::Healed), (self.clock)()).await?;
-        Ok(true)
+        for over in self.store.end_drift_decisions(now, old).await? {
+            tracing::warn!(target = %over.target, key = %over.key, "the time for which a difference was accepted is over");
+        }
+        Ok(())
     }
 }
 
@@ -169,5 +237,18 @@ pub(crate) fn row(difference: &Difference) -> DriftSeen {
         },
         expected: side(&difference.expected),
         observed: side(&difference.observed),
+        class: match difference.class {
+            Class::Flow => DriftClass::Flow,
+            Class::Cosmetic => DriftClass::Cosmetic,
+        },
+        ours: difference.ours,
     }
 }
+
+/// Keys, each once.
+pub(super) fn keys<'a>(seen: impl IntoIterator<Item = &'a DriftSeen>) -> BTreeSet<String> {
+    seen.into_iter().map(|one| one.key.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use policy::snapshot::{CommitId, Snapshot};
 use serde_json::{Value, json};
 
 use super::signed::NotSigned;
-use super::words::{SIGNATURE, broken_rules, first_finding};
+use super::words::{SIGNATURE, broken_rules, errors, first_finding};
 use super::{CommitInfo, CommitStatus, Settings, Source, StatusState, Trouble, World};
 use crate::fault;
 use crate::reading::read;
@@ -174,7 +174,7 @@ impl<S: Source> World<'_, S> {
             reason,
             findings,
             rule_ids: record.rule_ids,
-            empty: findings == 0 && record.verdict == Verdict::Rejected,
+            empty: record.verdict == Verdict::Rejected && errors(&record.findings).next().is_none(),
         }))
     }
 
@@ -214,7 +214,8 @@ impl<S: Source> World<'_, S> {
             (false, _) => (Verdict::Rejected, Some(self.settings.status(commit, StatusState::Failure, &reason))),
         };
         let count = judgement.findings.len() as u64;
-        let empty = judgement.policies == 0 && count == 0;
+        // There may be remarks on the documents that are left.
+        let empty = judgement.policies == 0 && errors(&findings).next().is_none();
         self.record(commit, verdict, Said { findings, rule_ids: rule_ids.clone(), signature: signer }, status, None).await?;
         Ok(match judgement.admitted {
             Some(admitted) => Judged::Compliant(Box::new(admitted)),

@@ -1,6 +1,6 @@
 //! A backend with what should be in force, the candidate, and the plan made last: what a pass works with, for any backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use policy::compile::Ruleset;
@@ -22,6 +22,9 @@ pub struct Managed<B: Backend> {
     memory: B::Memory,
     candidate_memory: Option<B::Memory>,
     on_trial: Option<(Rules<B>, B::Memory)>,
+    left: BTreeSet<String>,
+    /// What should be in force, but for what is left as it was found by the last look.
+    but_left: Option<Rules<B>>,
 }
 
 /// What a backend enforces, by key.
@@ -39,6 +42,8 @@ impl<B: Backend> Managed<B> {
             memory: B::Memory::default(),
             candidate_memory: None,
             on_trial: None,
+            left: BTreeSet::new(),
+            but_left: None,
         }
     }
 
@@ -51,7 +56,9 @@ impl<B: Backend> Managed<B> {
         let Some(desired) = self.candidate.as_ref().or(tried).or(self.in_force.as_ref()) else { return Ok(None) };
         let observed = self.backend.observe().await?;
         let blank = observed.rules.is_none();
-        let plan = Plan::new(&observed.rules.unwrap_or_default(), desired);
+        let found = observed.rules.unwrap_or_default();
+        self.but_left = (!blank && !self.left.is_empty()).then(|| but_left::<B>(desired, &found, &self.left));
+        let plan = Plan::new(&found, self.but_left.as_ref().unwrap_or(desired));
         let mut shown = self.describe(&plan, observed.damage, blank, observed.audited);
         shown.differences.extend(observed.absent.iter().cloned());
         shown.absent = observed.absent;
@@ -85,6 +92,13 @@ impl<B: Backend> Managed<B> {
     }
 }
 
+/// `desired`, but under the keys that are left what is found there.
+fn but_left<B: Backend>(desired: &Rules<B>, found: &Rules<B>, left: &BTreeSet<String>) -> Rules<B> {
+    let is_left = |key: &B::Key| left.contains(&B::key_text(key));
+    let own = desired.iter().filter(|(key, _)| !is_left(key));
+    own.chain(found.iter().filter(|(key, _)| is_left(key))).map(|(key, rule)| (key.clone(), rule.clone())).collect()
+}
+
 fn unknown() -> BackendError {
     BackendError { doing: "nothing is known of what should be enforced".to_owned(), cause: None }
 }
@@ -95,7 +109,7 @@ fn difference<B: Backend>(change: &Change<B::Key, B::Rule>) -> Difference {
         Change::Replace { old, new, .. } => (Deviation::Changed, B::rule_text(new), B::rule_text(old)),
         Change::Delete { rule, .. } => (Deviation::Extra, String::new(), B::rule_text(rule)),
     };
-    Difference { key: B::key_text(change.key()), kind, expected, observed }
+    Difference { key: B::key_text(change.key()), kind, expected, observed, ..Difference::default() }
 }
 
 impl<B: Backend> Target for Managed<B> {
@@ -129,7 +143,8 @@ impl<B: Backend> Target for Managed<B> {
 
     fn apply(&mut self, within: Option<Duration>) -> Boxed<'_, Result<u64, BackendError>> {
         Box::pin(async move {
-            let desired = self.candidate.as_ref().or(self.in_force.as_ref()).ok_or_else(unknown)?;
+            let whole = self.candidate.as_ref().or(self.in_force.as_ref()).ok_or_else(unknown)?;
+            let desired = self.but_left.as_ref().unwrap_or(whole);
             self.backend.apply(desired, Digest::of_table(desired), within).await
         })
     }
@@ -230,6 +245,16 @@ impl<B: Backend> Target for Managed<B> {
     fn discard(&mut self) {
         self.candidate = None;
         self.candidate_memory = None;
+    }
+
+    fn leave(&mut self, keys: BTreeSet<String>) {
+        self.left = keys;
+        self.but_left = None;
+    }
+
+    fn wanted(&self, key: &str) -> Option<String> {
+        let rules = self.in_force.as_ref()?;
+        rules.iter().find(|(own, _)| B::key_text(own) == key).map(|(_, rule)| B::rule_text(rule))
     }
 
     fn remember(&self) -> Kept {

@@ -98,12 +98,13 @@ impl<S: Source> World<'_, S> {
     /// Does what the plans say, or records that there is nothing to do.
     pub(super) async fn carry_out(&mut self, deed: Deed, plans: &[TargetPlan]) -> Result<Outcome, Trouble> {
         let Deed { head, base, decisions, started, .. } = deed;
+        let mut confirmed_by = if decisions == Decisions::Used { self.released_by(head, plans).await? } else { None };
         if plans.iter().all(TargetPlan::is_empty) {
             if let Some(trial) = self.memory.trial.clone() {
                 return self.join_trial(head, trial, started).await;
             }
             let enforced = self.enforced_now(plans).await?;
-            let end = PassEnd { enforced, ..self.in_force(head, plans) };
+            let end = PassEnd { enforced, confirmed_by, ..self.in_force(head, plans) };
             let git_ref = self.settings.git_ref.clone();
             let plan = Some(evidence(plans));
             self.store.record_pass(EndedPass { head: Some(head), git_ref, enforced_before: base, plan, started, end }).await?;
@@ -127,8 +128,10 @@ impl<S: Source> World<'_, S> {
                 if let Err(trouble) = self.confirm_all().await {
                     return Err(self.fail(head, pass, enforced, trouble).await);
                 }
+                // It was on trial, and the controller vouched for it.
+                confirmed_by.get_or_insert_with(|| "system".to_owned());
             }
-            let end = PassEnd { enforced, ..self.in_force(head, plans) };
+            let end = PassEnd { enforced, confirmed_by, ..self.in_force(head, plans) };
             self.store.close_pass(pass, end).await?;
         }
         self.adopt_all();
@@ -139,6 +142,22 @@ impl<S: Source> World<'_, S> {
         }
         let changes = plans.iter().map(TargetPlan::changes_made).sum();
         Ok(self.settle(head, Outcome::InForce { commit: head, changes }))
+    }
+
+    /// Who accepted this head or confirmed one of these plans, if anybody had to.
+    pub(super) async fn released_by(&self, head: CommitId, plans: &[TargetPlan]) -> Result<Option<String>, Trouble> {
+        let mut who = Vec::new();
+        for name in [ACCEPTED_HEAD, CONFIRMED_PLAN] {
+            let Some(switch) = self.store.switch_get(name, (self.clock)()).await? else { continue };
+            let is_meant = match name {
+                ACCEPTED_HEAD => head.to_string().starts_with(&switch.value),
+                _ => plans.iter().any(|plan| plan.hash.short() == switch.value),
+            };
+            if is_meant && !who.contains(&switch.who) {
+                who.push(switch.who);
+            }
+        }
+        Ok((!who.is_empty()).then(|| who.join(", ")))
     }
 
     /// The end of a pass that put the head in force, with all that later starts need, but for what is in force.

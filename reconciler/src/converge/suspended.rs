@@ -27,6 +27,9 @@ pub fn until(switch: &Switch) -> String {
 impl<S: Source> World<'_, S> {
     /// Why nothing may change now.
     pub(super) async fn stopped(&mut self) -> Result<Option<String>, Trouble> {
+        if let Some(why) = self.store.held() {
+            return Ok(Some(format!("{why}; look at the disk, then: pci-segment resume")));
+        }
         let now = (self.clock)();
         for (name, what) in [(DISABLED, "enforcement is off"), (SUSPENDED, "suspended")] {
             let Some(switch) = self.store.switch_get(name, now).await? else { continue };
@@ -39,6 +42,9 @@ impl<S: Source> World<'_, S> {
 
     /// Whether changes are suspended, which an order to go back does not end.
     pub(super) async fn suspension(&self) -> Result<Option<String>, Trouble> {
+        if let Some(why) = self.store.held() {
+            return Ok(Some(format!("{why}; look at the disk, then: pci-segment resume")));
+        }
         let switch = self.store.switch_get(SUSPENDED, (self.clock)()).await?;
         Ok(switch.map(|switch| format!("suspended {} by {}: {}", until(&switch), switch.who, switch.why)))
     }

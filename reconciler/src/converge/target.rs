@@ -4,7 +4,7 @@
 //! another. [`Target`] is the same thing with the types hidden, so that a pass can hold several.
 //! [`Managed`](super::Managed) turns one into the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -44,6 +44,17 @@ pub enum Deviation {
     Detached,
 }
 
+/// What a difference means for packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Verdicts differ.
+    #[default]
+    Flow,
+    /// Only words do: a description, a tag.
+    Cosmetic,
+}
+
 /// One difference between desired and observed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
@@ -55,6 +66,20 @@ pub struct Difference {
     pub expected: String,
     /// What is there; empty for nothing.
     pub observed: String,
+    /// What it means for packets.
+    #[serde(skip)]
+    pub class: Class,
+    /// Whether what differs carries our mark; `None` where nobody can tell.
+    #[serde(skip)]
+    pub ours: Option<bool>,
+}
+
+impl Default for Difference {
+    /// What differs on a host: it decides about packets, and everything in our tables is ours.
+    fn default() -> Self {
+        let (key, expected, observed) = (String::new(), String::new(), String::new());
+        Self { key, kind: Deviation::Changed, expected, observed, class: Class::Flow, ours: Some(true) }
+    }
 }
 
 /// What a backend sees.
@@ -304,6 +329,10 @@ pub trait Target: Send {
     fn adopt(&mut self);
     /// Forgets the candidate.
     fn discard(&mut self);
+    /// What differs under these keys is left as it is found by every plan and every apply, until this is called again.
+    fn leave(&mut self, keys: BTreeSet<String>);
+    /// What should be in force under a key, in words.
+    fn wanted(&self, key: &str) -> Option<String>;
     /// What should be in force and what the rules depend on, to be kept over restarts.
     fn remember(&self) -> Kept;
     /// Takes up what an earlier process kept, if it hashes to `desired_hash`. Says whether it did.

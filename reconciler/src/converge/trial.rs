@@ -282,7 +282,17 @@ impl<S: Source> World<'_, S> {
         let changes = trial.changes;
         let sentence = self.settings.posture.sentence(usize::try_from(changes).unwrap_or(usize::MAX));
         let status = Some(self.settings.status(commit, StatusState::Success, &sentence));
-        let end = PassEnd { enforced, changes, status, notes, ..PassEnd::of(Recorded::InForce, "confirmed", (self.clock)()) };
+        // Where nobody had to, the controller vouched for it.
+        let switch = self.store.switch_get(CONFIRMED_TRIAL, (self.clock)()).await?.filter(|switch| switch.value == trial.hash);
+        let confirmed_by = Some(switch.map_or_else(|| "system".to_owned(), |switch| switch.who));
+        let end = PassEnd {
+            enforced,
+            changes,
+            status,
+            notes,
+            confirmed_by,
+            ..PassEnd::of(Recorded::InForce, "confirmed", (self.clock)())
+        };
         self.end(Some(commit), None, end, started).await?;
         for target in self.targets.iter_mut() {
             target.adopt_trial();

@@ -12,9 +12,7 @@ pub(super) const SIGNATURE: &str = "signature";
 
 /// `3 violations: PCI-1.3.1-004 policies/db.yaml:20 (+2)`, from the findings as they are stored.
 pub(super) fn first_finding(findings: &Value) -> String {
-    let waived = |finding: &Value| finding.get("waiver").is_some_and(|waiver| !waiver.is_null());
-    let is_error = |finding: &&Value| finding.get("severity").and_then(Value::as_str) == Some("error") && !waived(finding);
-    let errors: Vec<&Value> = findings.as_array().into_iter().flatten().filter(is_error).collect();
+    let errors: Vec<&Value> = errors(findings).collect();
     let Some(first) = errors.first() else { return "no policy document found".to_owned() };
     let text = |key: &str| first.get(key).and_then(Value::as_str).unwrap_or("?");
     if text("rule_id") == SIGNATURE {
@@ -24,6 +22,13 @@ pub(super) fn first_finding(findings: &Value) -> String {
     let more = if errors.len() > 1 { format!(" (+{})", errors.len() - 1) } else { String::new() };
     let word = if errors.len() == 1 { "violation" } else { "violations" };
     format!("{} {word}: {} {}:{line}{more}", errors.len(), text("rule_id"), text("file"))
+}
+
+/// The findings that reject a commit, as they are stored. One that is rejected without any has no policy document.
+pub(super) fn errors(findings: &Value) -> impl Iterator<Item = &Value> {
+    let waived = |finding: &Value| finding.get("waiver").is_some_and(|waiver| !waiver.is_null());
+    let is_error = move |finding: &&Value| finding.get("severity").and_then(Value::as_str) == Some("error") && !waived(finding);
+    findings.as_array().into_iter().flatten().filter(is_error)
 }
 
 /// The ids of the rules that are broken, each once, in order.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Family, Kind};
 use crate::converge::AUDIT_HOLD;
-use crate::store::{Measures, StatusSummary};
+use crate::store::{Measures, StatusSummary, Vitals};
 
 /// Families of the records.
 #[must_use]
@@ -19,10 +19,26 @@ pub fn families(summary: &StatusSummary, measures: &Measures) -> Vec<Family> {
         "pci_segment_drift_open",
         "Differences between what should be enforced and what is that are open now",
     );
-    // An alert wants a number also where there is nothing wrong.
-    for kind in ["missing", "extra", "changed", "detached"] {
-        let count = measures.drift.iter().find(|(name, _)| name == kind).map_or(0, |(_, count)| *count);
-        drift.push(&[("kind", kind)], count);
+    for (kind, class, count) in &measures.drift {
+        drift.push(&[("kind", kind.word()), ("class", class.word())], *count);
+    }
+    let decided = [
+        Family::new(Kind::Gauge, "pci_segment_drift_accepted", "Differences that a person accepts for a time")
+            .with(&[], summary.drift_accepted),
+        Family::new(
+            Kind::Gauge,
+            "pci_segment_drift_quarantined",
+            "Objects that are healed no longer because somebody changes them back each time",
+        )
+        .with(&[], summary.drift_quarantined),
+    ];
+    let mut reported = Family::new(
+        Kind::Gauge,
+        "pci_segment_drift_report_timestamp_seconds",
+        "When the newest drift report was written, in seconds since 1970",
+    );
+    if let Some(at) = summary.last_report {
+        reported.push(&[], at.as_duration().as_secs_f64());
     }
     let mut rows = Family::new(Kind::Gauge, "pci_segment_store_rows", "Rows of the database's tables that grow");
     for (table, count) in &measures.rows {
@@ -33,9 +49,43 @@ pub fn families(summary: &StatusSummary, measures: &Measures) -> Vec<Family> {
     let statuses = Family::new(Kind::Gauge, "pci_segment_statuses", "Commit statuses that wait to be sent, or that were given up")
         .with(&[("state", "waiting")], summary.outbox.queued)
         .with(&[("state", "given_up")], summary.outbox.dead);
-    let mut all = vec![build(), passes, drift, rows, bytes, statuses, in_force(summary)];
+    let [accepted, quarantined] = decided;
+    let mut all =
+        vec![build(), passes, drift, accepted, quarantined, reported, rows, bytes, statuses, in_force(summary), failed(summary)];
     all.extend(signed(summary, Timestamp::now()));
     all
+}
+
+/// How the database fares: told even where it cannot be read.
+#[must_use]
+pub fn vitals(vitals: &Vitals, jumps: u64) -> Vec<Family> {
+    let gauge = |name, help| Family::new(Kind::Gauge, name, help);
+    let full =
+        gauge("pci_segment_store_disk_full", "Whether the disk of the database is full: nothing is changed until there is room");
+    let held = gauge("pci_segment_store_held", "Whether changes are held because the disk failed twice within ten minutes");
+    let wal = gauge("pci_segment_store_wal_bytes", "Size of the write-ahead log of the database");
+    let clock = Family::new(Kind::Counter, "pci_segment_clock_jumps", "How often the clock of this host was set since the start");
+    let mut sound =
+        gauge("pci_segment_store_sound_timestamp_seconds", "When the whole database was last looked through and found sound");
+    if let Some(at) = vitals.sound_at {
+        sound.push(&[], at.as_duration().as_secs_f64());
+    }
+    vec![
+        full.with(&[], vitals.full),
+        held.with(&[], vitals.held.is_some()),
+        wal.with(&[], vitals.wal_bytes),
+        clock.with(&[], jumps),
+        sound,
+    ]
+}
+
+/// Controls that do not work now.
+fn failed(summary: &StatusSummary) -> Family {
+    let mut family = Family::new(Kind::Gauge, "pci_segment_control_failed", "Controls that do not work now");
+    for failure in &summary.failures {
+        family.push(&[("control", failure.control.as_str())], 1_u64);
+    }
+    family
 }
 
 /// What is signed of the audit log, and whether anchors have it.

@@ -23,6 +23,7 @@ struct Counts {
     failures_in_a_row: u64,
     rollbacks: BTreeMap<&'static str, u64>,
     backend: Option<&'static str>,
+    verified: Option<u8>,
 }
 
 /// Interfaces that were up without our program for some time.
@@ -70,6 +71,11 @@ impl Tally {
     /// Who enforces.
     pub fn enforced_by(&self, backend: &'static str) {
         self.counts(|counts| counts.backend = Some(backend));
+    }
+
+    /// How the daily verification of the audit log ended.
+    pub fn verified(&self, exit: u8) {
+        self.counts(|counts| counts.verified = Some(exit));
     }
 
     /// Everything as it stands.
@@ -125,7 +131,12 @@ impl Counts {
             "Looks at the branch that failed since the last that did not",
         )
         .with(&[], self.failures_in_a_row);
-        vec![backend, looked, failures, tampered, unprotected, rollbacks]
+        let mut verified =
+            Family::new(Kind::Gauge, "pci_segment_audit_verify_exit", "Exit code of the last daily audit verify; 0 is good");
+        if let Some(exit) = self.verified {
+            verified.push(&[], u64::from(exit));
+        }
+        vec![backend, looked, failures, tampered, unprotected, rollbacks, verified]
     }
 }
 

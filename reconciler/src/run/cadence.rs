@@ -10,7 +10,7 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_secs(4);
 /// Of all time, comparing may take one part in this many.
 const SHARE: u32 = 100;
-/// The longest rest after comparisons that failed, or that found what could not be healed.
+/// The longest rest after comparisons that failed. What could not be healed rests by itself (`converge::flaps`).
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// When to compare next.
@@ -20,11 +20,11 @@ pub(super) struct Cadence {
 }
 
 impl Cadence {
-    /// How long to rest after a comparison that took `cost` and after which all was well, or not.
-    pub(super) fn after(&mut self, cost: Duration, well: bool) -> Duration {
-        self.in_vain = if well { 0 } else { self.in_vain.saturating_add(1) };
+    /// How long to rest after a comparison that took `cost` and was answered, or not.
+    pub(super) fn after(&mut self, cost: Duration, answered: bool) -> Duration {
+        self.in_vain = if answered { 0 } else { self.in_vain.saturating_add(1) };
         let fair = SHORTEST.max(cost.saturating_mul(SHARE));
-        // 4, 12, 36, 108, 300 seconds: whoever heals in vain changes things and writes it down each time.
+        // 12, 36, 108, 300 seconds: each one in vain is written down.
         fair.max(SHORTEST.saturating_mul(3_u32.saturating_pow(self.in_vain.min(8))).min(LONGEST))
     }
 }
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_help_is_tried_less_and_less_often_until_it_does() {
+    fn what_does_not_answer_is_asked_less_and_less_often_until_it_does() {
         let mut cadence = Cadence::default();
         let mut rest = || cadence.after(Duration::ZERO, false).as_secs();
         assert_eq!([rest(), rest(), rest(), rest(), rest()], [12, 36, 108, 300, 300]);

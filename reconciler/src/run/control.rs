@@ -4,6 +4,8 @@
 //! The actor of an audit row is the user id that the kernel reports for the
 //! other end, never what the caller says.
 
+mod actor;
+pub mod differences;
 mod orders;
 mod switches;
 
@@ -21,9 +23,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::actor::actor;
 pub(super) use self::orders::Orders;
 pub use self::switches::Ends;
 use super::events;
+use crate::store::BackedUp;
 
 /// A longer line is not an order.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
@@ -96,6 +100,26 @@ pub enum Order {
     },
     /// Somebody is about to turn audit on with the firewall in hand: no time for which it was off must end that.
     Rescuing,
+    /// Put on record that a backup was made.
+    BackedUp(BackedUp),
+    /// Accept a difference until a time.
+    AcceptDrift {
+        /// Which, by digits of its id.
+        id: String,
+        /// Why.
+        reason: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// End what was decided about a difference.
+    ReleaseDrift {
+        /// Which, by digits of its id.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Write a drift report now.
+    Report,
     /// Put on record what somebody did to the firewall itself.
     Rescued {
         /// What was done.
@@ -168,7 +192,7 @@ async fn take_orders(listener: &UnixListener, orders: &Orders, stop: &Cancellati
 
 /// Answers an order; whoever is to follow from now on is given back.
 async fn answer(mut stream: UnixStream, orders: &Orders) -> Option<(UnixStream, Lines)> {
-    let actor = stream.peer_cred().map_or_else(|_| "uid:unknown".to_owned(), |who| format!("uid:{}", who.uid()));
+    let actor = stream.peer_cred().map_or_else(|_| "uid:unknown".to_owned(), |who| self::actor(who.uid()));
     let mut line = String::new();
     let (reading, mut writing) = stream.split();
     let mut reading = BufReader::new(reading.take(LINE_BYTES_MAX));
@@ -176,9 +200,13 @@ async fn answer(mut stream: UnixStream, orders: &Orders) -> Option<(UnixStream, 
         tracing::warn!("an operator's connection said nothing and was closed");
         return None;
     };
+    if matches!(read, Ok(0)) {
+        // Somebody only looked whether anybody is here.
+        return None;
+    }
     let mut lines = None;
     let reply = match read.ok().and_then(|_| serde_json::from_str::<Order>(&line).ok()) {
-        None => Reply { ok: false, message: "that is not an order".to_owned() },
+        None => orders.not_an_order(&actor).await,
         Some(Order::Events) => {
             lines = orders.drops.subscribe();
             let message = if lines.is_some() { "following" } else { "too many follow already; end one of them first" };
@@ -202,6 +230,20 @@ pub fn order(folder: &Path, order: &Order) -> anyhow::Result<String> {
     let stream = std::os::unix::net::UnixStream::connect(&path)
         .with_context(|| format!("no controller answers at {}; is it running, and are you root?", path.display()))?;
     Ok(ask(stream, order)?.0)
+}
+
+/// Whether a controller runs whose database lies in `folder`.
+///
+/// # Errors
+/// One may run, but is not for this user.
+pub fn answers(folder: &Path) -> anyhow::Result<bool> {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    let path = socket(folder);
+    match std::os::unix::net::UnixStream::connect(&path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot ask the controller at {}; are you root?", path.display())),
+    }
 }
 
 /// The lines of the controller whose database lies in `folder`, as packets are refused; none where no controller runs.
@@ -264,6 +306,7 @@ mod tests {
             disabled: Arc::default(),
             drift: Arc::default(),
             desk: crate::run::keeper::Desk::new().0,
+            reports: crate::run::reports::Reports::default(),
         };
         let served = serve(folder.path(), orders, stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();

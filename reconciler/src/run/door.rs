@@ -52,6 +52,7 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
         drops: controller.drops.clone(),
         audit: controller.config.host.mode == HostMode::Audit,
         sizes: Arc::default(),
+        jumps: Arc::clone(&controller.jumps),
     };
     let (mut main, mut tasks) = (probes(controller), Vec::new());
     if let Some((routes, watch)) = webhooks(controller, hooks)? {
@@ -80,6 +81,7 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
             disabled: Arc::clone(&controller.disabled),
             drift: Arc::clone(&controller.drift_wake),
             desk: controller.desk.clone(),
+            reports: controller.reports.clone(),
         },
         controller.stop.clone(),
     )?;
@@ -140,6 +142,9 @@ async fn ready(State((store, calls)): State<(Store, Arc<Calls>)>) -> (StatusCode
 }
 
 async fn not_ready(store: &Store, calls: &Calls) -> Result<Option<String>, store::Error> {
+    if let Some(trouble) = store.trouble() {
+        return Ok(Some(format!("database: {trouble}")));
+    }
     if let Some(off) = store.switch_get(DISABLED, jiff::Timestamp::now()).await? {
         return Ok(Some(format!("not enforced: switched off {} by {}: {}", until(&off), off.who, off.why)));
     }

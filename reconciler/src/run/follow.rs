@@ -10,11 +10,12 @@ use tokio::sync::Notify;
 
 use super::Controller;
 use super::cadence::Cadence;
+use super::reports::Calendar;
 use super::requests::Queue;
 use super::rollback;
 use super::storm::Storm;
 use crate::chain::chain;
-use crate::converge::{Outcome, Settings, Trouble, announce as take_note, check_drift, converge, watch_announced};
+use crate::converge::{Compared, Outcome, Settings, Trouble, announce as take_note, check_drift, converge, watch_announced};
 use crate::store::{self, Came, EndedPass, Outcome as Recorded, PassEnd, Store, Waiting};
 
 /// First wait after a failed trip; doubles.
@@ -38,6 +39,7 @@ enum Woken {
     Request,
     Look(Came),
     Drift,
+    Report,
     Heartbeat,
 }
 
@@ -53,11 +55,17 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
     let mut cadence = Cadence::default();
     let mut compare_at = tokio::time::Instant::now() + cadence.after(Duration::ZERO, true);
     let (mut requests, mut storm) = (Queue::default(), Storm::default());
+    let (reports, mut calendar) = (controller.reports.clone(), Calendar::begin(controller).await?);
     loop {
         match next {
             Woken::Stop => return Ok(()),
             Woken::Delivery => {
-                let waiting = controller.store.deliveries_depth().await?;
+                let waiting = match controller.store.deliveries_depth().await {
+                    Ok(waiting) => waiting,
+                    Err(error) if error.wants_restart() => return Err(error.into()),
+                    // A slow database is no reason not to look.
+                    Err(_) => 0,
+                };
                 if storm.is_over(waiting, tokio::time::Instant::now()) {
                     next = Woken::Look(Came::Push);
                     continue;
@@ -83,9 +91,14 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
             }
             Woken::Drift => {
                 let began = tokio::time::Instant::now();
-                let well = drift(controller).await;
-                compare_at = tokio::time::Instant::now() + cadence.after(began.elapsed(), well);
+                let compared = drift(controller).await;
+                let again = compared.and_then(|compared| compared.again_in).unwrap_or(NEVER);
+                compare_at = tokio::time::Instant::now() + cadence.after(began.elapsed(), compared.is_some()).min(again);
                 drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
+            }
+            Woken::Report => {
+                drift(controller).await;
+                calendar.write(controller).await;
             }
             Woken::Heartbeat => {
                 if let Err(error) = controller.heartbeat().await {
@@ -103,6 +116,8 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
             () = wake.notified(), if storm.look_at().is_none() => Woken::Delivery,
             () = tokio::time::sleep_until(storm.look_at().unwrap_or(look_at)), if storm.look_at().is_some() => Woken::Delivery,
             () = tokio::time::sleep_until(look_at) => Woken::Look(Came::Poll),
+            () = tokio::time::sleep(until(calendar.due())) => Woken::Report,
+            () = reports.asked() => Woken::Report,
             _ = heartbeat.tick() => Woken::Heartbeat,
             // Last: a request has the time that is left over, one judging at a time.
             () = tokio::time::sleep_until(requests.step_at(&storm).unwrap_or(look_at)), if requests.step_at(&storm).is_some() => Woken::Request,
@@ -125,7 +140,7 @@ pub(super) async fn trip(controller: &mut Controller) -> Result<(Outcome, usize)
         requests.step(&mut controller.world(), &Notify::new()).await?;
     }
     let drift = check_drift(&mut controller.world()).await?;
-    Ok((outcome, drift))
+    Ok((outcome, drift.left))
 }
 
 async fn look(controller: &mut Controller, requests: &mut Queue, came: Came) -> Result<Outcome, Trouble> {
@@ -248,15 +263,10 @@ fn announce(last: &mut Option<Outcome>, outcome: Outcome) {
     *last = Some(outcome);
 }
 
-/// Whether it went well: nothing is left that healing was tried on in vain.
-async fn drift(controller: &mut Controller) -> bool {
-    match check_drift(&mut controller.world()).await {
-        Ok(left) => left == 0 || !controller.settings.heal,
-        Err(trouble) => {
-            tracing::error!("cannot look for drift: {}", chain(&trouble));
-            false
-        }
-    }
+/// Nothing if a target or the store did not answer.
+async fn drift(controller: &mut Controller) -> Option<Compared> {
+    let compared = check_drift(&mut controller.world()).await;
+    compared.inspect_err(|trouble| tracing::error!("cannot look for drift: {}", chain(trouble))).ok()
 }
 
 /// Until the next look: the poll interval with a tenth of jitter, or the back-off with full jitter.

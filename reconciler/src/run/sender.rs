@@ -71,6 +71,10 @@ pub(super) async fn send(forge: Arc<AnyForge>, store: Store, calls: Arc<Calls>, 
             () = store.news() => {}
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
+        // What cannot be noted as said would be said again and again.
+        if store.vitals().full {
+            continue;
+        }
         // Cut off while the forge is silent, a status stays in the outbox and is sent after the next start.
         let sent = tokio::select! {
             () = stop.cancelled() => return,

@@ -1,6 +1,8 @@
 //! Commits and their verdicts. A verdict, its findings, its audit row, the status and the comment that report it are one transaction, and
 //! [`Store::record_verdict`] is the only function that stores one: a red verdict without a queued red status cannot exist.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use policy::snapshot::CommitId;
 use serde_json::{Value, json};
@@ -16,6 +18,8 @@ use crate::converge::{ACCEPTED_HEAD, CommitInfo, CommitStatus};
 
 /// Rule ids named in an audit row; the rest is in `commits`.
 const RULE_IDS_LOGGED_MAX: usize = 100;
+/// Waivers of one verdict that get a row; more are in its findings.
+const WAIVERS_LOGGED_MAX: usize = 1_000;
 
 words! {
     /// What the core said of a commit.
@@ -146,6 +150,7 @@ impl Store {
             Box::pin(async move {
                 let came = store_verdict(tx, &judged).await?;
                 log_verdict(tx, &judged, &came).await?;
+                log_waivers(tx, &judged, &came).await?;
                 if let Some(status) = &judged.status {
                     queue_status(tx, status, judged.at).await?;
                 }
@@ -304,6 +309,34 @@ async fn log_verdict(tx: &mut Tx, judged: &Judged, came: &str) -> Result<(), Err
     }
     let draft = Draft { kind: kind::COMMIT_JUDGED, origin: came, object: "policy", outcome, ..Draft::at(judged.at) };
     tx.log(Draft { commit: Some(judged.commit), payload, ..draft }).await.map(drop)
+}
+
+/// A row for each Waiver without which the verdict would be another one, or would say more (PCI DSS v4.0.1 10.2.2).
+async fn log_waivers(tx: &mut Tx, judged: &Judged, came: &str) -> Result<(), Error> {
+    let mut used: BTreeMap<String, (Value, Vec<String>)> = BTreeMap::new();
+    for finding in judged.findings.as_array().into_iter().flatten() {
+        let Some(waiver) = finding.get("waiver").filter(|waiver| !waiver.is_null()) else { continue };
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (_, rules) = used.entry(text(waiver, "name")).or_insert_with(|| (waiver.clone(), Vec::new()));
+        let rule = tidy(&text(finding, "rule_id"), 64);
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    for (name, (waiver, rules)) in used.into_iter().take(WAIVERS_LOGGED_MAX) {
+        let text = |key: &str| waiver.get(key).and_then(Value::as_str).map(|text| tidy(text, 2_000));
+        let payload = json!({
+            "waiver": tidy(&name, 255),
+            "approved_by": text("approved_by"),
+            "until": text("expires_at"),
+            "why": text("reason"),
+            "rule_ids": rules,
+        });
+        let object = tidy(&name, 255);
+        let draft = Draft { kind: kind::WAIVER_USED, origin: came, object: &object, outcome: Ended::Done, ..Draft::at(judged.at) };
+        tx.log(Draft { commit: Some(judged.commit), payload, ..draft }).await?;
+    }
+    Ok(())
 }
 
 /// How many findings there are.

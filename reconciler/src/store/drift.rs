@@ -2,11 +2,15 @@
 
 use jiff::Timestamp;
 use serde_json::json;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row};
 
+use super::decisions::{DriftDecision, DriftVerdict};
+use super::passes::PassId;
 use super::tx::Tx;
 use super::{Error, Store, from_ns, to_ns, words};
 use crate::audit::event::{fresh_id, tidy};
-use crate::audit::{Draft, Ended, kind};
+use crate::audit::{Draft, Ended, hex, kind};
 
 /// More of a side than this is not kept in an audit row; the drift row has all of it.
 const SIDE_LOGGED_BYTES_MAX: usize = 2_000;
@@ -37,6 +41,16 @@ words! {
     }
 }
 
+words! {
+    /// What a difference means for packets.
+    DriftClass {
+        /// Verdicts differ.
+        Flow = "flow",
+        /// Only words do.
+        Cosmetic = "cosmetic",
+    }
+}
+
 /// One difference as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriftSeen {
@@ -48,6 +62,29 @@ pub struct DriftSeen {
     pub expected: Option<String>,
     /// What is there, in the backend's words.
     pub observed: Option<String>,
+    /// What it means for packets.
+    pub class: DriftClass,
+    /// Whether it carries our mark; nothing where nobody can tell.
+    pub ours: Option<bool>,
+}
+
+/// What is known of rows that are open no longer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Closing {
+    /// How they ended, where the caller knows it for all of them.
+    pub resolution: Option<Resolution>,
+    /// The pass that ended them.
+    pub pass: Option<PassId>,
+    /// Keys under which what was found is what a newer commit wants.
+    pub wanted: Vec<String>,
+}
+
+impl Closing {
+    /// Put back by us, by a pass where it took one.
+    #[must_use]
+    pub fn healed(pass: Option<PassId>) -> Self {
+        Self { resolution: Some(Resolution::Healed), pass, wanted: Vec::new() }
+    }
 }
 
 /// What a look at a target changed.
@@ -82,14 +119,54 @@ pub struct DriftEntry {
     pub resolved_at: Option<Timestamp>,
     /// How it ended; null while it lasts.
     pub resolution: Option<Resolution>,
+    /// A UUID; its last digits name it as well.
+    pub id: String,
+    /// What it means for packets.
+    pub class: DriftClass,
+    /// Whether it carries our mark; null where nobody can tell.
+    pub ours: Option<bool>,
+    /// How often it was written down.
+    pub times_seen: u64,
+    /// What was in force when it was first seen, in hexadecimal.
+    pub commit: Option<String>,
+    /// The pass that ended it, as a UUID; null where none did.
+    pub pass: Option<String>,
+    /// Who did it, where the backend names exactly one event; else null.
+    pub actor: Option<String>,
+    /// SHA-256 of that event as the backend gave it; else null.
+    pub evidence: Option<String>,
+    /// What was decided about this object and holds now; only in its newest row.
+    pub decision: Option<DriftDecision>,
 }
 
-type Open = (Vec<u8>, String, String);
+/// An open row: id, key, kind, when it was last seen.
+type Open = (Vec<u8>, String, String, i64);
+
+/// Digits of an id that name a row, at least.
+const DIGITS_MIN: usize = 6;
 
 /// Under which name drift says that nothing is dropped on a whole target.
 pub const AUDIT: &str = "audit";
 
 impl DriftEntry {
+    /// Whether it lasts and nobody has accepted it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.resolved_at.is_none() && !self.is(DriftVerdict::Accepted)
+    }
+
+    /// Whether this was decided about it.
+    #[must_use]
+    pub fn is(&self, verdict: DriftVerdict) -> bool {
+        self.decision.as_ref().is_some_and(|held| held.decision == verdict)
+    }
+
+    /// The digits that name it shortly.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.id.get(self.id.len().saturating_sub(8)..).unwrap_or(&self.id)
+    }
+
     /// Nothing is dropped on the whole target, whatever its rules say.
     #[must_use]
     pub fn is_audit(&self) -> bool {
@@ -104,8 +181,8 @@ impl DriftEntry {
 }
 
 impl Store {
-    /// Notes everything that differs on a target now. Open rows of the target that are not in the list are closed as `reverted`, or as
-    /// `resolution` where the caller knows why they are gone.
+    /// Notes everything that differs on a target now. Open rows of the target that are not in the list are closed: as `closing` says,
+    /// as `healed` where a pass has done a step about them since, else as `reverted`.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -113,20 +190,20 @@ impl Store {
         &self,
         target: String,
         seen: Vec<DriftSeen>,
-        resolution: Option<Resolution>,
+        closing: Closing,
         now: Timestamp,
     ) -> Result<DriftNoted, Error> {
         self.write(move |tx| {
             Box::pin(async move {
                 let mut noted = DriftNoted::default();
                 let mut open: Vec<Open> =
-                    sqlx::query_as("SELECT id, key, kind FROM drift WHERE target = ? AND resolved_at IS NULL")
+                    sqlx::query_as("SELECT id, key, kind, last_seen FROM drift WHERE target = ? AND resolved_at IS NULL")
                         .bind(&target)
                         .fetch_all(tx.connection())
                         .await
                         .map_err(|e| Error::sqlite("cannot read open drift", e))?;
                 for one in &seen {
-                    open.retain(|(_, key, kind)| !(*key == one.key && kind == one.kind.word()));
+                    open.retain(|(_, key, kind, _)| !(*key == one.key && kind == one.kind.word()));
                     if see(tx, &target, one, now).await? {
                         noted.opened += 1;
                     } else {
@@ -134,7 +211,8 @@ impl Store {
                     }
                 }
                 for gone in open {
-                    close(tx, &target, gone, resolution.unwrap_or(Resolution::Reverted), now).await?;
+                    let (resolution, pass) = how_it_ended(tx, &target, &gone, &closing).await?;
+                    close(tx, &target, gone, (resolution, pass), now).await?;
                     noted.closed += 1;
                 }
                 Ok(noted)
@@ -177,7 +255,8 @@ impl Store {
                     .await
                     .map_err(|e| Error::sqlite("cannot read open drift", e))?;
                     if let Some(id) = row {
-                        close(tx, &target, (id, one.key.clone(), one.kind.word().to_owned()), Resolution::Healed, now).await?;
+                        let open = (id, one.key.clone(), one.kind.word().to_owned(), 0);
+                        close(tx, &target, open, (Resolution::Healed, None), now).await?;
                     }
                 }
                 Ok(())
@@ -191,37 +270,102 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn drift(&self, open_only: bool) -> Result<Vec<DriftEntry>, Error> {
-        type Row = (String, String, String, Option<String>, Option<String>, i64, i64, Option<i64>, Option<String>);
-        let query = sqlx::query_as(
-            "SELECT target, kind, key, expected, observed, first_seen, last_seen, resolved_at, resolution FROM drift \
-             WHERE resolved_at IS NULL OR NOT ? ORDER BY first_seen DESC, rowid DESC LIMIT 10000",
-        )
-        .bind(open_only);
-        let rows: Vec<Row> = self.read("cannot read drift", query.fetch_all(&self.readers)).await?;
-        let entry = |(target, kind, key, expected, observed, first, last, resolved, resolution): Row| {
-            Ok(DriftEntry {
-                target,
-                kind: DriftKind::from_word(&kind).ok_or_else(|| Error::Damaged(format!("drift of kind {kind}")))?,
-                key,
-                expected,
-                observed,
-                first_seen: from_ns(first),
-                last_seen: from_ns(last),
-                resolved_at: resolved.map(from_ns),
-                resolution: resolution.as_deref().and_then(Resolution::from_word),
-            })
+        let more = if self.knows_decisions().await? {
+            "class, ours, pass, actor, evidence"
+        } else {
+            "'flow' AS class, NULL AS ours, NULL AS pass, NULL AS actor, NULL AS evidence"
         };
-        rows.into_iter().map(entry).collect()
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT id, target, kind, key, expected, observed, first_seen, last_seen, times_seen, oid, resolved_at, resolution, {more} \
+             FROM drift WHERE resolved_at IS NULL OR NOT ? ORDER BY first_seen DESC, rowid DESC LIMIT 10000"
+        )))
+        .bind(open_only);
+        let mut rows: Vec<DriftEntry> = self.read("cannot read drift", query.fetch_all(&self.readers)).await?;
+        for held in self.drift_decisions(Timestamp::now()).await? {
+            // Accepted comes first, and says more than that it was quarantined before.
+            let newest = rows.iter_mut().find(|row| held.is_about(&row.target, &row.key, row.kind));
+            if let Some(row) = newest.filter(|row| row.decision.is_none() && held.decision != DriftVerdict::Released) {
+                row.decision = Some(held);
+            }
+        }
+        Ok(rows)
     }
+
+    /// The rows whose id ends or begins with these digits; two at most, as more than one is one too many.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn drift_like(&self, digits: &str) -> Result<Vec<DriftEntry>, Error> {
+        let plain = |text: &str| text.replace('-', "").to_ascii_lowercase();
+        let digits = plain(digits);
+        if digits.len() < DIGITS_MIN || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+            return Ok(Vec::new());
+        }
+        let rows = self.drift(false).await?.into_iter();
+        Ok(rows.filter(|row| plain(&row.id).ends_with(&digits) || plain(&row.id).starts_with(&digits)).take(2).collect())
+    }
+}
+
+impl FromRow<'_, SqliteRow> for DriftEntry {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let (kind, class): (String, String) = (row.try_get("kind")?, row.try_get("class")?);
+        let unknown = |what: &str| sqlx::Error::Decode(format!("drift of {what}").into());
+        let bytes = |name: &str| row.try_get::<Option<Vec<u8>>, _>(name);
+        Ok(Self {
+            target: row.try_get("target")?,
+            kind: DriftKind::from_word(&kind).ok_or_else(|| unknown(&kind))?,
+            key: row.try_get("key")?,
+            expected: row.try_get("expected")?,
+            observed: row.try_get("observed")?,
+            first_seen: from_ns(row.try_get("first_seen")?),
+            last_seen: from_ns(row.try_get("last_seen")?),
+            resolved_at: row.try_get::<Option<i64>, _>("resolved_at")?.map(from_ns),
+            resolution: row.try_get::<Option<String>, _>("resolution")?.as_deref().and_then(Resolution::from_word),
+            id: uuid_text(row.try_get("id")?),
+            class: DriftClass::from_word(&class).ok_or_else(|| unknown(&class))?,
+            ours: row.try_get("ours")?,
+            times_seen: u64::try_from(row.try_get::<i64, _>("times_seen")?).unwrap_or(0),
+            commit: bytes("oid")?.map(|oid| hex(&oid)),
+            pass: bytes("pass")?.map(uuid_text),
+            actor: row.try_get("actor")?,
+            evidence: bytes("evidence")?.map(|hash| hex(&hash)),
+            decision: None,
+        })
+    }
+}
+
+/// An id as people see it.
+pub(super) fn uuid_text(id: Vec<u8>) -> String {
+    uuid::Uuid::from_slice(&id).map_or_else(|_| hex(&id), |id| id.to_string())
+}
+
+/// Why a row is open no longer, and by which pass.
+async fn how_it_ended(tx: &mut Tx, target: &str, gone: &Open, closing: &Closing) -> Result<(Resolution, Option<PassId>), Error> {
+    if let Some(resolution) = closing.resolution {
+        return Ok((resolution, closing.pass));
+    }
+    let (_, key, _, last_seen) = gone;
+    let failed = |e| Error::sqlite("cannot read what ended a difference", e);
+    let id = |id: Option<Vec<u8>>| id.and_then(|id| id.try_into().ok().map(PassId));
+    if closing.wanted.contains(key) {
+        let newest = sqlx::query_scalar("SELECT id FROM passes WHERE outcome = 'in_force' ORDER BY closed DESC LIMIT 1");
+        let pass = newest.fetch_optional(tx.connection()).await.map_err(failed)?;
+        return Ok((Resolution::Accepted, id(pass)));
+    }
+    let step =
+        "SELECT pass FROM steps WHERE target = ? AND key = ? AND finished >= ? AND state = 'done' ORDER BY finished DESC LIMIT 1";
+    let step = sqlx::query_scalar(step).bind(target).bind(key).bind(last_seen);
+    let pass = id(step.fetch_optional(tx.connection()).await.map_err(failed)?);
+    Ok((pass.map_or(Resolution::Reverted, |_| Resolution::Healed), pass))
 }
 
 /// True if it is new.
 async fn see(tx: &mut Tx, target: &str, one: &DriftSeen, now: Timestamp) -> Result<bool, Error> {
     let times: i64 = sqlx::query_scalar(
-        "INSERT INTO drift (id, target, key, kind, expected, observed, first_seen, last_seen, oid) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, (SELECT head FROM passes WHERE outcome = 'in_force' ORDER BY closed DESC LIMIT 1)) \
+        "INSERT INTO drift (id, target, key, kind, expected, observed, first_seen, last_seen, class, ours, oid) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, (SELECT head FROM passes WHERE outcome = 'in_force' ORDER BY closed DESC LIMIT 1)) \
          ON CONFLICT (target, key, kind) WHERE resolved_at IS NULL DO UPDATE SET expected = excluded.expected, observed = excluded.observed, \
-         last_seen = excluded.last_seen, times_seen = times_seen + 1 RETURNING times_seen",
+         class = excluded.class, ours = excluded.ours, last_seen = excluded.last_seen, times_seen = times_seen + 1 RETURNING times_seen",
     )
     .bind(fresh_id(now).to_vec())
     .bind(target)
@@ -230,6 +374,8 @@ async fn see(tx: &mut Tx, target: &str, one: &DriftSeen, now: Timestamp) -> Resu
     .bind(&one.expected)
     .bind(&one.observed)
     .bind(to_ns(now))
+    .bind(one.class.word())
+    .bind(one.ours)
     .fetch_one(tx.connection())
     .await
     .map_err(|e| Error::sqlite("cannot note drift", e))?;
@@ -239,6 +385,7 @@ async fn see(tx: &mut Tx, target: &str, one: &DriftSeen, now: Timestamp) -> Resu
     let side = |side: &Option<String>| side.as_ref().map(|text| tidy(text, SIDE_LOGGED_BYTES_MAX));
     let payload = json!({
         "kind": one.kind.word(),
+        "class": one.class.word(),
         "key": tidy(&one.key, 1_000),
         "expected": side(&one.expected),
         "observed": side(&one.observed),
@@ -248,11 +395,18 @@ async fn see(tx: &mut Tx, target: &str, one: &DriftSeen, now: Timestamp) -> Resu
     Ok(true)
 }
 
-async fn close(tx: &mut Tx, target: &str, gone: Open, resolution: Resolution, now: Timestamp) -> Result<(), Error> {
-    let (id, key, kind) = gone;
-    sqlx::query("UPDATE drift SET resolution = ?, resolved_at = ? WHERE id = ?")
+async fn close(
+    tx: &mut Tx,
+    target: &str,
+    gone: Open,
+    (resolution, pass): (Resolution, Option<PassId>),
+    now: Timestamp,
+) -> Result<(), Error> {
+    let (id, key, kind, _) = gone;
+    sqlx::query("UPDATE drift SET resolution = ?, resolved_at = ?, pass = ? WHERE id = ?")
         .bind(resolution.word())
         .bind(to_ns(now))
+        .bind(pass.map(|pass| pass.0.to_vec()))
         .bind(id)
         .execute(tx.connection())
         .await

@@ -37,12 +37,14 @@ pub enum Error {
         source: io::Error,
     },
     /// Another controller works with it.
-    #[error("{file} is in use by process {pid}; stop that controller first: one database has one writer", file = file.display())]
+    #[error("{file} is in use by process {pid} since {since}; stop that controller first: one database has one writer", file = file.display())]
     Locked {
         /// The database.
         file: PathBuf,
         /// Whose lock it is, as that process wrote it down.
         pid: String,
+        /// Since when, likewise.
+        since: String,
     },
     /// Links break the pairing of the database and its journal.
     #[error("{file} is {what}; name a plain file with a single name", file = file.display())]
@@ -118,6 +120,37 @@ pub enum Error {
         /// What was being done.
         doing: &'static str,
     },
+    /// The disk is full.
+    #[error("the disk of the database is full; make room, and everything goes on by itself")]
+    Full,
+    /// The disk returned an error; only a new start helps.
+    #[error("the database cannot be relied on until the controller is started again: {0}")]
+    Lost(Arc<str>),
+    /// A backup was being put in place, and something ended that.
+    #[error("a restore was cut short and left {left}; finish it: pci-segment restore FILE", left = left.display())]
+    RestoreCutShort {
+        /// What it left.
+        left: PathBuf,
+    },
+    /// A file cannot be used as a backup, or not be made one.
+    #[error("{file}: {what}", file = file.display())]
+    Backup {
+        /// Which.
+        file: PathBuf,
+        /// Why, and what to do.
+        what: String,
+    },
+    /// A file could not be read or written.
+    #[error("{doing} {file}", file = file.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// Which.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Too much is waiting to be written.
     #[error("the queue of the database is full; try again later")]
     QueueFull,
@@ -144,17 +177,24 @@ impl Error {
     /// and looks at the file afresh.
     #[must_use]
     pub fn wants_restart(&self) -> bool {
-        // SQLITE_IOERR 10, SQLITE_CORRUPT 11, SQLITE_NOTADB 26 <https://www.sqlite.org/rescode.html>
-        matches!(self.sqlite_code(), Some(10 | 11 | 26))
+        // SQLITE_IOERR 10, SQLITE_CORRUPT 11, SQLITE_CANTOPEN 14, SQLITE_NOTADB 26 <https://www.sqlite.org/rescode.html>
+        let fatal = matches!(self.sqlite_code().map(|code| code & 0xff), Some(10 | 11 | 14 | 26));
+        matches!(self, Self::Lost(_)) || fatal && !self.disk_full()
+    }
+
+    /// True where the file contradicts itself.
+    pub(super) fn is_corrupt(&self) -> bool {
+        matches!(self.sqlite_code().map(|code| code & 0xff), Some(11 | 26))
     }
 
     /// True where the disk is full: changes stop, and go on by themselves once a write succeeds.
     #[must_use]
     pub fn disk_full(&self) -> bool {
-        self.sqlite_code() == Some(13)
+        // SQLITE_FULL
+        matches!(self, Self::Full) || self.sqlite_code().map(|code| code & 0xff) == Some(13)
     }
 
-    /// The primary result code of SQLite, if one is behind this.
+    /// The extended result code of SQLite, if one is behind this.
     fn sqlite_code(&self) -> Option<i32> {
         let source = if let Self::Sqlite { source, .. } = self {
             source
@@ -163,7 +203,9 @@ impl Error {
         } else {
             return None;
         };
-        let code = source.as_database_error()?.code()?.parse::<i32>().ok()?;
-        Some(code & 0xff)
+        if let sqlx::Error::Configuration(inner) = source {
+            return inner.downcast_ref::<Self>().and_then(Self::sqlite_code);
+        }
+        source.as_database_error()?.code()?.parse::<i32>().ok()
     }
 }

@@ -24,6 +24,9 @@ const NETWORK: [(u64, &str); 8] = [
     (0x0bd0_0bd0, "Lustre"),
 ];
 
+/// Ending of a copy that is about to take the place of the database.
+pub(super) const RESTORING: &str = ".restoring";
+
 /// The lock on `<db>.lock`. It is given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -32,9 +35,11 @@ pub(super) struct Lock {
 
 /// Checks the surroundings, takes the lock, and makes an empty database file with mode 0600 if there is none.
 pub(super) fn take(file: &Path) -> Result<(Lock, Arc<Path>), Error> {
-    let (folder, file) = place(file)?;
-    check_folder(&folder)?;
-    let lock = lock(&file, &folder)?;
+    let (lock, folder, file) = take_place(file)?;
+    let left = beside(&file, RESTORING);
+    if left.exists() {
+        return Err(Error::RestoreCutShort { left });
+    }
     if check_plain(&file)?.is_none() {
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
         made.map_err(|source| Error::NotWritable { folder, source })?;
@@ -43,6 +48,14 @@ pub(super) fn take(file: &Path) -> Result<(Lock, Arc<Path>), Error> {
         tighten(&beside(&file, part))?;
     }
     Ok((lock, file.into()))
+}
+
+/// Checks the surroundings and takes the lock, whatever is or is not there.
+pub(super) fn take_place(file: &Path) -> Result<(Lock, PathBuf, PathBuf), Error> {
+    let (folder, file) = place(file)?;
+    check_folder(&folder)?;
+    let lock = lock(&file, &folder)?;
+    Ok((lock, folder, file))
 }
 
 /// The database of somebody who only wants to read.
@@ -99,6 +112,7 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 fn lock(file: &Path, folder: &Path) -> Result<Lock, Error> {
+    let now = jiff::Timestamp::now();
     let name = beside(file, ".lock");
     let not_writable = |source| Error::NotWritable { folder: folder.to_owned(), source };
     check_plain(&name)?;
@@ -109,12 +123,17 @@ fn lock(file: &Path, folder: &Path) -> Result<Lock, Error> {
             return Err(not_writable(errno.into()));
         }
         let mut pid = String::new();
-        let _ = held.take(32).read_to_string(&mut pid);
-        let pid = pid.trim();
-        let pid = if pid.is_empty() { "(unknown)" } else { pid };
-        return Err(Error::Locked { file: file.to_owned(), pid: pid.to_owned() });
+        let _ = held.take(80).read_to_string(&mut pid);
+        let mut words = pid.split_whitespace().map(ToOwned::to_owned);
+        let (pid, since) = (words.next(), words.next());
+        let unknown = || "(unknown)".to_owned();
+        return Err(Error::Locked {
+            file: file.to_owned(),
+            pid: pid.unwrap_or_else(unknown),
+            since: since.unwrap_or_else(unknown),
+        });
     }
-    let written = held.set_len(0).and_then(|()| held.rewind()).and_then(|()| writeln!(held, "{}", std::process::id()));
+    let written = held.set_len(0).and_then(|()| held.rewind()).and_then(|()| writeln!(held, "{} {now:.0}", std::process::id()));
     written.map_err(not_writable)?;
     Ok(Lock { _file: held })
 }
@@ -139,7 +158,7 @@ fn tighten(file: &Path) -> Result<(), Error> {
     }
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()

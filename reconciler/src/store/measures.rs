@@ -1,14 +1,14 @@
 //! What the records amount to, for metrics.
 
-use super::{Error, Store};
+use super::{DriftClass, DriftEntry, DriftKind, Error, Store};
 
 /// Counts of what is on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measures {
     /// Passes that ended, by outcome.
     pub passes: Vec<(String, u64)>,
-    /// Open drift, by kind.
-    pub drift: Vec<(String, u64)>,
+    /// Open drift, by kind and by what it means for packets; without what is accepted.
+    pub drift: Vec<(DriftKind, DriftClass, u64)>,
     /// Rows of the tables that grow.
     pub rows: Vec<(String, u64)>,
     /// The database file and what is beside it, in bytes.
@@ -22,7 +22,6 @@ impl Store {
     /// The database cannot be read.
     pub async fn measures(&self) -> Result<Measures, Error> {
         let passes = "SELECT outcome, count(*) FROM passes WHERE outcome IS NOT NULL GROUP BY outcome";
-        let drift = "SELECT kind, count(*) FROM drift WHERE resolved_at IS NULL GROUP BY kind";
         // The log knows its size; counting its rows would read all of it.
         let rows = "SELECT 'audit_log', size FROM audit_frontier UNION ALL SELECT 'commits', count(*) FROM commits \
                     UNION ALL SELECT 'drift', count(*) FROM drift UNION ALL SELECT 'inbox', count(*) FROM inbox \
@@ -30,7 +29,7 @@ impl Store {
                     UNION ALL SELECT 'rule_usage', count(*) FROM rule_usage";
         Ok(Measures {
             passes: self.counted(passes).await?,
-            drift: self.counted(drift).await?,
+            drift: counted_drift(&self.drift(true).await?),
             rows: self.counted(rows).await?,
             bytes: self.bytes(),
         })
@@ -50,4 +49,16 @@ impl Store {
         };
         ["", "-wal", "-shm"].into_iter().map(beside).sum()
     }
+}
+
+fn counted_drift(open: &[DriftEntry]) -> Vec<(DriftKind, DriftClass, u64)> {
+    let mut counts = Vec::new();
+    // An alert wants a number also where there is nothing wrong.
+    for kind in [DriftKind::Missing, DriftKind::Extra, DriftKind::Changed, DriftKind::Detached] {
+        for class in [DriftClass::Flow, DriftClass::Cosmetic] {
+            let is = |row: &&DriftEntry| row.is_open() && row.kind == kind && row.class == class;
+            counts.push((kind, class, open.iter().filter(is).count() as u64));
+        }
+    }
+    counts
 }

@@ -73,6 +73,11 @@ pub(super) fn read_options(file: &Path) -> SqliteConnectOptions {
     base(file).read_only(true).pragma("query_only", "ON")
 }
 
+/// For `VACUUM INTO`, which writes nowhere but into its copy.
+pub(super) fn copy_options(file: &Path) -> SqliteConnectOptions {
+    base(file).read_only(true)
+}
+
 pub(super) fn write_options(file: &Path) -> SqliteConnectOptions {
     base(file)
         .journal_mode(SqliteJournalMode::Wal)
@@ -84,7 +89,8 @@ pub(super) fn write_options(file: &Path) -> SqliteConnectOptions {
 
 /// Looks whose file it is before anything in it is changed, even its journal mode.
 pub(super) async fn check_identity(file: &Path) -> Result<(), Error> {
-    let mut look = base(file).connect().await.map_err(|source| foreign(file, source))?;
+    // Reading only: a connection that could write would empty a write-ahead log into the file when it is closed.
+    let mut look = base(file).read_only(true).connect().await.map_err(|source| foreign(file, source))?;
     let known = identify(&mut look, file).await;
     let _ = look.close().await;
     known
@@ -162,6 +168,10 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, scripts: &'static
 async fn check_library(connection: &mut SqliteConnection) -> Result<(), Error> {
     let found: String =
         ask(connection, "SELECT sqlite_version()").await.map_err(|e| Error::sqlite("cannot ask SQLite for its version", e))?;
+    check_version(found)
+}
+
+pub(super) fn check_version(found: String) -> Result<(), Error> {
     let numbers: Vec<u32> = found.split('.').filter_map(|part| part.parse().ok()).collect();
     if numbers.as_slice() < SQLITE_MIN.as_slice() { Err(Error::OldSqlite { found }) } else { Ok(()) }
 }

@@ -92,6 +92,34 @@ impl Store {
         .await
     }
 
+    /// Puts an operator's order on record: what was asked, by whom, over which way, and what came of it. `asked` has the order's name
+    /// under `do`.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn note_order(
+        &self,
+        asked: serde_json::Value,
+        who: &str,
+        way: &'static str,
+        done: bool,
+        answer: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let name = tidy(asked.get("do").and_then(serde_json::Value::as_str).unwrap_or("unknown"), 64);
+        let (who, answer) = (tidy(who, 255), tidy(answer, 2_000));
+        self.write(move |tx| {
+            Box::pin(async move {
+                let origin = format!("{}/{way}", tx.origin());
+                let outcome = if done { Ended::Done } else { Ended::Refused };
+                let payload = json!({ "asked": asked, "answer": answer });
+                let draft = Draft { kind: kind::ORDER_GIVEN, actor: &who, origin: &origin, object: &name, ..Draft::at(now) };
+                tx.log(Draft { outcome, payload, ..draft }).await.map(drop)
+            })
+        })
+        .await
+    }
+
     /// Puts on record that enforcement was switched off or on again.
     ///
     /// # Errors

@@ -64,6 +64,8 @@ pub struct PassEnd {
     pub quarantine: Option<String>,
     /// Facts that hold from now on, in the same transaction.
     pub notes: Vec<Note>,
+    /// Who released it: a person, or `system` where the controller vouched for what was on trial.
+    pub confirmed_by: Option<String>,
     /// When.
     pub at: Timestamp,
 }
@@ -82,6 +84,7 @@ impl PassEnd {
             status: None,
             quarantine: None,
             notes: Vec::new(),
+            confirmed_by: None,
             at,
         }
     }
@@ -172,7 +175,7 @@ type EndedRow = (Option<Vec<u8>>, String, Option<Vec<u8>>);
 /// Closes an open pass with everything that follows from it.
 pub(super) async fn end_pass(tx: &mut Tx, id: PassId, end: &PassEnd) -> Result<(), Error> {
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let sql = "UPDATE passes SET closed = ?1, seen = ?1, outcome = ?2, reason = ?3, changes = ?4, finding_count = ?5, rule_ids = ?6 \
+    let sql = "UPDATE passes SET closed = ?1, seen = ?1, outcome = ?2, reason = ?3, changes = ?4, finding_count = ?5, rule_ids = ?6, confirmed_by = ?8 \
                WHERE id = ?7 AND closed IS NULL RETURNING head, ref, plan_hash";
     let row: Option<EndedRow> = sqlx::query_as(sql)
         .bind(to_ns(end.at))
@@ -182,6 +185,7 @@ pub(super) async fn end_pass(tx: &mut Tx, id: PassId, end: &PassEnd) -> Result<(
         .bind(number(end.findings))
         .bind(json!(end.rule_ids).to_string())
         .bind(id.0.to_vec())
+        .bind(&end.confirmed_by)
         .fetch_optional(tx.connection())
         .await
         .map_err(|e| Error::sqlite("cannot close a pass", e))?;
@@ -240,6 +244,7 @@ async fn log_end(tx: &mut Tx, end: &PassEnd, head: Option<&[u8]>, plan: Option<V
         "changes": end.changes.min(1 << 53),
         "findings": end.findings.min(1 << 53),
         "targets": targets,
+        "confirmed_by": end.confirmed_by.as_ref().map(|who| tidy(who, 255)),
     });
     let (origin, object) = (tx.origin(), tidy(git_ref, 255));
     let commit = head.and_then(|raw| CommitId::from_bytes(raw).ok());

@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 use policy::snapshot::CommitId;
 
+use super::history::approved_by;
 use super::passes::EnforcedRow;
-use super::{AUDIT_ORIGIN, AnchorState, Error, KeptNote, Lately, OutboxDepth, Outcome, Store, Switch, from_ns};
+use super::{
+    AUDIT_ORIGIN, AnchorState, DriftVerdict, Error, Failure, KeptNote, Lately, OutboxDepth, Outcome, Store, Switch, from_ns,
+};
 use crate::audit::{Frontier, hex};
 
 /// One line of `history`, as `--format json` prints it.
@@ -35,6 +38,25 @@ pub struct HistoryEntry {
     pub reason: String,
     /// Who approved the request the commit came by, `{"requests": […]}` or `{"unknown": "…"}`; null as long as nobody was asked.
     pub approvals: Option<serde_json::Value>,
+    /// Accounts whose approvals count; null where nobody was asked or nobody can tell.
+    pub approved_by: Option<Vec<String>>,
+    /// Who signed the commit, where that was asked for.
+    pub signed_by: Option<String>,
+    /// Who released the pass: a person, or `system` where the controller vouched for what was on trial.
+    pub confirmed_by: Option<String>,
+    /// SHA-256 of the plan, in hexadecimal; `history show` has the plan.
+    pub plan: Option<String>,
+    /// What each target answered; none where nothing had to change.
+    pub targets: Vec<TargetState>,
+}
+
+/// What a target answered in a pass.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TargetState {
+    /// Its name.
+    pub target: String,
+    /// The worst of its steps: `failed`, `unknown`, `intent` or `done`.
+    pub state: String,
 }
 
 /// The newest commit that was in force as a whole.
@@ -86,10 +108,18 @@ pub struct StatusSummary {
     pub switches: Vec<Switch>,
     /// What waits to be said to the forge.
     pub outbox: OutboxDepth,
-    /// How many differences are open.
+    /// How many differences are open, without those that are accepted.
     pub open_drift: u64,
+    /// How many objects a person accepts as they are, for a time.
+    pub drift_accepted: u64,
+    /// How many objects are healed no longer because somebody changes them back each time.
+    pub drift_quarantined: u64,
+    /// When the newest drift report was written.
+    pub last_report: Option<Timestamp>,
     /// What is on trial; null for nothing.
     pub on_trial: Option<TrialSummary>,
+    /// Controls that do not work now.
+    pub failures: Vec<Failure>,
     /// Where the log stands.
     pub audit: AuditHead,
     /// What is signed of it.
@@ -118,7 +148,16 @@ type Row = (
     i64,
     String,
     Option<String>,
+    Vec<u8>,
+    Option<String>,
+    Option<String>,
+    Option<Vec<u8>>,
 );
+
+/// Which targets the newest passes had steps on, and the worst of each.
+const ANSWERS: &str = "SELECT s.pass, s.target, CASE max(CASE s.state WHEN 'failed' THEN 3 WHEN 'unknown' THEN 2 WHEN 'intent' THEN 1 ELSE 0 END) \
+     WHEN 3 THEN 'failed' WHEN 2 THEN 'unknown' WHEN 1 THEN 'intent' ELSE 'done' END FROM steps s \
+     WHERE s.pass IN (SELECT id FROM passes ORDER BY opened DESC, rowid DESC LIMIT ?) GROUP BY s.pass, s.target ORDER BY s.target";
 
 impl Store {
     /// Passes, newest first, as `history --format json` shows them.
@@ -126,14 +165,19 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>, Error> {
-        let approvals = if self.keeps_approvals().await? { "c.approvals" } else { "NULL" };
+        // Not so in a database that an older controller still has.
+        let (approvals, signed) = if self.keeps_approvals().await? { ("c.approvals", "c.signed_by") } else { ("NULL", "NULL") };
+        let confirmed = if self.knows_decisions().await? { "p.confirmed_by" } else { "NULL" };
         let query = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT p.head, p.ref, c.author, c.subject, p.outcome, p.finding_count, p.rule_ids, p.opened, p.closed, p.changes, p.reason, \
-             {approvals} FROM passes p LEFT JOIN commits c ON c.oid = p.head ORDER BY p.opened DESC, p.rowid DESC LIMIT ?"
+             {approvals}, p.id, {signed}, {confirmed}, p.plan_hash FROM passes p LEFT JOIN commits c ON c.oid = p.head ORDER BY p.opened DESC, p.rowid DESC LIMIT ?"
         )))
         .bind(i64::from(limit));
         let rows: Vec<Row> = self.read("cannot read the history", query.fetch_all(&self.readers)).await?;
-        rows.into_iter().map(entry).collect()
+        let answers = sqlx::query_as(ANSWERS).bind(i64::from(limit));
+        let answers: Vec<(Vec<u8>, String, String)> =
+            self.read("cannot read what targets answered", answers.fetch_all(&self.readers)).await?;
+        rows.into_iter().map(|row| entry(row, &answers)).collect()
     }
 
     /// The newest commit that was in force as a whole: the base of "never backwards".
@@ -188,10 +232,12 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn status_summary(&self) -> Result<StatusSummary, Error> {
-        let query =
-            sqlx::query_as("SELECT (SELECT max(received) FROM inbox), (SELECT count(*) FROM drift WHERE resolved_at IS NULL)");
-        let (delivery, drift): (Option<i64>, i64) = self.read("cannot read the status", query.fetch_one(&self.readers)).await?;
+        let query = sqlx::query_scalar("SELECT max(received) FROM inbox");
+        let delivery: Option<i64> = self.read("cannot read the status", query.fetch_one(&self.readers)).await?;
         let now = Timestamp::now();
+        let open = self.drift(true).await?.iter().filter(|row| row.is_open()).count();
+        let decisions = self.drift_decisions(now).await?;
+        let decided = |verdict| decisions.iter().filter(|held| held.decision == verdict).count() as u64;
         Ok(StatusSummary {
             enforced: self.enforced_all().await?,
             last_pass: self.history(1).await?.pop(),
@@ -199,16 +245,23 @@ impl Store {
             lately: self.lately(now).await?,
             switches: self.switches().await?.into_iter().filter(|one| one.until.is_none_or(|until| until > now)).collect(),
             outbox: self.outbox_depth().await?,
-            open_drift: u64::try_from(drift).unwrap_or(0),
+            open_drift: open as u64,
+            drift_accepted: decided(DriftVerdict::Accepted),
+            drift_quarantined: decided(DriftVerdict::Quarantined),
+            last_report: self.last_report().await?,
             on_trial: self.meta_get(crate::converge::ON_TRIAL).await?.and_then(|text| serde_json::from_str(&text).ok()),
+            failures: self.failures(true).await?,
             audit: self.audit_head().await?,
             signed: self.signed().await?,
         })
     }
 }
 
-fn entry(row: Row) -> Result<HistoryEntry, Error> {
-    let (head, git_ref, author, subject, outcome, findings, rule_ids, opened, closed, changes, reason, approvals) = row;
+fn entry(row: Row, answers: &[(Vec<u8>, String, String)]) -> Result<HistoryEntry, Error> {
+    let (head, git_ref, author, subject, outcome, findings, rule_ids, opened, closed, changes, reason, approvals, ..) = row;
+    let (.., id, signed_by, confirmed_by, plan) = row;
+    let approvals: Option<serde_json::Value> = approvals.and_then(|text| serde_json::from_str(&text).ok());
+    let answered = answers.iter().filter(|(pass, ..)| *pass == id);
     let number = |n: i64| u64::try_from(n).unwrap_or(0);
     Ok(HistoryEntry {
         commit: head.map(|oid| hex(&oid)),
@@ -222,6 +275,11 @@ fn entry(row: Row) -> Result<HistoryEntry, Error> {
         finished_at: closed.map(from_ns),
         changes: number(changes),
         reason,
-        approvals: approvals.and_then(|text| serde_json::from_str(&text).ok()),
+        approved_by: approvals.as_ref().and_then(approved_by),
+        approvals,
+        signed_by,
+        confirmed_by,
+        plan: plan.map(|hash| hex(&hash)),
+        targets: answered.map(|(_, target, state)| TargetState { target: target.clone(), state: state.clone() }).collect(),
     })
 }

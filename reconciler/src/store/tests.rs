@@ -1,6 +1,9 @@
 //! Behaviour of the store on real files.
 
 mod crash;
+mod cut;
+mod drift;
+mod faults;
 mod judging;
 mod log;
 mod opening;
@@ -99,6 +102,13 @@ fn judged(n: u8, verdict: Verdict, findings: Value, status: Option<CommitStatus>
 fn event(text: &str) -> AuditEvent {
     let draft = Draft { kind: kind::HEARTBEAT, origin: "host:test", payload: json!({ "text": text }), ..Draft::at(at(5)) };
     AuditEvent::new(draft).unwrap()
+}
+
+/// Somebody who reads, and goes on reading, until this is dropped.
+pub(crate) async fn hold(file: &std::path::Path) -> SqliteConnection {
+    let mut reader = SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM audit_log").execute(&mut reader).await.unwrap();
+    reader
 }
 
 async fn kinds(place: &Place) -> Vec<String> {

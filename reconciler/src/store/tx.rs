@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::Notify;
 
 use super::Error;
+use super::health::Health;
 use super::open::{check_settings, write_options};
 use crate::audit::{AuditEvent, Draft, Frontier, Hash, leaf};
 
@@ -23,6 +24,8 @@ pub(super) struct Tx {
     pub(super) has_news: bool,
     /// Who sends it.
     pub(super) news: Arc<Notify>,
+    /// What stands in the way of writing.
+    pub(super) health: Arc<Health>,
 }
 
 /// The head of the log.
@@ -43,11 +46,16 @@ impl Tx {
             broken: false,
             has_news: false,
             news: Arc::default(),
+            health: Arc::default(),
         }
     }
 
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.connection
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Where rows of the controller itself come from.
@@ -138,16 +146,24 @@ impl Tx {
     }
 
     /// Empties the write-ahead log into the database unless a reader is in the way; then the next idle moment will do.
-    pub(super) async fn empty_wal(&mut self) {
+    /// True if nobody was in the way.
+    pub(super) async fn empty_wal(&mut self) -> bool {
         let emptied = async {
             self.execute("PRAGMA busy_timeout = 0").await?;
-            let done = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+            let busy = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut self.connection).await;
             self.execute("PRAGMA busy_timeout = 5000").await?;
-            done
+            busy
         };
-        if let Err(cause) = emptied.await {
-            tracing::debug!(error = %cause, "the write-ahead log could not be emptied");
+        let emptied = emptied.await;
+        let done = matches!(emptied, Ok(0));
+        if let Err(cause) = emptied {
+            let error = Error::sqlite("cannot empty the write-ahead log", cause);
+            if error.wants_restart() {
+                self.health.lose(&self.file, &error);
+            }
+            tracing::debug!("{}", crate::chain::chain(&error));
         }
+        done
     }
 
     pub(super) async fn close(self) {

@@ -5,7 +5,8 @@
 //! themselves, so a lone request pays for nothing but its own commit. Inside a shared transaction every request has a savepoint: one
 //! that fails takes nothing of the others with it.
 //!
-//! After an error of the transaction itself the connection is thrown away and the head of the log is read from the file again.
+//! A full disk and a disk that returns errors are told apart ([`super::room`], [`super::health`]): the first is waited for, the second
+//! ends the process. After any other error of the transaction itself the connection is thrown away and the head of the log is read from the file again.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,10 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::Error;
 use super::files::Lock;
 use super::tx::Tx;
+use super::{Error, room};
 
 /// A full queue is back-pressure, never memory growth.
 const QUEUE_REQUESTS_MAX: usize = 10_000;
@@ -24,6 +26,8 @@ const QUEUE_REQUESTS_MAX: usize = 10_000;
 const BATCH_REQUESTS_MAX: usize = 256;
 /// After this long without work the write-ahead log is emptied.
 const IDLE_SECONDS: u64 = 2;
+/// A full disk is tried again this often.
+const FULL_RETRY: Duration = Duration::from_secs(5);
 
 pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -80,6 +84,10 @@ impl Writer {
 trait Work: Send {
     /// Runs it; false if it failed and what it wrote must go.
     fn run<'a>(&'a mut self, tx: &'a mut Tx) -> BoxFuture<'a, bool>;
+    /// Why it failed, once it has run.
+    fn error(&self) -> Option<&Error>;
+    /// Tells the caller that it was not tried.
+    fn refuse(self: Box<Self>, why: Error);
     /// Tells the caller, after the commit.
     fn answer(self: Box<Self>, commit: &Result<(), Arc<sqlx::Error>>);
 }
@@ -105,6 +113,14 @@ where
         })
     }
 
+    fn error(&self) -> Option<&Error> {
+        self.result.as_ref()?.as_ref().err()
+    }
+
+    fn refuse(self: Box<Self>, why: Error) {
+        let _ = self.to.send(Err(why));
+    }
+
     fn answer(self: Box<Self>, commit: &Result<(), Arc<sqlx::Error>>) {
         let answer = match (self.result, commit) {
             (Some(Err(own)), _) => Err(own),
@@ -117,26 +133,40 @@ where
     }
 }
 
+/// What the task does next.
+enum Next {
+    Request(Option<Request>),
+    /// Nothing came for a while.
+    Idle,
+    /// It is time to see whether there is room again.
+    TryRoom,
+}
+
 async fn serve(mut tx: Tx, lock: Lock, mut requests: mpsc::Receiver<Request>) {
     let mut written = true;
+    let mut try_at = Instant::now();
     loop {
-        let next = if written {
-            match tokio::time::timeout(Duration::from_secs(IDLE_SECONDS), requests.recv()).await {
-                Ok(next) => next,
-                Err(_) => {
-                    tx.empty_wal().await;
-                    written = false;
-                    continue;
-                }
+        let first = match next(&tx, written, try_at, &mut requests).await {
+            Next::Request(Some(first)) => first,
+            Next::Request(None) => break,
+            Next::Idle => {
+                written = !tx.empty_wal().await;
+                continue;
             }
-        } else {
-            requests.recv().await
+            Next::TryRoom => {
+                room::try_again(&mut tx).await;
+                try_at = Instant::now() + FULL_RETRY;
+                continue;
+            }
         };
-        let Some(first) = next else { break };
         let (batch, close) = gather(first, &mut requests);
         if !batch.is_empty() {
+            let full_before = tx.health.is_full();
             run_batch(&mut tx, batch).await;
             written = true;
+            if tx.health.is_full() && !full_before {
+                try_at = Instant::now() + FULL_RETRY;
+            }
         }
         if let Some(closed) = close {
             tx.close().await;
@@ -147,6 +177,27 @@ async fn serve(mut tx: Tx, lock: Lock, mut requests: mpsc::Receiver<Request>) {
     }
     tx.close().await;
     drop(lock);
+}
+
+async fn next(tx: &Tx, written: bool, try_at: Instant, requests: &mut mpsc::Receiver<Request>) -> Next {
+    let rest = async {
+        if tx.health.is_full() {
+            tokio::time::sleep_until(try_at).await;
+            return Next::TryRoom;
+        }
+        if !written {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_secs(IDLE_SECONDS)).await;
+        Next::Idle
+    };
+    tokio::select! {
+        biased;
+        // Those who ask while the disk is full are refused at once, and must not keep it from being tried.
+        () = tokio::time::sleep_until(try_at), if tx.health.is_full() => Next::TryRoom,
+        request = requests.recv() => Next::Request(request),
+        next = rest => next,
+    }
 }
 
 fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> (Vec<Box<dyn Work>>, Option<oneshot::Sender<()>>) {
@@ -163,6 +214,14 @@ fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> (Vec<Box<dy
 }
 
 async fn run_batch(tx: &mut Tx, mut batch: Vec<Box<dyn Work>>) {
+    if tx.health.refusal().is_some() {
+        for work in batch {
+            if let Some(why) = tx.health.refusal() {
+                work.refuse(why);
+            }
+        }
+        return;
+    }
     tx.has_news = false;
     let commit = match transact(tx, &mut batch).await {
         Ok(()) => {
@@ -177,9 +236,29 @@ async fn run_batch(tx: &mut Tx, mut batch: Vec<Box<dyn Work>>) {
             Err(Arc::new(lost))
         }
     };
+    // Before anybody is answered: whoever tries again must not find a store that still seems well.
+    let full = judge(tx, &batch, &commit);
     for work in batch {
         work.answer(&commit);
     }
+    if full {
+        room::gone(tx).await;
+    }
+}
+
+/// What an error says of the disk; true where it is full.
+fn judge(tx: &Tx, batch: &[Box<dyn Work>], commit: &Result<(), Arc<sqlx::Error>>) -> bool {
+    let unknown = commit.as_ref().err().map(|lost| Error::Unknown(Arc::clone(lost)));
+    let mut errors = unknown.iter().chain(batch.iter().filter_map(|work| work.error()));
+    if let Some(fatal) = errors.clone().find(|error| error.wants_restart()) {
+        tx.health.lose(tx.file(), fatal);
+        return false;
+    }
+    let full = errors.any(Error::disk_full);
+    if full {
+        tx.health.became_full();
+    }
+    full
 }
 
 async fn transact(tx: &mut Tx, batch: &mut [Box<dyn Work>]) -> Result<(), sqlx::Error> {

@@ -51,7 +51,7 @@ fn serve(what: &str, start: impl Fn(u16) -> Running, is_up: impl Fn(u16) -> bool
         let ended = |running: &mut Running| running.0.try_wait().unwrap().is_some();
         let began = Instant::now();
         while !is_up(port) && !ended(&mut running) {
-            assert!(began.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+            assert!(began.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
             std::thread::sleep(Duration::from_millis(20));
         }
         if !ended(&mut running) {
@@ -70,7 +70,7 @@ fn is_locked_account() -> bool {
 fn until(what: &str, ready: impl Fn() -> bool) {
     let began = Instant::now();
     while !ready() {
-        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+        assert!(began.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

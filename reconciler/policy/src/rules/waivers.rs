@@ -79,7 +79,9 @@ impl Same<'_> {
     /// Of those that cover a finding, the one that lasts longest.
     fn shown(&self, covers: impl Fn(&Waiver) -> bool) -> Option<Waived> {
         let waiver = self.waivers.iter().filter(|waiver| covers(waiver)).max_by_key(|waiver| waiver.expires_at)?;
-        Some(Waived { name: waiver.name.clone(), reason: waiver.reason.clone(), expires_at: waiver.expires_at })
+        let Waiver { name, reason, approved_by, expires_at, .. } = waiver;
+        let (name, reason, approved_by) = (name.clone(), reason.clone(), approved_by.clone());
+        Some(Waived { name, reason, approved_by, expires_at: *expires_at })
     }
 }
 

@@ -18,7 +18,13 @@ pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Di
             AttachmentState::Replaced => Deviation::Changed,
         };
         let key = format!("hook {} {}", hook.ifname, hook.direction.label());
-        Some(Difference { key, kind, expected: "our program".to_owned(), observed: format!("{:?}", hook.state).to_lowercase() })
+        Some(Difference {
+            key,
+            kind,
+            expected: "our program".to_owned(),
+            observed: format!("{:?}", hook.state).to_lowercase(),
+            ..Difference::default()
+        })
     });
     let tampering = seen.tampering.iter().filter_map(|found| {
         let (name, kind) = match found.kind {
@@ -29,13 +35,20 @@ pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Di
             TamperingKind::Rewired => ("wiring", Deviation::Changed),
             TamperingKind::Control => ("control word", Deviation::Changed),
         };
-        Some(Difference { key: name.to_owned(), kind, expected: "as it was left".to_owned(), observed: found.detail.clone() })
+        Some(Difference {
+            key: name.to_owned(),
+            kind,
+            expected: "as it was left".to_owned(),
+            observed: found.detail.clone(),
+            ..Difference::default()
+        })
     });
     let preceded = ours.clone().filter(|hook| !hook.before.is_empty()).map(|hook| Difference {
         key: format!("hook {} {}", hook.ifname, hook.direction.label()),
         kind: Deviation::Changed,
         expected: "our program first".to_owned(),
         observed: format!("{} before it", hook.before.join(", ")),
+        ..Difference::default()
     });
     let xdp = seen.xdp.iter().filter(|hook| hook.wanted && interfaces.contains(&hook.ifname)).filter_map(|hook| {
         let (kind, observed) = match &hook.state {
@@ -43,7 +56,13 @@ pub(super) fn damage(seen: &enforcer::Observed, interfaces: &[String]) -> Vec<Di
             XdpState::Busy { by } => (Deviation::Changed, by.clone()),
             XdpState::Detached | XdpState::Off => (Deviation::Detached, "nothing".to_owned()),
         };
-        Some(Difference { key: format!("hook {} xdp", hook.ifname), kind, expected: "our program".to_owned(), observed })
+        Some(Difference {
+            key: format!("hook {} xdp", hook.ifname),
+            kind,
+            expected: "our program".to_owned(),
+            observed,
+            ..Difference::default()
+        })
     });
     hooks.chain(preceded).chain(xdp).chain(tampering).chain(way_back(seen)).collect()
 }
@@ -55,6 +74,7 @@ fn way_back(seen: &enforcer::Observed) -> Option<Difference> {
         kind: Deviation::Changed,
         expected: "as it was left".to_owned(),
         observed: "changed after it was installed".to_owned(),
+        ..Difference::default()
     })
 }
 
@@ -68,6 +88,7 @@ pub(super) fn unattached(seen: &enforcer::Observed, interfaces: &[String]) -> Ve
         kind: Deviation::Detached,
         expected: "our program".to_owned(),
         observed: "not attached".to_owned(),
+        ..Difference::default()
     };
     wanted.filter(|hook| !known.contains(hook)).map(difference).collect()
 }
@@ -81,6 +102,7 @@ pub(super) fn dhcp_damage(seen: &enforcer::Observed, wanted: bool) -> Option<Dif
         kind: Deviation::Changed,
         expected: text(wanted),
         observed: text(found),
+        ..Difference::default()
     })
 }
 
@@ -95,12 +117,14 @@ pub(super) fn failsafe_damage(found: &[FailsafeEntry], wanted: &[FailsafeEntry])
         kind: Deviation::Extra,
         expected: String::new(),
         observed: "always passes".to_owned(),
+        ..Difference::default()
     });
     let missing = wanted.difference(&found).map(|entry| Difference {
         key: format!("failsafe {entry}"),
         kind: Deviation::Missing,
         expected: "always passes".to_owned(),
         observed: String::new(),
+        ..Difference::default()
     });
     extra.chain(missing).collect()
 }

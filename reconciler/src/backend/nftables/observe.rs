@@ -85,7 +85,13 @@ pub(super) fn seal(present: &Present, epoch: u64) -> Digest {
 }
 
 fn changed(key: &str, expected: &str, observed: &str) -> Difference {
-    Difference { key: key.to_owned(), kind: Deviation::Changed, expected: expected.to_owned(), observed: observed.to_owned() }
+    Difference {
+        key: key.to_owned(),
+        kind: Deviation::Changed,
+        expected: expected.to_owned(),
+        observed: observed.to_owned(),
+        ..Difference::default()
+    }
 }
 
 fn detached(key: &str, expected: &str, observed: &str) -> Difference {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::super::waiting::remedy;
 use super::Check;
 use crate::config::{Config, GitlabHookConfig};
 use crate::converge::{AUDIT_HOLD, DISABLED, PINNED, SUSPENDED, until};
@@ -16,6 +17,7 @@ pub(super) async fn enforcement(config: &Config) -> Vec<Check> {
     // Whether the database can be read is told by its own check.
     let Ok(store) = Store::open_read_only(file).await else { return Vec::new() };
     let switches = store.switches().await.unwrap_or_default();
+    let failures = store.failures(true).await.unwrap_or_default();
     store.close().await;
     let now = Timestamp::now();
     let held = switches.iter().filter(|switch| switch.until.is_none_or(|until| until > now));
@@ -31,7 +33,12 @@ pub(super) async fn enforcement(config: &Config) -> Vec<Check> {
             _ => None,
         }
     };
-    held.filter_map(check).collect()
+    let failed = failures.iter().map(|failure| {
+        let since = failure.started.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let remedy = remedy(&failure.control).unwrap_or("pci-segment status and the controller's log say more");
+        Check::bad(&failure.control, format!("failed since {since}: {}", failure.cause), remedy)
+    });
+    held.filter_map(check).chain(failed).collect()
 }
 
 /// A token proves who speaks, but not what is said.

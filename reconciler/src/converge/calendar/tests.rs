@@ -9,8 +9,9 @@ use policy::snapshot::{Entry, Snapshot};
 
 use super::*;
 use crate::converge::{
-    Ancestry, BackendError, Boxed, CommitInfo, Errand, FirstEnforcement, Head, Holding, Kept, Memory, NotLowered, Posture, Prober,
-    Rehearsal, RequestHeads, Settings, SignerList, SourceError, Step, StoredCommits, Target, Trial, Tried, Verify,
+    Ancestry, BackendError, Boxed, CommitInfo, Deviation, Difference, Errand, FirstEnforcement, Head, Holding, Kept, Memory,
+    NotLowered, Posture, Prober, Rehearsal, RequestHeads, Settings, SignerList, SourceError, Step, StoredCommits, Target, Trial,
+    Tried, Verify,
 };
 use crate::store::{Came, EndedPass, EnforcedNow, NewCommit, Outcome, PassEnd, Store};
 
@@ -94,6 +95,10 @@ pub(crate) enum Mood {
     Silent,
     /// Its kernel takes no rules.
     Refuses,
+    /// A hook is gone.
+    Damaged,
+    /// Nothing is there at all.
+    Blank,
 }
 
 fn done<T: Send + 'static>(answer: T) -> Boxed<'static, Result<T, BackendError>> {
@@ -116,7 +121,7 @@ impl Target for Host {
     fn aim(&mut self, _ruleset: &Ruleset) -> Result<(), NotLowered> {
         self.aimed = true;
         match self.mood {
-            Mood::Well | Mood::Silent | Mood::Refuses => Ok(()),
+            Mood::Well | Mood::Silent | Mood::Refuses | Mood::Damaged | Mood::Blank => Ok(()),
             Mood::Inexpressible => {
                 let message = "too many ports".to_owned();
                 let unsupported = policy::lower::Unsupported { backend: "ebpf", policy: None, rule: None, place: None, message };
@@ -131,6 +136,9 @@ impl Target for Host {
             let error = BackendError { doing: "cannot read the kernel's tables".to_owned(), cause: None };
             return Box::pin(std::future::ready(Err(error)));
         }
+        let hook = Difference { key: "hook eth0 in".to_owned(), kind: Deviation::Detached, ..Difference::default() };
+        let damage: Vec<Difference> = (self.mood == Mood::Damaged).then(|| hook.clone()).into_iter().collect();
+        let differences = matches!(self.mood, Mood::Damaged | Mood::Blank).then_some(hook).into_iter().collect();
         let step = Step { key: "in cde-database".to_owned(), from: String::new(), to: "TCP 5432 from 10.0.1.0/24".to_owned() };
         done(Some(TargetPlan {
             target: NAME.to_owned(),
@@ -138,15 +146,15 @@ impl Target for Host {
             create: vec![step],
             delete: Vec::new(),
             unchanged: 1,
-            damage: Vec::new(),
+            damage,
             desired_hash: Digest([2; 32]),
             observed_hash: Digest([1; 32]),
             hash: Digest([3; 32]),
-            blank: false,
+            blank: self.mood == Mood::Blank,
             audited: self.audited,
             absent: Vec::new(),
             changes: usize::from(self.applied == 0),
-            differences: Vec::new(),
+            differences,
         }))
     }
 
@@ -194,6 +202,7 @@ impl Target for Host {
     }
 
     fn mend(&mut self, _blank: bool) -> Boxed<'_, Result<Option<u64>, BackendError>> {
+        self.mood = Mood::Well;
         done(None)
     }
 
@@ -202,6 +211,12 @@ impl Target for Host {
     }
 
     fn adopt(&mut self) {}
+
+    fn leave(&mut self, _keys: std::collections::BTreeSet<String>) {}
+
+    fn wanted(&self, _key: &str) -> Option<String> {
+        None
+    }
 
     fn discard(&mut self) {
         self.aimed = false;
@@ -253,7 +268,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// The commit was put in force with other rules than it means today.
-async fn yesterday(store: &Store, kept: &Kept) {
+pub(crate) async fn yesterday(store: &Store, kept: &Kept) {
     let new = NewCommit { info: info(), git_ref: "refs/heads/main".to_owned(), came: Came::Poll };
     store.begin_judging(vec![new], Vec::new(), now()).await.unwrap();
     let enforced = vec![EnforcedNow { backend: "ebpf".to_owned(), target: NAME.to_owned(), desired_hash: [1; 32], generation: 1 }];

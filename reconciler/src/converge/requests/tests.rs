@@ -173,6 +173,12 @@ impl Target for Aimed {
         discard(&mut self);
     }
 
+    fn leave(&mut self, _keys: std::collections::BTreeSet<String>) {}
+
+    fn wanted(&self, _key: &str) -> Option<String> {
+        None
+    }
+
     fn excess(&self, _limits: &policy::plan::Limits) -> Option<policy::plan::Excess> {
         None
     }

@@ -16,6 +16,7 @@ use crate::converge::{ACCEPTED_HEAD, CONFIRMED_PLAN, CONFIRMED_TRIAL, DISABLED, 
 use crate::run::events::Drops;
 use crate::run::keeper::Desk;
 use crate::run::patience::Urgent;
+use crate::run::reports::Reports;
 use crate::run::rollback::Rollbacks;
 use crate::store::{self, Store, Switch};
 
@@ -44,10 +45,35 @@ pub(in crate::run) struct Orders {
     pub drift: Arc<Notify>,
     /// Whoever signs the log.
     pub desk: Desk,
+    /// Who waits for a report.
+    pub reports: Reports,
 }
 
 impl Orders {
+    /// Carries an order out, and puts on record who gave it and what came of it: also where it was refused, and where nothing else
+    /// would tell of it (PCI DSS v4.0.1 10.2.1.2, 10.2.2).
     pub(super) async fn carry_out(&self, order: Order, who: String) -> Reply {
+        let asked = serde_json::to_value(&order).unwrap_or_default();
+        let reply = self.obey(order, who.clone()).await;
+        self.note_order(asked, &who, &reply).await;
+        reply
+    }
+
+    /// What cannot be read is on record too: somebody has tried something.
+    pub(super) async fn not_an_order(&self, who: &str) -> Reply {
+        let reply = refused("that is not an order".to_owned());
+        self.note_order(json!({ "do": "unknown" }), who, &reply).await;
+        reply
+    }
+
+    async fn note_order(&self, asked: serde_json::Value, who: &str, reply: &Reply) {
+        let noted = self.store.note_order(asked, who, "socket", reply.ok, &reply.message, Timestamp::now()).await;
+        if let Err(error) = noted {
+            tracing::error!("cannot record an order: {}", chain(&error));
+        }
+    }
+
+    async fn obey(&self, order: Order, who: String) -> Reply {
         match order {
             // Events are not carried out but followed.
             Order::Reconcile | Order::Events => match self.try_again(&who, "reconcile").await {
@@ -81,6 +107,13 @@ impl Orders {
                 Ok(()) => Reply { ok: true, message: "no end is on record".to_owned() },
                 Err(error) => refused(chain(&error)),
             },
+            Order::BackedUp(made) => match self.store.note_backup(&made, &who, "socket", Timestamp::now()).await {
+                Ok(()) => Reply { ok: true, message: "on record".to_owned() },
+                Err(error) => refused(chain(&error)),
+            },
+            Order::AcceptDrift { id, reason, until } => self.accept_drift(&id, &reason, until, who).await,
+            Order::ReleaseDrift { id, reason } => self.release_drift(&id, &reason, who).await,
+            Order::Report => self.report(who).await,
             Order::Rescued { what, outcome } => self.note(&what, &outcome, &who).await,
         }
     }

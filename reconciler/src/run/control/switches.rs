@@ -30,16 +30,19 @@ pub enum Ends {
     Rollback,
     /// The time for which enforcement is off
     Disable,
+    /// The hold after the disk of the database failed
+    Hold,
 }
 
 impl Ends {
-    const ALL: [Self; 3] = [Self::Suspend, Self::Rollback, Self::Disable];
+    const ALL: [Self; 4] = [Self::Suspend, Self::Rollback, Self::Disable, Self::Hold];
 
     const fn switch(self) -> &'static str {
         match self {
             Self::Suspend => SUSPENDED,
             Self::Rollback => PINNED,
             Self::Disable => DISABLED,
+            Self::Hold => store::DATABASE,
         }
     }
 
@@ -48,6 +51,7 @@ impl Ends {
             Self::Suspend => "changes go on",
             Self::Rollback => "newer heads are applied again",
             Self::Disable => "enforcement is on again",
+            Self::Hold => "the hold after errors of the disk is over",
         }
     }
 }
@@ -167,6 +171,9 @@ impl Orders {
 
     async fn end(&self, ends: Ends, why: &str, who: &str) -> Result<bool, String> {
         let failed = |error: store::Error| chain(&error);
+        if ends == Ends::Hold {
+            return self.store.release_hold(why, who, Timestamp::now()).await.map_err(failed);
+        }
         let Some(switch) = self.store.switch_row(ends.switch()).await.map_err(failed)? else { return Ok(false) };
         let view = self.view.get().cloned().filter(|_| ends == Ends::Disable);
         let notes = view.iter().map(|_| restoring(who, why)).collect();

@@ -3,6 +3,7 @@
 //! The kernel is read on a thread that may block, with descriptors of its own, so that neither the loop nor another request waits for
 //! it. What cannot be read is left out of the page and told by `pci_segment_scrape_errors`, because the rest is then wanted most.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub(in crate::run) struct Sources {
     pub(in crate::run) drops: Drops,
     /// `host.mode: audit`: rules are lowered so that nothing is dropped.
     pub(in crate::run) audit: bool,
+    /// How often the clock was set.
+    pub(in crate::run) jumps: Arc<AtomicU64>,
     /// What takes long to count, as it was last.
     pub(in crate::run) sizes: Arc<Mutex<Kept>>,
 }
@@ -85,6 +88,7 @@ impl Sources {
         all.extend(self.hooks.families());
         all.extend(self.judging.families());
         all.extend(self.calls.families());
+        all.extend(records::vitals(&self.store.vitals(), self.jumps.load(Ordering::Relaxed)));
         let mut failed = Vec::new();
         let summary = self.store.status_summary().await;
         match self.store.deliveries_depth().await {

@@ -119,3 +119,25 @@ async fn a_quarantined_commit_keeps_its_reason() {
     assert!(matches!(store.record_pass(pass(9)).await, Err(Error::NoSuch(_))));
     assert_eq!(store.history(9).await.unwrap().len(), 1, "what fails leaves no pass behind");
 }
+
+#[tokio::test]
+async fn a_waiver_that_a_verdict_stands_on_is_named_in_a_row_of_its_own_with_who_approved_it_and_until_when() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.begin_judging(vec![new_commit(1)], Vec::new(), at(1)).await.unwrap();
+    let waiver = json!({ "name": "vendor-range", "reason": "the vendor", "approved_by": "Ada", "expires_at": "2026-05-01" });
+    let finding = |rule: &str, waiver: &Value| json!({ "rule_id": rule, "severity": "error", "waiver": waiver });
+    let findings =
+        json!([finding("PCI-1.3.1-004", &waiver), finding("PCI-1.2.5-001", &waiver), finding("PCI-1.2.1-001", &Value::Null)]);
+    store.record_verdict(judged(1, Verdict::Compliant, findings, None)).await.unwrap();
+    assert_eq!(kinds(&place).await, ["log.opened", "commit.judged", "waiver.used"]);
+    let mut look = SqliteConnectOptions::new().filename(place.file()).read_only(true).connect().await.unwrap();
+    let leaf: Vec<u8> =
+        sqlx::query_scalar("SELECT leaf FROM audit_log WHERE kind = 'waiver.used'").fetch_one(&mut look).await.unwrap();
+    let leaf = crate::audit::leaf::Leaf::decode(&leaf).unwrap();
+    let payload: Value = serde_json::from_str(leaf.payload).unwrap();
+    assert_eq!((leaf.object, leaf.commit), ("vendor-range", oid(1).as_bytes()));
+    assert_eq!((&payload["approved_by"], &payload["until"]), (&json!("Ada"), &json!("2026-05-01")));
+    assert_eq!(payload["rule_ids"], json!(["PCI-1.3.1-004", "PCI-1.2.5-001"]));
+    store.close().await;
+}

@@ -33,7 +33,7 @@ async fn a_sound_log_verifies_as_a_whole_and_in_part() {
     let whole = verify(&place, Options::default()).await;
     assert_eq!((whole.exit, whole.rows), (0, 11));
     assert!(whole.message.starts_with("verified 11 rows, head "), "{}", whole.message);
-    let part = verify(&place, Options { from: Some(4), to: Some(7), strict: false }).await;
+    let part = verify(&place, Options { from: Some(4), to: Some(7), ..Options::default() }).await;
     assert_eq!((part.exit, part.rows, part.root), (0, 4, None));
     let strict = verify(&place, Options { strict: true, ..Options::default() }).await;
     assert_eq!(strict.exit, 1);

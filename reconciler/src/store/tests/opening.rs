@@ -38,7 +38,7 @@ async fn a_second_controller_is_refused_and_told_the_process_id_of_the_first() {
 }
 
 #[tokio::test]
-async fn somebody_elses_database_is_refused_and_left_as_it_is() {
+async fn d09_somebody_elses_database_is_refused_and_left_as_it_is() {
     let place = Place::new();
     let mut theirs = SqliteConnectOptions::new().filename(place.file()).create_if_missing(true).connect().await.unwrap();
     sqlx::query("CREATE TABLE recipes (name TEXT)").execute(&mut theirs).await.unwrap();
@@ -60,14 +60,25 @@ async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_by_its_number() {
+async fn d09_a_newer_schema_is_refused_by_its_number_and_left_as_it_is() {
     let place = Place::new();
     place.open().await.close().await;
     let mut later = SqliteConnectOptions::new().filename(place.file()).connect().await.unwrap();
     sqlx::query("PRAGMA user_version = 999").execute(&mut later).await.unwrap();
+    // What is still in the write-ahead log of a process that was killed stays there.
+    sqlx::query("PRAGMA wal_autocheckpoint = 0").execute(&mut later).await.unwrap();
+    sqlx::query("INSERT INTO meta VALUES ('later', 'x', 0)").execute(&mut later).await.unwrap();
+    let other = Place::new();
+    for ending in ["", "-wal"] {
+        fs::copy(files::beside(&place.file(), ending), files::beside(&other.file(), ending)).unwrap();
+    }
     drop(later);
-    let refused = Store::open(&place.file(), "host:test", at(0)).await.unwrap_err();
+    let read = || ["", "-wal"].map(|ending| fs::read(files::beside(&other.file(), ending)).unwrap());
+    let before = read();
+    assert!(!before[1].is_empty());
+    let refused = Store::open(&other.file(), "host:test", at(0)).await.unwrap_err();
     assert!(matches!(refused, Error::Newer { found: 999, .. }), "{refused}");
+    assert_eq!(read(), before, "untouched, byte for byte");
 }
 
 #[tokio::test]

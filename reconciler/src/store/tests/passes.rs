@@ -76,9 +76,10 @@ async fn history_is_the_promised_json_newest_first() {
         "commit": oid(2).to_string(), "ref": "refs/heads/main", "author": "Ada <ada@example.com>", "subject": "change 2",
         "outcome": "rejected", "findings": 1, "rule_ids": ["PCI-1.3.1-004"], "started_at": "2026-01-01T00:00:10Z",
         "finished_at": "2026-01-01T00:00:10Z", "changes": 0, "reason": "1 violation",
-        "approvals": null,
+        "approvals": null, "approved_by": null, "signed_by": null, "confirmed_by": null, "plan": null, "targets": [],
     });
     assert_eq!(history[0], expected);
+    assert_eq!(history[1]["targets"], json!([{ "target": "host/eth0", "state": "intent" }]), "what nobody has answered yet");
     assert_eq!((&history[1]["outcome"], &history[1]["changes"]), (&json!("in_force"), &json!(2)));
     assert_eq!(store.last_in_force().await.unwrap().unwrap().commit, oid(1), "a rejected commit leaves the last good one");
 }
@@ -147,8 +148,13 @@ async fn drift_is_one_open_row_until_it_is_gone() {
         kind: DriftKind::Missing,
         expected: Some("allow 443".to_owned()),
         observed: None,
+        class: DriftClass::Flow,
+        ours: Some(true),
     };
-    let note = |seen, resolution, seconds| store.note_drift("host/eth0".to_owned(), seen, resolution, at(seconds));
+    let note = |seen, resolution, seconds| {
+        let closing = Closing { resolution, ..Closing::default() };
+        store.note_drift("host/eth0".to_owned(), seen, closing, at(seconds))
+    };
     let first = note(vec![seen("a"), seen("b")], None, 1).await.unwrap();
     assert_eq!(first, DriftNoted { opened: 2, still_open: 0, closed: 0 });
     let second = note(vec![seen("a")], None, 2).await.unwrap();
@@ -156,10 +162,13 @@ async fn drift_is_one_open_row_until_it_is_gone() {
     let healed = note(Vec::new(), Some(Resolution::Healed), 3).await.unwrap();
     assert_eq!(healed, DriftNoted { opened: 0, still_open: 0, closed: 1 });
     assert_eq!(note(vec![seen("a")], None, 4).await.unwrap().opened, 1, "drift that comes back is new");
-    let open = serde_json::to_value(store.drift(true).await.unwrap()).unwrap();
+    let rows = store.drift(true).await.unwrap();
+    let id = rows[0].id.clone();
+    let open = serde_json::to_value(rows).unwrap();
     let expected = json!([{
         "target": "host/eth0", "kind": "missing", "key": "a", "expected": "allow 443", "observed": null, "first_seen": "2026-01-01T00:00:04Z",
-        "last_seen": "2026-01-01T00:00:04Z", "resolved_at": null, "resolution": null,
+        "last_seen": "2026-01-01T00:00:04Z", "resolved_at": null, "resolution": null, "id": id, "class": "flow", "ours": true,
+        "times_seen": 1, "commit": null, "pass": null, "actor": null, "evidence": null, "decision": null,
     }]);
     assert_eq!(open, expected);
     let all = store.drift(false).await.unwrap();

@@ -209,8 +209,16 @@ async fn a_full_disk_refuses_cleanly_and_writing_goes_on_once_there_is_room() {
     let large = "x".repeat(30_000);
     let refused = store.append(event(&large)).await.unwrap_err();
     assert!(refused.disk_full() && !refused.wants_restart(), "{refused:?}");
-    pages(&store, 1000).await;
-    assert_eq!(store.append(event(&large)).await.unwrap(), 1, "the refused row left no gap");
+    let refused = store.append(event(&large)).await.unwrap_err();
+    assert!(matches!(refused, Error::Full), "not even tried: {refused:?}");
+    assert!(store.vitals().full && store.trouble().unwrap().contains("make room"));
+    // The next try is on a connection that knows no such limit.
+    store.room().await;
+    store.append(event(&large)).await.unwrap();
+    assert!(!store.vitals().full && store.trouble().is_none());
+    assert_eq!(kinds(&place).await, ["log.opened", "control.failed", "store.error", "control.failed", "heartbeat"], "no gap");
+    let failures = store.failures(false).await.unwrap();
+    assert!(failures.len() == 1 && failures[0].control == DISK_SPACE && failures[0].ended.is_some(), "{failures:?}");
     assert_eq!(store.verify_log(Options::default()).await.exit, 0);
 }
 

@@ -33,6 +33,7 @@ pub(in super::super) fn damage(present: &Present, wanted: &[FailsafeEntry]) -> V
         kind,
         expected: expected.to_owned(),
         observed: observed.to_owned(),
+        ..Difference::default()
     };
     let missing = missing.into_iter().map(|entry| difference(entry, Deviation::Missing, "always passes", ""));
     missing.chain(extra.into_iter().map(|entry| difference(entry, Deviation::Extra, "", "always passes"))).collect()
