@@ -328,14 +328,14 @@ pub enum AuditCommand {
     /// Recomputes the log from its bytes and names the first row that does not hold
     #[command(long_about = VERIFY_HELP)]
     Verify(VerifyArgs),
-    /// Writes rows as JSON lines that anybody can recompute
-    Export(ExportArgs),
-    /// Proves that a row is in the newest signed checkpoint, or checks such a proof
-    Prove(ProveArgs),
     /// Shows the newest signed checkpoint, or the key that others verify with
     Checkpoint(CheckpointArgs),
     /// Starts a new origin for a log that is not the one its anchors have; only while no controller runs
     Fork(ForkArgs),
+    /// Writes rows as JSON lines that anybody can recompute
+    Export(ExportArgs),
+    /// Proves that a row is in the newest signed checkpoint, or checks such a proof
+    Prove(ProveArgs),
 }
 
 const VERIFY_HELP: &str = "Recomputes the log from its bytes: each row, the chain, the tree, every signed checkpoint, sealed segments, and \

@@ -99,12 +99,12 @@ pub struct Controller {
     sums: usage::Sums,
     /// When it was last put on record that the branch was looked at.
     look_noted: Option<std::time::Instant>,
-    /// How often the clock of this host was set.
-    jumps: Arc<AtomicU64>,
     /// The way to whoever signs the log.
     desk: keeper::Desk,
     /// What is asked there, until somebody takes it up.
     orders: Option<keeper::Orders>,
+    /// How often the clock of this host was set.
+    jumps: Arc<AtomicU64>,
     stop: CancellationToken,
 }
 
@@ -140,9 +140,9 @@ impl Controller {
             view: Arc::new(OnceLock::new()),
             sums: usage::Sums::default(),
             look_noted: None,
-            jumps: Arc::default(),
             desk,
             orders: Some(orders),
+            jumps: Arc::default(),
             stop,
             config,
         };
@@ -291,8 +291,8 @@ impl Controller {
             tasks.push(("the reader of refused packets", self.reader().begin()));
         }
         tasks.extend(self.watch_the_kernel()?);
-        tasks.extend(self.look_after_the_store());
         tasks.extend(self.keep_the_log().await?);
+        tasks.extend(self.look_after_the_store());
         let _measuring = self.measure_runs();
         let vital = vital::watch(self.stop.clone(), tasks);
         self.watch_signals()?;
@@ -308,20 +308,6 @@ impl Controller {
         self.store.close().await;
         tracing::info!("stopped; what is enforced stays enforced");
         followed.and(vital.map_err(Into::into))
-    }
-
-    /// What the database needs beside being written to, and its end where it can be relied on no more.
-    fn look_after_the_store(&self) -> [(&'static str, JoinHandle<()>); 2] {
-        let (store, wake, stop) = (self.store.clone(), Arc::clone(&self.wake), self.stop.clone());
-        let upkeep = upkeep::Upkeep { store, wake, jumps: Arc::clone(&self.jumps), stop };
-        let (store, stop) = (self.store.clone(), self.stop.clone());
-        let lost = async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = store.lost() => {}
-            }
-        };
-        [("the upkeep of the database", tokio::spawn(upkeep.keep())), ("the database", tokio::spawn(lost))]
     }
 
     /// Who signs the log, and who leaves what is signed at the anchors.
@@ -340,6 +326,20 @@ impl Controller {
         if let Err(error) = signed.await {
             tracing::error!("the end of the audit log is not signed yet: {error:#}");
         }
+    }
+
+    /// What the database needs beside being written to, and its end where it can be relied on no more.
+    fn look_after_the_store(&self) -> [(&'static str, JoinHandle<()>); 2] {
+        let (store, wake, stop) = (self.store.clone(), Arc::clone(&self.wake), self.stop.clone());
+        let upkeep = upkeep::Upkeep { store, wake, jumps: Arc::clone(&self.jumps), stop };
+        let (store, stop) = (self.store.clone(), self.stop.clone());
+        let lost = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = store.lost() => {}
+            }
+        };
+        [("the upkeep of the database", tokio::spawn(upkeep.keep())), ("the database", tokio::spawn(lost))]
     }
 
     /// Has the kernel measure programs while the answer lives, if that is configured.

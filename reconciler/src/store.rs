@@ -50,7 +50,7 @@ mod writer;
 
 pub use anchors::{AnchorState, Queued};
 pub use backup::{BackedUp, copy, sha256_of};
-pub use checkpoints::{AUDIT_KEYS, AUDIT_ORIGIN, Forked, INSTALL_ID, KeptNote, NewKey};
+pub use checkpoints::{Forked, INSTALL_ID, KeptNote, NewKey};
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
 pub(crate) use decisions::RELEASED_KEPT;
 pub use decisions::{DriftDecision, DriftVerdict, PutBack};

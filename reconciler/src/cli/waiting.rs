@@ -33,28 +33,6 @@ fn because(switch: &Switch, out: Output) {
     out.line(format!("             by {} at {}: {}", escape(&switch.who), when(switch.set_at), escape(&switch.why)));
 }
 
-/// Controls that do not work, and since when.
-pub(super) fn show_failures(failures: &[Failure], out: Output) {
-    for failure in failures {
-        let line = format!("{} FAILED {}: {}", failure.control, when(failure.started), failure.cause);
-        out.line(out.paint(Tone::Bad, &escape(&line)));
-        if let Some(remedy) = remedy(&failure.control) {
-            out.line(format!("             {remedy}"));
-        }
-    }
-}
-
-/// What to do about one.
-pub(super) fn remedy(control: &str) -> Option<&'static str> {
-    match control {
-        store::DATABASE => Some("changes are held; look at the disk, then: pci-segment resume"),
-        store::DISK_SPACE => Some("make room on the disk of the database; everything goes on by itself"),
-        store::INTEGRITY => Some("stop the controller, then: pci-segment restore FILE with a backup"),
-        store::WAL => Some("end what reads the database for so long: fuser -v on its file names it"),
-        _ => None,
-    }
-}
-
 /// What is signed of the log, and who has it.
 pub(super) fn show_signed(summary: &StatusSummary, out: Output) {
     let now = Timestamp::now();
@@ -80,6 +58,28 @@ pub(super) fn show_signed(summary: &StatusSummary, out: Output) {
             out.paint(Tone::Warning, &format!(", {lag} s behind{why}"))
         };
         out.line(format!("anchor       {} {has}{behind}", escape(&anchor.sink)));
+    }
+}
+
+/// Controls that do not work, and since when.
+pub(super) fn show_failures(failures: &[Failure], out: Output) {
+    for failure in failures {
+        let line = format!("{} FAILED {}: {}", failure.control, when(failure.started), failure.cause);
+        out.line(out.paint(Tone::Bad, &escape(&line)));
+        if let Some(remedy) = remedy(&failure.control) {
+            out.line(format!("             {remedy}"));
+        }
+    }
+}
+
+/// What to do about one.
+pub(super) fn remedy(control: &str) -> Option<&'static str> {
+    match control {
+        store::DATABASE => Some("changes are held; look at the disk, then: pci-segment resume"),
+        store::DISK_SPACE => Some("make room on the disk of the database; everything goes on by itself"),
+        store::INTEGRITY => Some("stop the controller, then: pci-segment restore FILE with a backup"),
+        store::WAL => Some("end what reads the database for so long: fuser -v on its file names it"),
+        _ => None,
     }
 }
 

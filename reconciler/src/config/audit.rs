@@ -1,4 +1,4 @@
-//! `audit:`, how the log is signed and kept, and where its checkpoints are left, as people write it.
+//! `audit:`, how the log is signed and where its checkpoints are left, as people write it.
 
 use std::path::{Path, PathBuf};
 

@@ -305,8 +305,8 @@ mod tests {
             view: Arc::default(),
             disabled: Arc::default(),
             drift: Arc::default(),
-            reports: crate::run::reports::Reports::default(),
             desk: crate::run::keeper::Desk::new().0,
+            reports: crate::run::reports::Reports::default(),
         };
         let served = serve(folder.path(), orders, stop.clone()).unwrap();
         let _silent = UnixStream::connect(socket(folder.path())).await.unwrap();

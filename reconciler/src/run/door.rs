@@ -80,8 +80,8 @@ pub(super) async fn open(controller: &Controller) -> anyhow::Result<Vec<(&'stati
             view: Arc::clone(&controller.view),
             disabled: Arc::clone(&controller.disabled),
             drift: Arc::clone(&controller.drift_wake),
-            reports: controller.reports.clone(),
             desk: controller.desk.clone(),
+            reports: controller.reports.clone(),
         },
         controller.stop.clone(),
     )?;

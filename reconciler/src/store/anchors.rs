@@ -6,9 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::checkpoints::AUDIT_ORIGIN;
 use super::tx::Tx;
-use super::{Error, Note as Fact, Store, from_ns, to_ns};
+use super::{AUDIT_ORIGIN, Error, Note as Fact, Store, from_ns, to_ns};
 use crate::audit::event::tidy;
 use crate::audit::{Draft, Ended, Leaf, hex, kind};
 

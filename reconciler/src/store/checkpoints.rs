@@ -10,17 +10,13 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::switches::write_notes;
 use super::tx::Tx;
-use super::{Error, Note as Fact, Store, from_ns, open, to_ns};
+use super::{AUDIT_KEYS, AUDIT_ORIGIN, Error, Note as Fact, Store, from_ns, open, to_ns};
 use crate::audit::event::tidy;
 use crate::audit::grow::{PACKED_ROW, Unsound};
 use crate::audit::{Draft, Ended, Frontier, Hash, Note, Trunk, kind};
 
 /// The name of the installation; a fork gives it another.
 pub const INSTALL_ID: &str = "install_id";
-/// The origin by which checkpoints are signed now.
-pub const AUDIT_ORIGIN: &str = "audit_origin";
-/// Every verifier key of this log, a JSON list, the newest last.
-pub const AUDIT_KEYS: &str = "audit_keys";
 
 /// Rows in one read.
 const ROWS_AT_ONCE: u64 = 2_000;
@@ -48,8 +44,8 @@ pub struct KeptNote {
 pub struct NewKey {
     /// The origin it signs as.
     pub origin: String,
-    /// All verifier keys of this log, one a line, this one last.
-    pub keys: String,
+    /// All verifier keys of this log, this one last.
+    pub keys: Vec<String>,
     /// The verifier key before it, where this is another key for the same origin.
     pub instead_of: Option<String>,
 }
@@ -255,8 +251,8 @@ impl Store {
 
 async fn use_key(tx: &mut Tx, key: &NewKey, now: Timestamp) -> Result<(), Error> {
     let fact = |name: &str, value: &str| Fact { name: name.to_owned(), value: Some(value.to_owned()) };
-    write_notes(tx, &[fact(AUDIT_ORIGIN, &key.origin), fact(AUDIT_KEYS, &key.keys)], now).await?;
-    let (Some(old), Some(new)) = (&key.instead_of, key.keys.lines().last()) else { return Ok(()) };
+    write_notes(tx, &[fact(AUDIT_ORIGIN, &key.origin), fact(AUDIT_KEYS, &json!(key.keys).to_string())], now).await?;
+    let (Some(old), Some(new)) = (&key.instead_of, key.keys.last()) else { return Ok(()) };
     let last: Option<i64> = sqlx::query_scalar("SELECT max(size) FROM audit_checkpoint WHERE origin = ?")
         .bind(&key.origin)
         .fetch_one(tx.connection())

@@ -43,10 +43,10 @@ pub(in crate::run) struct Orders {
     pub disabled: Arc<Notify>,
     /// Has the loop compare everything.
     pub drift: Arc<Notify>,
-    /// Who waits for a report.
-    pub reports: Reports,
     /// Whoever signs the log.
     pub desk: Desk,
+    /// Who waits for a report.
+    pub reports: Reports,
 }
 
 impl Orders {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::identity::{Identity, ours, with_key};
+use super::identity::{Identity, key_texts, ours, with_key};
 use super::start::{SinkSaid, ask_anchors, beside, write_head};
 use crate::anchor::Found;
 use crate::audit::event::tidy;
@@ -14,7 +14,7 @@ use crate::audit::{NoteSigner, Trunk, hex};
 use crate::config::{Config, head_file};
 use crate::converge::AUDIT_HOLD;
 use crate::signing;
-use crate::store::{AUDIT_KEYS, AUDIT_ORIGIN, Forked, NewKey, Store};
+use crate::store::{AUDIT_ORIGIN, Forked, NewKey, Store};
 
 /// Starts a new origin; the old one, the new one and the row that says so.
 ///
@@ -44,7 +44,7 @@ pub async fn fork(config: &Config, reason: &str, actor: &str) -> anyhow::Result<
     let install_id = Uuid::now_v7().to_string();
     let origin = config.audit_origin(&install_id);
     let signer = NoteSigner::new(&origin, key)?;
-    let keys = with_key(&store.meta_get(AUDIT_KEYS).await?.unwrap_or_default(), &signer.verifier().to_string());
+    let keys = with_key(key_texts(&store).await?, signer.verifier().to_string());
     let key = NewKey { origin: origin.clone(), keys, instead_of: None };
     let row = store.fork(Forked { install_id, key, actor: actor.to_owned(), payload }, AUDIT_HOLD, now).await?;
     sign(config, &store, &signer, now).await?;

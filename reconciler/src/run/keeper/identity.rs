@@ -24,7 +24,7 @@ impl Identity {
     pub async fn of(config: &Config, store: &Store) -> anyhow::Result<Self> {
         let install = store.meta_get(INSTALL_ID).await?.context("the database does not name its installation; restore a backup")?;
         let origin = store.meta_get(AUDIT_ORIGIN).await?.unwrap_or_else(|| config.audit_origin(&install));
-        let known = store.meta_get(AUDIT_KEYS).await?.unwrap_or_default();
+        let known = key_texts(store).await?;
         let file = config.signing_key_file();
         let key = match signing::read(&file)? {
             Some(key) => key,
@@ -33,15 +33,16 @@ impl Identity {
         };
         let signer = NoteSigner::new(&origin, key)?;
         let verifier = signer.verifier().to_string();
-        let newest = listed(&known).into_iter().rfind(|key| VerifierKey::parse(key).is_ok_and(|key| key.name() == origin));
-        if newest.as_deref() != Some(verifier.as_str()) {
+        let newest = known.iter().rfind(|text| VerifierKey::parse(text).is_ok_and(|key| key.name() == origin));
+        if newest != Some(&verifier) {
             if newest.is_none() {
                 tracing::info!(
                     "the audit log is signed; keep this off this host, for instance in the policy repository: {verifier}"
                 );
             }
-            let keys = with_key(&known, &verifier);
-            store.use_key(NewKey { origin, keys, instead_of: newest }, Timestamp::now()).await?;
+            let instead_of = newest.cloned();
+            let keys = with_key(known, verifier);
+            store.use_key(NewKey { origin, keys, instead_of }, Timestamp::now()).await?;
         }
         Ok(Self { signer })
     }
@@ -56,17 +57,17 @@ impl Identity {
     }
 }
 
-/// Keys of a log, a JSON list, with this one last.
-#[must_use]
-pub(super) fn with_key(known: &str, verifier: &str) -> String {
-    let mut keys = listed(known);
-    keys.retain(|key| key != verifier);
-    keys.push(verifier.to_owned());
-    serde_json::json!(keys).to_string()
+/// Keys of a log with this one last.
+pub(super) fn with_key(mut known: Vec<String>, verifier: String) -> Vec<String> {
+    known.retain(|text| *text != verifier);
+    known.push(verifier);
+    known
 }
 
-fn listed(known: &str) -> Vec<String> {
-    serde_json::from_str(known).unwrap_or_default()
+/// Every verifier key of a log as it is written, oldest first.
+pub(super) async fn key_texts(store: &Store) -> Result<Vec<String>, crate::store::Error> {
+    let known = store.meta_get(AUDIT_KEYS).await?;
+    Ok(known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 /// Every verifier key of a log, oldest first.
@@ -74,8 +75,7 @@ fn listed(known: &str) -> Vec<String> {
 /// # Errors
 /// The database cannot be read.
 pub async fn known_keys(store: &Store) -> Result<Vec<VerifierKey>, crate::store::Error> {
-    let known = store.meta_get(AUDIT_KEYS).await?.unwrap_or_default();
-    Ok(listed(&known).iter().filter_map(|key| VerifierKey::parse(key).ok()).collect())
+    Ok(key_texts(store).await?.iter().filter_map(|text| VerifierKey::parse(text).ok()).collect())
 }
 
 /// Whose notes count in an anchor: those of the origin of now. What a fork left behind is named in its row, and counts no more.
