@@ -120,7 +120,10 @@ class Evidence:
                     self.note(name, entry["note"], name, at)
                 except (NotOurs, ValueError): self.refuse(f"{name}, line {number}", "not a line of an anchor")
         except CutOff: self.remarks.append(f"the last line of {name} is cut off")
-    def given_up(self, claim, chain): return any(claim.origin == o and claim.size > agreed for _, o, agreed in chain.forks)
+    def given_up(self, claim, chain):
+        def other(seq, size, root): return size > seq or size in chain.roots and (chain.roots[size][0] or b"").hex() != root
+        return any(claim.origin == origin and (claim.size > agreed or any(size >= claim.size and other(seq, size, root) for size, root in named))
+                   for seq, origin, agreed, named in chain.forks)
     def judge(self, chain, end):
         for c in sorted(self.seen, key=lambda c: c.size) + sorted(self.stored, key=lambda c: c.size):
             if chain.first or (end is not None and c.size > end) or self.given_up(c, chain): continue
@@ -189,12 +192,14 @@ class Chain:
         if self.first == 0: self.tree.append(digest)
         self.mark()
     def fork(self, seq, payload):
+        def get(value, name, kind): return value[name] if isinstance(value, dict) and type(value.get(name)) is kind else None
         try: said = json.loads(payload)
         except (ValueError, RecursionError): said = None
-        said = said if isinstance(said, dict) else {}
-        origin, agreed = said.get("old_origin"), said.get("agreed")
-        agreed = agreed if type(agreed) is int and agreed >= 0 else seq
-        self.forks.append((seq, origin if isinstance(origin, str) else "", min(agreed, seq)))
+        origin, agreed = get(said, "old_origin", str) or "", get(said, "agreed", int)
+        heads = [get(said, "audit_head", dict)] + [get(anchor, "has", dict) for anchor in get(said, "anchors", list) or []]
+        named = [(get(n, "size", int), get(n, "root", str)) for n in heads if n and get(n, "origin", str) == origin]
+        named = [(size, root) for size, root in named if size is not None and size >= 0 and root is not None]
+        self.forks.append((seq, origin, min(agreed if agreed is not None and agreed >= 0 else seq, seq), named))
 
 def chunks(path, gzip):
     """A file's bytes, decompressed where it is compressed; damage there is found before the end, and so is what follows it."""
@@ -292,8 +297,10 @@ def connect(path):
     return db
 def stored_keys(db):
     found = db.execute("SELECT value FROM meta WHERE name = 'audit_keys'").fetchone()
-    try: return list(map(parse_key, obj(b'{"keys":%s}' % found[0].encode(), dict(keys=list))["keys"])) if found else []
-    except NotOurs as why: raise Unreadable(f"cannot read the keys of the log: {why}")
+    text = whole(found[0], str) if found else ""
+    try: named = obj(b'{"keys":%s}' % text.encode(), dict(keys=list))["keys"] if text.startswith("[") else [one for one in text.split("\n") if one]
+    except (NotOurs, KeyError) as why: raise Unreadable(f"cannot read the keys of the log: {why}")
+    return list(map(parse_key, named))
 def whole(value, kind):
     if type(value) is not kind or (kind is int and value < 0): raise Unreadable("cannot read the database: a value of another type")
     return value
@@ -319,7 +326,9 @@ def verify_database(args, db, evidence):
     segments = [s for s in segments if args.to is None or s[2] < end]
     marks = [c.size for c in evidence.stored + evidence.seen] + [n for s in segments for n in (s[1], s[2] + 1)]
     chain = Chain(first, before[0], marks, [(s[1], s[2]) for s in segments if s[8] == "pruned"])
-    for seq, ts, event_id, kind, leaf, stored in db.execute("SELECT seq, CAST(ts AS TEXT), CAST(event_id AS BLOB), CAST(kind AS BLOB), CAST(leaf AS BLOB), CAST(hash AS BLOB) FROM audit_log WHERE seq >= ? AND seq < ? ORDER BY seq", (first, min(end, max(size, rows)))):
+    asked = db.execute("SELECT seq, CAST(ts AS TEXT), CAST(event_id AS BLOB), CAST(kind AS BLOB), CAST(leaf AS BLOB), CAST(hash AS BLOB) "
+                       "FROM audit_log WHERE seq >= ? AND seq < ? ORDER BY seq", (first, min(end, max(size, rows))))
+    for seq, ts, event_id, kind, leaf, stored in asked:
         if None in (event_id, kind, leaf, stored) or not re.fullmatch("-?[0-9]{1,19}", ts or ""): raise Unreadable("a row could not be unpacked")
         chain.row(seq, leaf, stored, dict(seq=seq, event_id=event_id.hex(), ts_ns=int(ts), kind=kind.decode(errors="replace")))
     conclude(chain, evidence, end, args.to)
@@ -381,7 +390,7 @@ def verify(argv):
     except Fault as fault: return fault.code, str(fault)
     except (NotOurs, Unreadable, sqlite3.Error, OSError) as why: return 2, str(why)
     text = f"{chain.next - chain.first} rows, head {short(chain.head)}, {len(evidence.stored + evidence.seen)} signatures"
-    text = "; ".join([text, *(f"forked at row {seq} from {origin}" for seq, origin, _ in chain.forks), *evidence.remarks])
+    text = "; ".join([text, *(f"forked at row {seq} from {origin}" for seq, origin, *_ in chain.forks), *evidence.remarks])
     return (1, f"verified, but not vouched for to its end: {text}") if args.strict and evidence.weak(chain) else (0, f"verified {text}")
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ pub enum Next {
 }
 
 impl Unreadable {
-    fn of(file: &Path, why: impl ToString) -> Self {
+    fn of(file: &Path, why: &io::Error) -> Self {
         Self { file: file.display().to_string(), place: String::new(), why: why.to_string() }
     }
 }
@@ -55,7 +55,7 @@ impl Export {
     /// # Errors
     /// It cannot be read, is damaged as a compressed file, or does not begin like an export.
     pub fn open(file: &Path) -> Result<Self, Unreadable> {
-        let unreadable = |error: io::Error| Unreadable::of(file, error);
+        let unreadable = |error: io::Error| Unreadable::of(file, &error);
         let opened = open(file).map_err(unreadable)?;
         let tail = if opened.compressed {
             let mut tail = Tail::default();
@@ -73,8 +73,8 @@ impl Export {
         };
         let mut export =
             Self { file: file.display().to_string(), header: Header::none(), last_note: last_note.flatten(), lines, line: 0 };
-        let first = export.line().map_err(|why| export.unreadable(why))?.ok_or_else(|| export.unreadable("it is empty"))?;
-        export.header = Header::parse(&first).map_err(|why| export.unreadable(why))?;
+        let first = export.line().map_err(|why| export.unreadable(&why))?.ok_or_else(|| export.unreadable("it is empty"))?;
+        export.header = Header::parse(&first).map_err(|why| export.unreadable(&why))?;
         Ok(export)
     }
 
@@ -100,7 +100,7 @@ impl Export {
                         return (rows, Next::Unreadable(self.unreadable("a row behind the last one that the header names")));
                     }
                     Ok(row) => rows.push(row),
-                    Err(why) => return (rows, Next::Unreadable(self.unreadable(why))),
+                    Err(why) => return (rows, Next::Unreadable(self.unreadable(&why))),
                 },
                 Ok(None) => return (rows, Next::End),
                 Err(unreadable) => return (rows, Next::Unreadable(unreadable)),
@@ -114,16 +114,16 @@ impl Export {
     /// # Errors
     /// The file ends before its last line, or goes on behind it.
     pub fn row_line(&mut self) -> Result<Option<Vec<u8>>, Unreadable> {
-        let line = self.line().map_err(|why| self.unreadable(why))?;
+        let line = self.line().map_err(|why| self.unreadable(&why))?;
         let line = line.ok_or_else(|| self.unreadable("it ends before its last line"))?;
         if !export::is_last(&line) {
             return Ok(Some(line));
         }
-        export::parse_last(&line).map_err(|why| self.unreadable(why))?;
+        export::parse_last(&line).map_err(|why| self.unreadable(&why))?;
         match self.line() {
             Ok(None) => Ok(None),
             Ok(Some(_)) => Err(self.unreadable("something follows its last line")),
-            Err(why) => Err(self.unreadable(why)),
+            Err(why) => Err(self.unreadable(&why)),
         }
     }
 
@@ -132,7 +132,7 @@ impl Export {
         next_line(&mut self.lines)
     }
 
-    fn unreadable(&self, why: impl ToString) -> Unreadable {
+    fn unreadable(&self, why: &(impl ToString + ?Sized)) -> Unreadable {
         Unreadable { file: self.file.clone(), place: format!(", line {}", self.line), why: why.to_string() }
     }
 }

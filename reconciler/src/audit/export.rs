@@ -121,6 +121,17 @@ impl Header {
     }
 }
 
+/// The keys a log names as its own: a JSON list of them, or one a line.
+///
+/// # Errors
+/// A list that is none.
+pub fn named_keys(text: &str) -> serde_json::Result<Vec<String>> {
+    if text.starts_with('[') {
+        return serde_json::from_str(text);
+    }
+    Ok(text.split('\n').filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
 /// One row as it is written, without the end of the line.
 ///
 /// # Errors

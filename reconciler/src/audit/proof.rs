@@ -210,16 +210,16 @@ mod tests {
         let all = leaves(40);
         for size in 1..=all.len() {
             let tree = &all[..size];
-            for index in 0..size {
+            for (index, leaf) in tree.iter().enumerate() {
                 let (at, of) = (index as u64, size as u64);
                 let path = gathered(tree, inclusion(at, of).unwrap());
                 assert_eq!(path, path_by_definition(index, tree), "row {index} of {size}");
-                assert_eq!(root_of_inclusion(&all[index], at, of, &path), Some(root(tree)), "row {index} of {size}");
+                assert_eq!(root_of_inclusion(leaf, at, of, &path), Some(root(tree)), "row {index} of {size}");
                 assert_ne!(root_of_inclusion(&[9; 32], at, of, &path), Some(root(tree)));
                 if let Some(short) = path.get(1..) {
-                    assert_ne!(root_of_inclusion(&all[index], at, of, short), Some(root(tree)));
+                    assert_ne!(root_of_inclusion(leaf, at, of, short), Some(root(tree)));
                 }
-                assert_ne!(root_of_inclusion(&all[index], at, of, &[path.as_slice(), &[[0; 32]]].concat()), Some(root(tree)));
+                assert_ne!(root_of_inclusion(leaf, at, of, &[path.as_slice(), &[[0; 32]]].concat()), Some(root(tree)));
             }
             assert_eq!(inclusion(size as u64, size as u64), None);
         }

@@ -253,4 +253,12 @@ mod tests {
         assert_eq!(with("public_url: https://seg.example:8443/x"), "seg.example/pci-segment/1");
         assert_eq!(with(""), "db-01/pci-segment/1");
     }
+
+    #[test]
+    fn less_than_a_year_is_refused_with_the_number_to_write() {
+        assert_eq!(RetentionDays::default().get(), 400);
+        assert!(RetentionDays::try_from(366).is_ok());
+        let refused = RetentionDays::try_from(365).unwrap_err();
+        assert!(refused.contains("10.5.1") && refused.contains("write 366 or more"), "{refused}");
+    }
 }

@@ -16,7 +16,7 @@ use crate::audit::verify::{
     Chain, Evidence, Examined, Extent, Fault, Manifest, Options, PACKED, Report, State, check_places, check_roots, conclude,
     examine,
 };
-use crate::audit::{Frontier, Hash, VerifierKey};
+use crate::audit::{Frontier, Hash, VerifierKey, export};
 
 /// One read. 512 of the largest rows are 32 MiB.
 const RANGE_ROWS: u64 = 512;
@@ -64,7 +64,7 @@ impl Store {
     pub async fn log_keys(&self) -> Result<Vec<VerifierKey>, Report> {
         let keys = async {
             let text = self.meta_get(super::AUDIT_KEYS).await?;
-            let keys: Vec<String> = text.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text))?;
+            let keys = export::named_keys(&text.unwrap_or_default())?;
             keys.iter().map(|key| VerifierKey::parse(key).map_err(Into::into)).collect::<Result<Vec<_>, Cause>>()
         };
         keys.await.map_err(|cause| self.unreadable(&cause))

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Error, RawRow, Store};
 use crate::archive::{self, Lines};
-use crate::audit::export::Header;
+use crate::audit::export::{Header, named_keys};
 use crate::audit::verify::{Manifest, State};
 
 impl Store {
@@ -15,7 +15,7 @@ impl Store {
     /// The database cannot be read.
     pub async fn export_header(&self, first: u64, last: u64) -> Result<Header, Error> {
         let keys = self.meta_get(super::AUDIT_KEYS).await?;
-        let keys = keys.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let keys = named_keys(&keys.unwrap_or_default()).unwrap_or_default();
         Ok(Header::new(self.log_origin().await?, keys, (first, last), &self.log_hash_before(first).await?))
     }
 

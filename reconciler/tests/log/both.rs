@@ -49,7 +49,12 @@ impl Both {
 
     /// Exit codes and messages: ours, then Python's.
     pub(crate) fn ask(&mut self, args: &[String]) -> [(u8, String); 2] {
-        writeln!(self.asks, "{}", serde_json::to_string(args).unwrap()).unwrap();
+        self.ask_each(args, args)
+    }
+
+    /// The same for two copies: opening a database with a journal changes what lies beside it.
+    pub(crate) fn ask_each(&mut self, args: &[String], copied: &[String]) -> [(u8, String); 2] {
+        writeln!(self.asks, "{}", serde_json::to_string(copied).unwrap()).unwrap();
         let ours = ours(args);
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();

@@ -101,7 +101,7 @@ impl Lab {
     /// Another folder with the same files.
     pub(crate) fn copy(&self) -> Self {
         let copy = Self { folder: tempfile::tempdir().unwrap() };
-        for name in ["state.db", "audit.head", "anchor.jsonl"] {
+        for name in ["state.db", "state.db-wal", "audit.head", "anchor.jsonl"] {
             if self.folder().join(name).exists() {
                 std::fs::copy(self.folder().join(name), copy.folder().join(name)).unwrap();
             }

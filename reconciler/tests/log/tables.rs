@@ -5,6 +5,9 @@ use super::lab::{Lab, ORIGIN, key, run, signer};
 use pci_segment::audit::{AuditEvent, Draft, kind};
 use serde_json::json;
 
+/// What it is called, which code it has, what is said, and how it is done.
+type Case = (&'static str, u8, &'static str, fn(&Lab));
+
 #[test]
 fn a_sound_log_is_good_and_a_strict_reader_wants_an_anchor_of_today_over_all_of_it() {
     let (lab, mut both) = (Lab::new(200, 100), Both::new());
@@ -38,7 +41,7 @@ fn a_sound_log_is_good_and_a_strict_reader_wants_an_anchor_of_today_over_all_of_
 fn d07_each_way_to_change_history_has_its_own_exit_code_and_names_the_row() {
     let (sound, mut both) = (Lab::new(1000, 100), Both::new());
     let key = key();
-    let cases: [(&str, u8, &str, fn(&Lab)); 7] = [
+    let cases: [Case; 7] = [
         ("the last 100 rows deleted", 13, "log has 900 rows, file:", |lab| lab.cut_at(900)),
         ("the last 100 rows deleted and the frontier left", 13, "log has 900 rows, ", |lab| {
             lab.damage(&["DELETE FROM audit_log WHERE seq >= 900"]);
@@ -119,6 +122,32 @@ fn a_fork_is_named_and_notes_of_the_old_origin_count_up_to_it() {
     // A fork excuses nothing that lies before it.
     lab.rewrite_from(0);
     both.expect("rewritten", &["--database", &db, "--anchor", &anchor], 14, "two histories");
+}
+
+#[test]
+fn a_fork_from_another_history_gives_up_the_notes_it_names_and_no_later_ones() {
+    let (lab, mut both) = (Lab::new(300, 100), Both::new());
+    lab.rewrite_from(150);
+    lab.damage(&["DELETE FROM audit_checkpoint"]);
+    let anchor = lab.anchor();
+    both.expect("another history", &["--database", &lab.db(), "--anchor", &anchor], 14, "is one of rows 100 to 199");
+    let head = std::fs::read_to_string(lab.folder().join("audit.head")).unwrap();
+    let root = pci_segment::audit::Note::parse(&head).unwrap().checkpoint.root;
+    let has = json!({ "origin": ORIGIN, "size": 300, "root": pci_segment::audit::hex(&root), "at": null });
+    let payload = json!({ "why": "known", "old_origin": ORIGIN, "audit_head": null, "anchors": [{ "sink": anchor, "has": has }] });
+    let draft = Draft { kind: kind::LOG_FORKED, origin: "host:lab", payload, ..Draft::at(jiff::Timestamp::now()) };
+    run(async {
+        let store = lab.open().await;
+        store.append(AuditEvent::new(draft).unwrap()).await.unwrap();
+        store.close().await;
+    });
+    let second = signer("example.com/pci-segment/second", 1);
+    let keys = format!("{}\n{}", key(), second.verifier());
+    lab.damage(&[&format!("UPDATE meta SET value = '{keys}' WHERE name = 'audit_keys'")]);
+    lab.sign(&second, &[301], true);
+    both.expect("forked", &["--database", &lab.db(), "--anchor", &anchor], 0, "forked at row 300");
+    lab.rewrite_from(120);
+    both.expect("rewritten after the fork", &["--database", &lab.db(), "--anchor", &anchor], 14, "at 301");
 }
 
 #[test]

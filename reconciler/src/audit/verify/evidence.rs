@@ -211,10 +211,11 @@ impl Evidence {
         Ok(())
     }
 
-    /// Whether a fork says that the rows this note speaks of are no longer those of the log.
+    /// Whether a fork says that the rows this note speaks of are no longer those of the log. The first note of the new origin covers
+    /// all rows before the fork anew.
     fn given_up(&self, claim: &Claim, chain: &Chain) -> bool {
         let origin = self.origins.get(claim.origin).map_or("", String::as_str);
-        chain.forks().iter().any(|fork| fork.old_origin == origin && claim.size > fork.agreed)
+        chain.forks().iter().any(|fork| fork.old_origin == origin && fork.gives_up(claim.size, |size| chain.root_at(size)))
     }
 
     /// The note, if one of the keys signed it.

@@ -89,7 +89,9 @@ fn database(args: &VerifyArgs, keys: Vec<VerifierKey>, options: Options) -> anyh
         let store = Store::open_read_only(&place.database).await.map_err(|error| crate::chain::chain(&error))?;
         let keys = if keys.is_empty() { store.log_keys().await.map_err(|report| report.message)? } else { keys };
         let evidence = evidence(args, keys, &[])?;
-        Ok(store.verify_log_with(evidence, options, &place.segments).await)
+        let report = store.verify_log_with(evidence, options, &place.segments).await;
+        store.close().await;
+        Ok(report)
     }))
 }
 
