@@ -296,7 +296,8 @@ fn d02_two_errors_of_the_disk_within_ten_minutes_hold_changes_until_somebody_res
     bench.wait_ready("readiness");
     bench.controller.stop();
     let ended = bench.ledger.texts("SELECT control || ': ' || remediation || ' by ' || who FROM failures WHERE ended IS NOT NULL");
-    assert_eq!(ended, [format!("database: the cable was replaced by uid:{}", rustix::process::getuid().as_raw())]);
+    let by_me = format!("database: the cable was replaced by uid:{}", rustix::process::getuid().as_raw());
+    assert!(ended.len() == 1 && ended[0].starts_with(&by_me), "{ended:?}");
     bench.controller.start();
     bench.wait_ready("readiness after the hold");
     let third = bench.push();

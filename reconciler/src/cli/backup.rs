@@ -92,5 +92,5 @@ pub fn restore(args: &RestoreArgs, out: Output) -> anyhow::Result<Exit> {
 }
 
 fn uid() -> String {
-    format!("uid:{}", rustix::process::getuid().as_raw())
+    crate::run::control::actor(rustix::process::getuid().as_raw())
 }

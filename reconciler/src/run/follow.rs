@@ -46,8 +46,7 @@ enum Woken {
 /// Follows until told to stop.
 pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
     let wake = Arc::clone(&controller.wake);
-    let mut failures = 0;
-    let mut last_outcome = None;
+    let (mut failures, mut last_outcome) = (0, None);
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     let mut next = Woken::Look(Came::Poll);
     let mut look_at = tokio::time::Instant::now();
@@ -60,13 +59,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
         match next {
             Woken::Stop => return Ok(()),
             Woken::Delivery => {
-                let waiting = match controller.store.deliveries_depth().await {
-                    Ok(waiting) => waiting,
-                    Err(error) if error.wants_restart() => return Err(error.into()),
-                    // A slow database is no reason not to look.
-                    Err(_) => 0,
-                };
-                if storm.is_over(waiting, tokio::time::Instant::now()) {
+                if storm_is_over(controller, &mut storm).await? {
                     next = Woken::Look(Came::Push);
                     continue;
                 }
@@ -123,6 +116,16 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
             () = tokio::time::sleep_until(requests.step_at(&storm).unwrap_or(look_at)), if requests.step_at(&storm).is_some() => Woken::Request,
         };
     }
+}
+
+/// Whether what has come in is to be looked at now, or more of it is still coming.
+async fn storm_is_over(controller: &Controller, storm: &mut Storm) -> Result<bool, store::Error> {
+    let waiting = match controller.store.deliveries_depth().await {
+        Err(error) if error.wants_restart() => return Err(error),
+        // A slow database is no reason not to look.
+        counted => counted.unwrap_or(0),
+    };
+    Ok(storm.is_over(waiting, tokio::time::Instant::now()))
 }
 
 /// One trip and one look for drift; a failure is on record before this returns.

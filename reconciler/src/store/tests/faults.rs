@@ -153,3 +153,22 @@ async fn d15_a_clock_that_was_set_moves_what_waits_along_and_leaves_a_row() {
     assert_eq!(from_ns(next), at(-3599));
     assert_eq!(kinds(&place).await.last().unwrap(), "clock.jumped");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d11_a_read_of_ours_that_takes_too_long_is_cut_and_holds_the_write_ahead_log_back_no_longer() {
+    let place = Place::new();
+    let store = place.open().await;
+    // Begins with the log, and never ends.
+    let endless = "WITH RECURSIVE n (i) AS (SELECT count(*) FROM audit_log UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i % 100000 = 0";
+    let cut = store.read("reading for ever", sqlx::query_scalar::<_, i64>(endless).fetch_all(&store.readers)).await;
+    assert!(matches!(cut, Err(Error::Slow { .. })), "{cut:?}");
+    store.append(event("after it")).await.unwrap();
+    for _ in 0..400 {
+        if store.vitals().wal_bytes == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(store.vitals().wal_bytes, 0, "nobody reads any more, so it could be emptied");
+    store.close().await;
+}
