@@ -12,6 +12,7 @@
 mod commits;
 mod decisions;
 mod drift;
+mod drift_reads;
 mod error;
 mod files;
 mod history;
