@@ -179,7 +179,7 @@ fn o06_reports_are_written_by_the_schedule_made_up_once_after_a_stop_and_say_wha
     }
     let scene = Scene::build("rep");
     let drift = "{ schedule: \"0 0 0 1 1 *\", report_schedule: \"*/5 * * * * *\", timezone: Europe/Berlin }".to_owned();
-    let options = Options { drift: Some(drift), port: PORT, ..options("report") };
+    let options = Options { drift: Some(drift), port: PORT, ..self::options("report") };
     let mut controller = scene.controller(&options);
     controller.start();
     // Nothing was ever in force, so nothing can be compared.

@@ -6,9 +6,9 @@ use serde_json::json;
 use super::decisions::{DriftDecision, DriftVerdict};
 use super::passes::PassId;
 use super::tx::Tx;
-use super::{Error, Store, from_ns, to_ns, words};
+use super::{Error, Store, to_ns, words};
 use crate::audit::event::{fresh_id, tidy};
-use crate::audit::{Draft, Ended, hex, kind};
+use crate::audit::{Draft, Ended, kind};
 
 /// More of a side than this is not kept in an audit row; the drift row has all of it.
 const SIDE_LOGGED_BYTES_MAX: usize = 2_000;
