@@ -182,6 +182,7 @@ fn o06_reports_are_written_by_the_schedule_made_up_once_after_a_stop_and_say_wha
     let options = Options { drift: Some(drift), port: PORT, ..self::options("report") };
     let mut controller = scene.controller(&options);
     controller.start();
+    controller.wait("a start", |me| me.log().contains("listening").then_some(()));
     // Nothing was ever in force, so nothing can be compared.
     let first = controller.wait("a first report", |me| {
         let id = text(&json(me, &["drift", "report"]).as_array()?.last()?["id"]);
