@@ -160,6 +160,12 @@ impl<S: Source> World<'_, S> {
         Ok((!who.is_empty()).then(|| who.join(", ")))
     }
 
+    /// Who confirmed what is on trial; where nobody had to, the controller did.
+    pub(super) async fn vouched_by(&self, hash: &str) -> Result<String, Trouble> {
+        let switch = self.store.switch_get(CONFIRMED_TRIAL, (self.clock)()).await?;
+        Ok(switch.filter(|switch| switch.value == hash).map_or_else(|| "system".to_owned(), |switch| switch.who))
+    }
+
     /// The end of a pass that put the head in force, with all that later starts need, but for what is in force.
     fn in_force(&self, head: CommitId, plans: &[TargetPlan]) -> PassEnd {
         let changes = plans.iter().map(TargetPlan::changes_made).sum();

@@ -282,9 +282,7 @@ impl<S: Source> World<'_, S> {
         let changes = trial.changes;
         let sentence = self.settings.posture.sentence(usize::try_from(changes).unwrap_or(usize::MAX));
         let status = Some(self.settings.status(commit, StatusState::Success, &sentence));
-        // Where nobody had to, the controller vouched for it.
-        let switch = self.store.switch_get(CONFIRMED_TRIAL, (self.clock)()).await?.filter(|switch| switch.value == trial.hash);
-        let confirmed_by = Some(switch.map_or_else(|| "system".to_owned(), |switch| switch.who));
+        let confirmed_by = Some(self.vouched_by(&trial.hash).await?);
         let end = PassEnd {
             enforced,
             changes,

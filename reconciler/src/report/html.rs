@@ -179,8 +179,8 @@ fn decided(one: &Decided) -> Vec<String> {
     let held = &one.decision;
     vec![
         format!("{}<small>{} on {}</small>", escape(&one.key), one.kind, escape(&one.target)),
-        escape(held.decision.word()),
-        escape(&held.who),
+        tag(if held.until.is_some() { "warn" } else { "bad" }, held.decision.word()),
+        format!("<code>{}</code>", escape(&held.who)),
         escape(&held.why),
         when(held.set_at),
         held.until.map_or_else(|| "it is released".to_owned(), when),

@@ -89,15 +89,8 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                 compare_at = tokio::time::Instant::now() + cadence.after(began.elapsed(), compared.is_some()).min(again);
                 drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
             }
-            Woken::Report => {
-                drift(controller).await;
-                calendar.write(controller).await;
-            }
-            Woken::Heartbeat => {
-                if let Err(error) = controller.heartbeat().await {
-                    tracing::error!("no heartbeat: {}", chain(error.as_ref()));
-                }
-            }
+            Woken::Report => report(controller, &mut calendar).await,
+            Woken::Heartbeat => beat(controller).await,
         }
         next = tokio::select! {
             biased;
@@ -264,6 +257,20 @@ fn announce(last: &mut Option<Outcome>, outcome: Outcome) {
         Outcome::Held { reason } => tracing::warn!("held, the last good commit stays enforced: {reason}"),
     }
     *last = Some(outcome);
+}
+
+async fn beat(controller: &Controller) {
+    if let Err(error) = controller.heartbeat().await {
+        tracing::error!("no heartbeat: {}", chain(error.as_ref()));
+    }
+}
+
+/// A report says what is so now: first everything is compared.
+async fn report(controller: &mut Controller, calendar: &mut Calendar) {
+    drift(controller).await;
+    calendar.write(controller).await;
+    // Whoever asked for it had the loop stop waiting; that must not stop the next look.
+    controller.urgent.take();
 }
 
 /// Nothing if a target or the store did not answer.

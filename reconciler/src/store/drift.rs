@@ -2,15 +2,13 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row};
 
 use super::decisions::{DriftDecision, DriftVerdict};
 use super::passes::PassId;
 use super::tx::Tx;
-use super::{Error, Store, from_ns, to_ns, words};
+use super::{Error, Store, to_ns, words};
 use crate::audit::event::{fresh_id, tidy};
-use crate::audit::{Draft, Ended, hex, kind};
+use crate::audit::{Draft, Ended, kind};
 
 /// More of a side than this is not kept in an audit row; the drift row has all of it.
 const SIDE_LOGGED_BYTES_MAX: usize = 2_000;
@@ -142,9 +140,6 @@ pub struct DriftEntry {
 /// An open row: id, key, kind, when it was last seen.
 type Open = (Vec<u8>, String, String, i64);
 
-/// Digits of an id that name a row, at least.
-const DIGITS_MIN: usize = 6;
-
 /// Under which name drift says that nothing is dropped on a whole target.
 pub const AUDIT: &str = "audit";
 
@@ -264,79 +259,6 @@ impl Store {
         })
         .await
     }
-
-    /// Drift as `drift --format json` shows it, newest first.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn drift(&self, open_only: bool) -> Result<Vec<DriftEntry>, Error> {
-        let more = if self.knows_decisions().await? {
-            "class, ours, pass, actor, evidence"
-        } else {
-            "'flow' AS class, NULL AS ours, NULL AS pass, NULL AS actor, NULL AS evidence"
-        };
-        let query = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT id, target, kind, key, expected, observed, first_seen, last_seen, times_seen, oid, resolved_at, resolution, {more} \
-             FROM drift WHERE resolved_at IS NULL OR NOT ? ORDER BY first_seen DESC, rowid DESC LIMIT 10000"
-        )))
-        .bind(open_only);
-        let mut rows: Vec<DriftEntry> = self.read("cannot read drift", query.fetch_all(&self.readers)).await?;
-        for held in self.drift_decisions(Timestamp::now()).await? {
-            // Accepted comes first, and says more than that it was quarantined before.
-            let newest = rows.iter_mut().find(|row| held.is_about(&row.target, &row.key, row.kind));
-            if let Some(row) = newest.filter(|row| row.decision.is_none() && held.decision != DriftVerdict::Released) {
-                row.decision = Some(held);
-            }
-        }
-        Ok(rows)
-    }
-
-    /// The rows whose id ends or begins with these digits; two at most, as more than one is one too many.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn drift_like(&self, digits: &str) -> Result<Vec<DriftEntry>, Error> {
-        let plain = |text: &str| text.replace('-', "").to_ascii_lowercase();
-        let digits = plain(digits);
-        if digits.len() < DIGITS_MIN || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Ok(Vec::new());
-        }
-        let rows = self.drift(false).await?.into_iter();
-        Ok(rows.filter(|row| plain(&row.id).ends_with(&digits) || plain(&row.id).starts_with(&digits)).take(2).collect())
-    }
-}
-
-impl FromRow<'_, SqliteRow> for DriftEntry {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let (kind, class): (String, String) = (row.try_get("kind")?, row.try_get("class")?);
-        let unknown = |what: &str| sqlx::Error::Decode(format!("drift of {what}").into());
-        let bytes = |name: &str| row.try_get::<Option<Vec<u8>>, _>(name);
-        Ok(Self {
-            target: row.try_get("target")?,
-            kind: DriftKind::from_word(&kind).ok_or_else(|| unknown(&kind))?,
-            key: row.try_get("key")?,
-            expected: row.try_get("expected")?,
-            observed: row.try_get("observed")?,
-            first_seen: from_ns(row.try_get("first_seen")?),
-            last_seen: from_ns(row.try_get("last_seen")?),
-            resolved_at: row.try_get::<Option<i64>, _>("resolved_at")?.map(from_ns),
-            resolution: row.try_get::<Option<String>, _>("resolution")?.as_deref().and_then(Resolution::from_word),
-            id: uuid_text(row.try_get("id")?),
-            class: DriftClass::from_word(&class).ok_or_else(|| unknown(&class))?,
-            ours: row.try_get("ours")?,
-            times_seen: u64::try_from(row.try_get::<i64, _>("times_seen")?).unwrap_or(0),
-            commit: bytes("oid")?.map(|oid| hex(&oid)),
-            pass: bytes("pass")?.map(uuid_text),
-            actor: row.try_get("actor")?,
-            evidence: bytes("evidence")?.map(|hash| hex(&hash)),
-            decision: None,
-        })
-    }
-}
-
-/// An id as people see it.
-pub(super) fn uuid_text(id: Vec<u8>) -> String {
-    uuid::Uuid::from_slice(&id).map_or_else(|_| hex(&id), |id| id.to_string())
 }
 
 /// Why a row is open no longer, and by which pass.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::drift::uuid_text;
+use super::drift_reads::uuid_text;
 use super::{Error, Store, from_ns};
 use crate::audit::leaf::Leaf;
 use crate::audit::{hex, kind};
@@ -341,7 +341,7 @@ fn head(commit: &CommitId, row: &SqliteRow) -> Result<CommitStory, sqlx::Error> 
 
 fn pass(row: &SqliteRow, id: &[u8]) -> Result<PassStory, sqlx::Error> {
     Ok(PassStory {
-        id: uuid_text(id.to_vec()),
+        id: uuid_text(id),
         opened: from_ns(row.try_get("opened")?),
         closed: time(row, "closed")?,
         outcome: row.try_get("outcome")?,

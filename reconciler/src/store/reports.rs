@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::drift::uuid_text;
+use super::drift_reads::uuid_text;
 use super::observed::Observation;
 use super::switches::{Note, write_notes};
 use super::tx::Tx;
@@ -124,7 +124,7 @@ impl Store {
         .bind(LISTED_MAX);
         let rows: Vec<Row> = self.read("cannot read the reports", query.fetch_all(&self.readers)).await?;
         let entry = |(id, begins, ends, written, summary, html, json): Row| ReportEntry {
-            id: uuid_text(id),
+            id: uuid_text(&id),
             begins: from_ns(begins),
             ends: from_ns(ends),
             written_at: from_ns(written),
@@ -196,7 +196,7 @@ async fn keep(tx: &mut Tx, report: &NewReport) -> Result<(), Error> {
         write_notes(tx, &[covered], report.ends).await?;
     }
     let payload = json!({
-        "id": uuid_text(report.id.to_vec()),
+        "id": uuid_text(&report.id),
         "begins": report.begins.to_string(),
         "ends": report.ends.to_string(),
         "html_sha256": hex(&html),
@@ -224,5 +224,5 @@ async fn evidence(tx: &mut Tx, bytes: &[u8], now: Timestamp) -> Result<Hash, Err
 #[must_use]
 pub fn report_id(now: Timestamp) -> ([u8; 16], String) {
     let id = fresh_id(now);
-    (id, uuid_text(id.to_vec()))
+    (id, uuid_text(&id))
 }

@@ -82,8 +82,9 @@ impl Orders {
         }
         let (answer, answered) = oneshot::channel();
         self.rollbacks.ask(Asked { commit, reason, who, answer });
-        self.wake.notify_one();
+        // Before the loop wakes for it: what it asks the remote about this order must not be cut off by it.
         self.urgent.give();
+        self.wake.notify_one();
         match tokio::time::timeout(JUDGING_TIME_MAX, answered).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => refused("the controller is stopping".to_owned()),
