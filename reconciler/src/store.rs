@@ -63,7 +63,7 @@ pub use history::{AuditRow, CommitStory, OrderRow, PassStory, StatusStory, StepS
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};
 pub use lately::{FORGE_RESTS_MAX, LAST_LOOK, LastDelivery, LastStatus, Lately};
 pub use log_copy::{bytes_of, copy_rows};
-pub use log_rows::{RawRow, StoredCheckpoint};
+pub use log_rows::{AUDIT_KEYS, AUDIT_ORIGIN, RawRow, StoredCheckpoint};
 pub use measures::Measures;
 pub use observed::{Gap, Observation};
 pub use operators::restoring;

@@ -1,8 +1,12 @@
 //! Rows of the log as bytes, for exports, segments and proofs; read page by page, so that no reader holds back the write-ahead log.
 
-use super::{AUDIT_ORIGIN, Error, INSTALL_ID, Store};
+use super::{Error, INSTALL_ID, Store};
 use crate::audit::{Frontier, Hash};
 
+/// The key of `meta` under which the verifier keys are kept, as a JSON list.
+pub const AUDIT_KEYS: &str = "audit_keys";
+/// The key of `meta` under which the origin of the log is kept.
+pub const AUDIT_ORIGIN: &str = "audit_origin";
 /// Of the largest rows these are 16 MiB.
 const PAGE_ROWS: i64 = 256;
 const PAGE_HASHES: i64 = 10_000;
