@@ -16,6 +16,7 @@ mod differences;
 mod drift;
 mod enforce;
 mod events;
+mod faults;
 mod faulty_disk;
 mod forge;
 mod imports;
