@@ -3,6 +3,9 @@
 //! A lowering is exact or it is [`Unsupported`]; nothing is ever approximated.
 
 pub mod bpf;
+pub mod cloud;
+pub mod network_security_group;
+pub mod security_group;
 
 use alloc::string::String;
 

@@ -123,6 +123,26 @@ impl AddressSet {
         self.intersection(&Self { family: other.family, spans: outside })
     }
 
+    /// The fewest prefixes that hold these addresses and no other, in order.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<Cidr> {
+        let bits = u32::from(self.family.bits());
+        let mut prefixes = Vec::new();
+        for &(first, last) in &self.spans {
+            let mut next = Some(first);
+            while let Some(from) = next.filter(|from| *from <= last) {
+                // As many free bits as the start allows, and as the end leaves room for.
+                let aligned = from.trailing_zeros().min(bits);
+                let room = (last - from).checked_add(1).map_or(bits, |count| count.ilog2().min(bits));
+                let free = aligned.min(room);
+                let length = u8::try_from(bits - free).unwrap_or(0);
+                prefixes.extend(Cidr::new(self.family.address(from), length));
+                next = 1_u128.checked_shl(free).and_then(|step| from.checked_add(step));
+            }
+        }
+        prefixes
+    }
+
     /// Its family.
     #[must_use]
     pub fn family(&self) -> Family {

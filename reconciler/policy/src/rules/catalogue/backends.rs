@@ -1,13 +1,14 @@
 //! What backends cannot say (PCI DSS v4.0.1 1.2.8).
 //!
 //! A cloud's words are few: a security group of AWS knows ports of TCP and UDP and types of ICMP, a network security group of Azure
-//! knows TCP, UDP and ICMP as a whole. The eBPF tables can say everything and hold only so much: whether they do is tried.
+//! knows TCP, UDP, and ICMP of IPv4 as a whole. The eBPF tables can say everything and hold only so much: whether they do is tried.
 
 #[cfg(test)]
 mod tests;
 
 use alloc::collections::BTreeSet;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::facts::Facts;
@@ -19,10 +20,10 @@ use super::{Check, Column, Item};
 use crate::compile::{Endpoint, Ruleset};
 use crate::finding::{Basis, Finding, Severity};
 use crate::lower::bpf::{INTERVALS_MAX, NETS_MAX, RuleIds, SLICE_INTERVALS_MAX, lower};
+use crate::lower::{network_security_group, security_group};
 use crate::model::inventory::{Enforcer, Member};
 use crate::model::{Kind, NetworkPolicy, Peer, PolicySet};
-use crate::net::service::{ICMP, ICMPV6, SCTP};
-use crate::net::{Service, ServiceRange};
+use crate::net::ServiceRange;
 
 /// Prefixes of all tables that are tried. One table of the largest size that fits has a quarter million.
 const PREFIXES_MAX: usize = 4_000_000;
@@ -56,30 +57,14 @@ fn unsupported(item: &Item, facts: &Facts<'_>, found: &mut Found) {
 }
 
 /// What of some services a backend cannot say, if it cannot.
-type Cannot = fn(ServiceRange) -> Option<&'static str>;
+type Cannot = fn(ServiceRange) -> Option<String>;
 
-fn aws(services: ServiceRange) -> Option<&'static str> {
-    let cannot = is_part_of(services, SCTP);
-    cannot.then_some("a security group knows no SCTP ports")
+fn aws(services: ServiceRange) -> Option<String> {
+    security_group::traffic(&[services]).err()
 }
 
-fn azure(services: ServiceRange) -> Option<&'static str> {
-    if services.is_of(SCTP) {
-        return Some("a network security group does not know SCTP");
-    }
-    let types = is_part_of(services, ICMP) || is_part_of(services, ICMPV6);
-    types.then_some("a network security group knows ICMP only as a whole, without types")
-}
-
-/// Some, not all, of a protocol.
-fn is_part_of(services: ServiceRange, protocol: u8) -> bool {
-    services.is_of(protocol) && !services.covers(ServiceRange::protocol(protocol)) && !is_every_port(services)
-}
-
-/// Port 0 is no port.
-fn is_every_port(services: ServiceRange) -> bool {
-    let sctp = Service::from_number(services.lo()).is_some_and(|service| service.protocol() == SCTP);
-    sctp && services.covers(ServiceRange::ports(SCTP, 1, u16::MAX))
+fn azure(services: ServiceRange) -> Option<String> {
+    network_security_group::traffic(&[services]).err()
 }
 
 fn words(item: &Item, facts: &Facts<'_>, found: &mut Found, backend: Enforcer, cannot: Cannot) {
