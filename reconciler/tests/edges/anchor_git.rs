@@ -76,6 +76,29 @@ async fn a_file_remote_has_notes_that_git_shows_whatever_others_write_there() {
 }
 
 #[tokio::test]
+async fn many_names_for_a_large_note_cost_it_once_and_many_large_notes_are_refused() {
+    let world = World::new();
+    let us = signer("us/pci-segment/1");
+    let on = world.commit("first");
+    // A note of ours, and as much beside it as a push may bring.
+    let fill = |text: &str, blobs: usize, names: usize| {
+        let mut stream = format!("commit {REF}\ncommitter Ada <ada@example.org> 1767225600 +0000\ndata 5\nnotes\ndeleteall\n");
+        stream.push_str(&format!("M 100644 inline {on}\ndata {}\n{text}\n", text.len()));
+        for name in 0..names {
+            let large = format!("{}{}", name % blobs, " ".repeat(4 * 1024 * 1024 - 2));
+            stream.push_str(&format!("M 100644 inline name-{name}\ndata {}\n{large}\n", large.len()));
+        }
+        git_in(&world.repo(), &["fast-import", "--quiet", "--force"], stream.as_bytes());
+    };
+    let text = us.sign(3, [1; 32]).to_string();
+    fill(&text, 1, 40);
+    assert_eq!(anchor(world.config()).latest(&ours(&us)).await.unwrap().unwrap().note.checkpoint.size, 3);
+    fill(&text, 9, 9);
+    let error = anchor(world.config()).latest(&ours(&us)).await.unwrap_err();
+    assert!(error.to_string().contains("more than 32 MiB of notes; use another ref"), "{error}");
+}
+
+#[tokio::test]
 async fn notes_in_folders_of_two_digits_are_found_and_replaced_where_they_are() {
     let world = World::new();
     let us = signer("us/pci-segment/1");

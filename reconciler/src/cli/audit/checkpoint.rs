@@ -31,19 +31,25 @@ pub(super) fn checkpoint(args: &CheckpointArgs, out: Output) -> anyhow::Result<E
         return key(&args.records, out);
     }
     let folder = database(&args.records)?.parent().map(std::path::PathBuf::from).unwrap_or_default();
-    let fresh = socket(&folder).exists().then(|| order(&folder, &Order::Checkpoint));
-    let stored = match fresh {
-        Some(Ok(note)) => return show(&note, None, &args.records, out),
-        Some(Err(error)) => {
-            out.note(format!("no new checkpoint: {error:#}"));
-            newest(&args.records)?
+    let refusal = match socket(&folder).exists().then(|| order(&folder, &Order::Checkpoint)) {
+        Some(Ok(note)) => {
+            show(&note, None, &args.records, out)?;
+            return Ok(Exit::Done);
         }
-        None => newest(&args.records)?,
+        Some(Err(error)) => Some(format!("no new checkpoint: {error:#}")),
+        None => None,
     };
-    let Some(stored) = stored else {
+    let Some(stored) = newest(&args.records)? else {
+        if let Some(refusal) = refusal {
+            anyhow::bail!(refusal);
+        }
         anyhow::bail!("nothing is signed yet; the first checkpoint is cut within a minute of the first start of the controller");
     };
-    show(&stored.note, Some(&stored), &args.records, out)
+    show(&stored.note, Some(&stored), &args.records, out)?;
+    let why = refusal.as_deref().unwrap_or("no controller runs that could cut a new one");
+    out.note(format!("this one was cut {}; {why}", when(stored.cut_at)));
+    // Whoever asked for one over the log as it is now did not get it.
+    Ok(if refusal.is_some() { Exit::Violations } else { Exit::Done })
 }
 
 fn newest(records: &RecordArgs) -> anyhow::Result<Option<KeptNote>> {
@@ -54,19 +60,16 @@ fn newest(records: &RecordArgs) -> anyhow::Result<Option<KeptNote>> {
     })
 }
 
-fn show(text: &str, stored: Option<&KeptNote>, records: &RecordArgs, out: Output) -> anyhow::Result<Exit> {
+fn show(text: &str, stored: Option<&KeptNote>, records: &RecordArgs, out: Output) -> anyhow::Result<()> {
     let note = Note::parse(text)?;
     if records.format == Format::Json {
         let checkpoint = &note.checkpoint;
         out.json(&serde_json::json!({ "origin": checkpoint.origin, "size": checkpoint.size, "root": hex(&checkpoint.root),
             "cut_at": stored.map(|stored| stored.cut_at), "note": text }));
     } else {
-        if let Some(stored) = stored {
-            out.note(format!("cut {}; no controller runs that could cut a new one", when(stored.cut_at)));
-        }
         out.bytes(note.to_string().as_bytes());
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn key(records: &RecordArgs, out: Output) -> anyhow::Result<Exit> {

@@ -4,6 +4,7 @@
 //! pack, sent over the same lines that are fetched through, with the same credentials and limits. No program is started but the SSH
 //! client. A ref is only ever moved from where it was read to a commit on top of that; if somebody else was faster it is read again.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
@@ -30,8 +31,10 @@ const TRIES: u32 = 4;
 const REPORT_BYTES_MAX: u64 = 64 * 1024;
 /// One note; those of many hosts on one commit fit in.
 const NOTE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Notes that are read from one ref.
+/// Notes that are read from one ref, and folders of them.
 const NOTES_MAX: usize = 20_000;
+/// All of them together.
+const ALL_NOTES_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Folders of folders that notes are spread over.
 const FAN_OUT_MAX: u32 = 20;
 
@@ -104,11 +107,10 @@ impl Bench<'_> {
         let Some(tip) = self.tip(&repo, reference)? else { return Ok(Notes::default()) };
         let commit = repo.find_commit(tip).map_err(|error| unreadable(reference, &error))?;
         let at = commit.time().ok().and_then(|time| Timestamp::from_second(time.seconds).ok());
-        let mut blobs = Vec::new();
         let tree = commit.tree_id().map_err(|error| unreadable(reference, &error))?.detach();
-        list(&repo, tree, FAN_OUT_MAX, &mut blobs).map_err(|error| unreadable(reference, &error))?;
-        let texts = blobs.into_iter().map(|id| text(&repo, id)).collect::<Result<_, _>>()?;
-        Ok(Notes { texts, at })
+        let mut listed = Listed::default();
+        listed.add(&repo, tree, FAN_OUT_MAX).map_err(|error| unreadable(reference, &error))?;
+        Ok(Notes { texts: listed.texts(&repo, reference)?, at })
     }
 
     fn put_note(&self, note: &NewNote, rewrite: &Rewrite) -> Result<String, Fault> {
@@ -182,16 +184,45 @@ fn unreadable(reference: &str, error: &gix::Error) -> Fault {
     Fault::damaged(format!("{reference} cannot be read from the mirror; it is cloned again"), error)
 }
 
-/// Every blob below a tree.
-fn list(repo: &Repository, id: ObjectId, levels: u32, blobs: &mut Vec<ObjectId>) -> Result<(), gix::Error> {
-    for entry in owned(repo, id)?.entries {
-        if entry.mode.is_blob() && blobs.len() < NOTES_MAX {
-            blobs.push(entry.oid);
-        } else if entry.mode.is_tree() && levels > 0 {
-            list(repo, entry.oid, levels - 1, blobs)?;
+/// What is below a tree, each object once: whoever may push may give one object many names.
+#[derive(Default)]
+struct Listed {
+    seen: BTreeSet<ObjectId>,
+    blobs: Vec<ObjectId>,
+}
+
+impl Listed {
+    fn add(&mut self, repo: &Repository, tree: ObjectId, levels: u32) -> Result<(), gix::Error> {
+        for entry in owned(repo, tree)?.entries {
+            if self.seen.len() > NOTES_MAX || !self.seen.insert(entry.oid) {
+                continue;
+            }
+            if entry.mode.is_blob() {
+                self.blobs.push(entry.oid);
+            } else if entry.mode.is_tree() && levels > 0 {
+                self.add(repo, entry.oid, levels - 1)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// All of them or none: one that is left out could be the one that matters.
+    fn texts(self, repo: &Repository, reference: &str) -> Result<Vec<String>, Fault> {
+        let too_many = |what: String| refused(format!("{reference} holds more than {what}; use another ref for anchors"));
+        if self.seen.len() > NOTES_MAX {
+            return Err(too_many(format!("{NOTES_MAX} notes")).into());
+        }
+        let (mut texts, mut bytes) = (Vec::with_capacity(self.blobs.len()), 0);
+        for id in self.blobs {
+            let note = text(repo, id)?;
+            bytes += note.len() as u64;
+            if bytes > ALL_NOTES_BYTES_MAX {
+                return Err(too_many(format!("{} MiB of notes", ALL_NOTES_BYTES_MAX / 1024 / 1024)).into());
+            }
+            texts.push(note);
+        }
+        Ok(texts)
+    }
 }
 
 fn owned(repo: &Repository, id: ObjectId) -> Result<Tree, gix::Error> {
