@@ -65,9 +65,9 @@ fn checkpoint(controller: &Controller<'_>) -> Note {
     Note::parse(&note).unwrap()
 }
 
-fn metrics() -> String {
+fn get(path: &str) -> String {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", PORT)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: here\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: here\r\n\r\n").unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     page.split_once("\r\n\r\n").unwrap().1.to_owned()
@@ -88,6 +88,12 @@ fn assert_refused(place: &Place, controller: &Controller<'_>, said: &[&str]) {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert!(std::fs::read(place.state("state.db")).ok() == before, "the database is untouched");
+}
+
+/// What `audit verify` answers with these arguments.
+fn assert_verifies(controller: &Controller<'_>, arguments: &[&str], exit: i32, part: &str) {
+    let (code, said, error) = controller.ask(&[&["audit", "verify"], arguments].concat());
+    assert!(code == exit && (said.contains(part) || error.contains(part)), "{arguments:?}: {code} {said}{error}");
 }
 
 fn rows_of(controller: &Controller<'_>, place: &Place, kind: &str) -> Vec<String> {
@@ -198,8 +204,17 @@ fn d08_yesterdays_backup_refuses_the_start_and_a_fork_with_a_reason_is_the_way_o
     assert!(code == 0 && key.starts_with("example.com/pci-segment/"), "{key}");
     let (old_origin, _) = key.split_once('+').unwrap();
 
+    let (in_file, in_ref) = (format!("file:{}/anchors", place.folder.path().display()), "git:refs/notes/pci-segment");
+    assert_verifies(&controller, &[], 0, "newest anchor ");
+    assert_verifies(&controller, &["--anchor", in_ref], 0, &format!("newest anchor {in_ref} at {today}"));
+    assert_verifies(&controller, &["--anchor", "git:notes"], 2, "not the full name of a ref");
+
     // With its note, and without: then only what lies elsewhere tells.
     place.put_back(&yesterday);
+    for anchors in [&[][..], &["--anchor", in_ref], &["--anchor", &in_file]] {
+        assert_verifies(&controller, anchors, 13, &format!("signed {today}: "));
+    }
+    assert_verifies(&controller, &["--no-anchors"], 0, "newest anchor audit.head");
     let shorter = "audit log is shorter than its anchor: database has ";
     let file = format!("file:{}/anchors has {today} signed at 20", place.folder.path().display());
     assert_refused(&place, &controller, &[shorter, &file]);
@@ -260,7 +275,7 @@ fn d12_an_anchor_with_another_root_for_a_size_we_signed_stops_changes_at_once() 
         let (_, text, _) = me.ask(&["status"]);
         text.contains("changes are held: the audit log cannot vouch for them").then_some(())
     });
-    let measured = Measured::read(&metrics()).unwrap();
+    let measured = Measured::read(&get("/metrics")).unwrap();
     assert_eq!(measured.value("pci_segment_audit_anchor_disagrees"), Some(1.0));
     assert!(measured.value("pci_segment_audit_checkpoint_size").unwrap() >= 1.0);
     place.repository.write("policies/note.txt", "a new commit\n").unwrap();

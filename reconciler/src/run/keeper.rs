@@ -9,6 +9,7 @@ mod deliver;
 mod fork;
 mod identity;
 mod start;
+pub mod witnesses;
 
 use std::sync::Arc;
 use std::time::Duration;

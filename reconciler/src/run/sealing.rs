@@ -9,6 +9,8 @@ use rand::RngExt as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::keeper::witnesses;
+use crate::anchor::AnyAnchor;
 use crate::archive;
 use crate::audit::verify::{Evidence, Options, Report};
 use crate::audit::{AuditEvent, Draft, Ended, kind};
@@ -32,14 +34,17 @@ pub(super) struct Nightly {
     origin: String,
     segments: PathBuf,
     keep_bodies: bool,
+    /// Those that are asked what they have.
+    anchors: Vec<AnyAnchor>,
     tally: Arc<Tally>,
 }
 
 impl Nightly {
-    pub(super) fn new(config: &Config, store: Store, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(config: &Config, store: Store, tally: Arc<Tally>) -> anyhow::Result<Self> {
         let segments = config.audit.segments_dir.clone().unwrap_or_else(|| archive::segments_beside(store.file()));
         let origin = format!("host:{}", config.host_name());
-        Self { store, origin, segments, keep_bodies: config.audit.keep_bodies, tally }
+        let anchors = witnesses::readable(config, config.database.folder())?;
+        Ok(Self { store, origin, segments, keep_bodies: config.audit.keep_bodies, anchors, tally })
     }
 
     /// Works each day until told to stop.
@@ -92,10 +97,13 @@ impl Nightly {
 
     async fn verify(&self, now: Timestamp) -> Report {
         let options = Options { now, ..Options::default() };
-        match self.store.log_keys().await {
-            Ok(keys) => self.store.verify_log_with(Evidence::by(keys), options, &self.segments).await,
-            Err(report) => report,
-        }
+        let keys = match self.store.log_keys().await {
+            Ok(keys) => keys,
+            Err(report) => return report,
+        };
+        let mut evidence = Evidence::by(keys.clone());
+        witnesses::ask(&self.anchors, &keys, &mut evidence).await;
+        self.store.verify_log_with(evidence, options, &self.segments).await
     }
 
     async fn note(&self, report: &Report, now: Timestamp) -> anyhow::Result<()> {
@@ -106,7 +114,7 @@ impl Nightly {
             outcome: if report.exit == 0 { Ended::Done } else { Ended::Failed },
             payload: json!({
                 "exit": report.exit, "message": report.message, "rows": report.rows, "head": report.head, "bad_row": report.bad_row,
-                "signatures": report.signatures,
+                "signatures": report.signatures, "anchor": report.anchor,
             }),
             ..Draft::at(now)
         };
@@ -123,7 +131,7 @@ mod tests {
     async fn nightly(folder: &tempfile::TempDir) -> Nightly {
         let store = Store::open(&folder.path().join("state.db"), "host:test", Timestamp::now()).await.unwrap();
         let segments = folder.path().join("segments");
-        Nightly { store, origin: "host:test".to_owned(), segments, keep_bodies: false, tally: Arc::default() }
+        Nightly { store, origin: "host:test".to_owned(), segments, keep_bodies: false, anchors: Vec::new(), tally: Arc::default() }
     }
 
     fn metric(nightly: &Nightly) -> String {
@@ -166,5 +174,30 @@ mod tests {
         assert_eq!(rows(&nightly).await, [json!(["failed", 10])]);
         assert!(metric(&nightly).contains("pci_segment_audit_verify_exit 10\n"), "{}", metric(&nightly));
         assert!(!nightly.segments.exists());
+    }
+
+    #[tokio::test]
+    async fn d07_what_an_anchor_has_counts_and_one_that_cannot_be_read_is_a_remark() {
+        use crate::anchor::file::FileAnchor;
+        use crate::anchor::{Anchor as _, Parcel};
+        use crate::audit::NoteSigner;
+        let folder = tempfile::tempdir().unwrap();
+        let mut nightly = nightly(&folder).await;
+        let signer = NoteSigner::new("us/pci-segment/1", ed25519_dalek::SigningKey::from_bytes(&[1; 32])).unwrap();
+        let keys = json!([signer.verifier().to_string()]).to_string();
+        nightly.store.meta_set(crate::store::AUDIT_KEYS.to_owned(), keys, Timestamp::now()).await.unwrap();
+        let unreadable = FileAnchor::new("file:away".to_owned(), folder.path().to_owned());
+        let anchor = FileAnchor::new("file:here".to_owned(), folder.path().join("anchors"));
+        let tree = nightly.store.log_tree().await.unwrap();
+        let parcel = |size, root| Parcel { note: signer.sign(size, root), commit: None, rows: Vec::new() };
+        anchor.put(&parcel(tree.size(), tree.root())).await.unwrap();
+        nightly.anchors = vec![AnyAnchor::File(unreadable), AnyAnchor::File(anchor)];
+        let report = nightly.verify(Timestamp::now()).await;
+        assert_eq!((report.exit, report.anchor.as_deref()), (0, Some("file:here")), "{}", report.message);
+        assert!(report.message.contains("; file:away was not asked: cannot read"), "{}", report.message);
+        let longer = FileAnchor::new("file:here".to_owned(), folder.path().join("anchors"));
+        longer.put(&parcel(tree.size() + 100, [7; 32])).await.unwrap();
+        nightly.work(Timestamp::now()).await.unwrap();
+        assert_eq!(rows(&nightly).await, [json!(["failed", 13])]);
     }
 }

@@ -41,16 +41,17 @@ pub struct SinkSaid {
 /// # Errors
 /// A setting that cannot be used.
 pub fn anchors(config: &Config) -> anyhow::Result<Vec<AnyAnchor>> {
-    config.audit.anchors.iter().map(|anchor| open(config, anchor)).collect()
+    config.audit.anchors.iter().map(|anchor| open(config, anchor, config.database.folder())).collect()
 }
 
-fn open(config: &Config, anchor: &AnchorConfig) -> anyhow::Result<AnyAnchor> {
+/// One anchor, with its mirror in that folder.
+pub(super) fn open(config: &Config, anchor: &AnchorConfig, folder: &Path) -> anyhow::Result<AnyAnchor> {
     let name = anchor.name();
     Ok(match anchor {
         AnchorConfig::File(path) => AnyAnchor::File(FileAnchor::new(name, path.clone())),
         AnchorConfig::Git(reference) => {
             // A mirror of its own: notes and policies do not wait for each other.
-            let mirror = config.database.folder().join("anchors.git");
+            let mirror = folder.join("anchors.git");
             let source = GitSource::new(GitConfig { mirror, ..crate::run::git_config(config)? })?;
             AnyAnchor::Git(Box::new(GitAnchor::new(name, reference.clone(), source)))
         }
