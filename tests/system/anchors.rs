@@ -275,6 +275,8 @@ fn d12_an_anchor_with_another_root_for_a_size_we_signed_stops_changes_at_once() 
         let (_, text, _) = me.ask(&["status"]);
         text.contains("changes are held: the audit log cannot vouch for them").then_some(())
     });
+    let ready = get("/readyz");
+    assert!(ready.starts_with("changes are held, the audit log cannot vouch for them: file:"), "{ready}");
     let measured = Measured::read(&get("/metrics")).unwrap();
     assert_eq!(measured.value("pci_segment_audit_anchor_disagrees"), Some(1.0));
     assert!(measured.value("pci_segment_audit_checkpoint_size").unwrap() >= 1.0);

@@ -122,6 +122,7 @@ impl Keeper {
         self.trunk = grown;
         if self.told.take().is_some() || self.held_for(UNSOUND).await? {
             release(&self.store, UNSOUND, "the log is sound again", now).await?;
+            self.store.failure_end(store::AUDIT_LOG, "its rows are again those that were written", "system", now).await?;
             self.wake.notify_one();
         }
         let (head, text) = (self.head.clone(), note.to_string());
@@ -141,6 +142,7 @@ impl Keeper {
     async fn unsound(&mut self, what: String, now: Timestamp) -> Result<String, store::Error> {
         let said = format!("the audit log is not what it was: {what}; look with pci-segment audit verify, and restore a backup");
         hold(&self.store, UNSOUND, &said, now).await?;
+        self.store.failure_open(store::AUDIT_LOG, &what, now).await?;
         if self.told.as_ref() == Some(&said) {
             return Ok(said);
         }

@@ -17,7 +17,7 @@ use crate::audit::{AuditEvent, Draft, Ended, kind};
 use crate::config::Config;
 use crate::metrics::Tally;
 use crate::sealing;
-use crate::store::Store;
+use crate::store::{AUDIT_CHECK, Store};
 
 /// A day after the last time.
 const EACH: SignedDuration = SignedDuration::from_hours(24);
@@ -81,7 +81,10 @@ impl Nightly {
         self.tally.verified(report.exit);
         self.note(&report, now).await?;
         self.store.meta_set(VERIFIED_AT.to_owned(), now.to_string(), now).await?;
-        if report.exit != 0 {
+        if report.exit == 0 {
+            self.store.failure_end(AUDIT_CHECK, "the log verifies again", "system", now).await?;
+        } else {
+            self.store.failure_open(AUDIT_CHECK, &report.message, now).await?;
             tracing::error!(exit = report.exit, "the audit log does not verify: {}", report.message);
             return Ok(());
         }
@@ -199,5 +202,10 @@ mod tests {
         longer.put(&parcel(tree.size() + 100, [7; 32])).await.unwrap();
         nightly.work(Timestamp::now()).await.unwrap();
         assert_eq!(rows(&nightly).await, [json!(["failed", 13])]);
+        let open = |failures: Vec<crate::store::Failure>| failures.iter().map(|one| one.control.clone()).collect::<Vec<_>>();
+        assert_eq!(open(nightly.store.failures(true).await.unwrap()), [AUDIT_CHECK]);
+        nightly.anchors.clear();
+        nightly.work(Timestamp::now()).await.unwrap();
+        assert!(open(nightly.store.failures(true).await.unwrap()).is_empty());
     }
 }

@@ -51,6 +51,12 @@ impl Bed {
         rows.iter().filter(|row| row.contains(&format!("\"kind\":\"{kind}\""))).count()
     }
 
+    /// Controls that failed, and whether they still do, the oldest first.
+    async fn failed(&self) -> Vec<(String, bool)> {
+        let all = self.store.failures(false).await.unwrap();
+        all.into_iter().rev().map(|one| (one.control, one.ended.is_none())).collect()
+    }
+
     async fn held(&self) -> Option<String> {
         let held = self.store.switch_get(AUDIT_HOLD, self.now).await.unwrap();
         held.map(|switch| switch.value)
@@ -112,11 +118,13 @@ async fn d05_a_row_that_changed_before_it_was_signed_is_never_signed_and_changes
     assert!(matches!(keeper.cut(bed.now).await.unwrap(), Cut::Refused(_)));
     assert_eq!(bed.held().await.as_deref(), Some(UNSOUND));
     assert_eq!(bed.kinds(kind::LOG_VERIFIED).await, 1, "told once");
+    assert_eq!(bed.failed().await, [("audit log".to_owned(), true)]);
     let newest = bed.store.newest_checkpoint(keeper.signer.verifier().name()).await.unwrap().unwrap();
     assert_eq!(newest.size, signed);
     bed.tamper("UPDATE audit_log SET leaf = (SELECT leaf FROM was WHERE was.seq = audit_log.seq) WHERE seq = 7;");
     assert!(size(&keeper.cut(bed.now).await.unwrap()) > signed);
     assert_eq!(bed.held().await, None);
+    assert_eq!(bed.failed().await, [("audit log".to_owned(), false)]);
 }
 
 #[tokio::test]
@@ -221,6 +229,8 @@ async fn d12_a_sink_that_is_away_is_told_of_at_15_minutes_holds_changes_if_it_mu
     }
     assert_eq!(bed.kinds(kind::ANCHOR_BEHIND).await, 1, "once for each time");
     assert_eq!(bed.held().await.as_deref(), Some(BEHIND));
+    let control = format!("audit anchor {}", keeper.sinks[0]);
+    assert_eq!(bed.failed().await, [(control.clone(), true)]);
     let state = bed.store.anchor_states().await.unwrap().remove(0);
     assert_eq!((state.last_error.as_deref(), state.lag_seconds(later(3600))), (Some("away"), 3600));
     bed.write(9).await;
@@ -230,6 +240,7 @@ async fn d12_a_sink_that_is_away_is_told_of_at_15_minutes_holds_changes_if_it_mu
     away.store(0, Ordering::Relaxed);
     assert_eq!(sink.round(later(3601), &mut compared).await, Ok(Round::Given));
     assert_eq!((bed.kinds(kind::ANCHOR_PUT).await, bed.held().await), (2, None));
+    assert_eq!(bed.failed().await, [(control, false)]);
     assert_eq!(bed.store.anchor_states().await.unwrap()[0].size, Some(newest));
     assert_eq!(bed.store.verify_log(Options::default()).await.exit, 0);
 }
@@ -251,4 +262,26 @@ async fn d12_a_sink_with_another_root_for_a_size_we_signed_stops_changes_at_once
     let said = start::allowed(&bed.config).await.unwrap_err().to_string();
     assert!(said.contains("not the one its anchor has: at 3 rows") && said.contains("audit fork --reason"), "{said}");
     assert_eq!(std::fs::read_to_string(bed.folder.path().join("anchors")).unwrap().lines().count(), 1);
+    let control = format!("audit log at {}", keeper.sinks[0]);
+    assert_eq!(bed.failed().await, [(control.clone(), true)]);
+    std::fs::write(bed.folder.path().join("anchors"), "").unwrap();
+    assert_eq!(sink.round(bed.now, &mut compared).await, Ok(Round::Given));
+    assert_eq!((bed.failed().await, bed.held().await), (vec![(control, false)], None));
+}
+
+#[tokio::test]
+async fn d12_an_anchor_that_is_taken_out_of_the_configuration_is_no_longer_behind() {
+    let bed = Bed::new("anchors: [{file: HERE/anchors}]").await;
+    let mut keeper = bed.keeper().await;
+    let (sink, away) = moody(&bed, &keeper).await;
+    away.store(1, Ordering::Relaxed);
+    keeper.cut(bed.now).await.unwrap();
+    let late = bed.now + SignedDuration::from_secs(i64::try_from(BEHIND_SECONDS).unwrap());
+    sink.round(late, &mut true).await.unwrap();
+    let control = format!("audit anchor {}", keeper.sinks[0]);
+    assert_eq!(bed.failed().await, [(control.clone(), true)]);
+    bed.store.name_sinks(keeper.sinks.clone(), late).await.unwrap();
+    assert_eq!(bed.failed().await, [(control.clone(), true)], "a start does not mend it");
+    bed.store.name_sinks(Vec::new(), late).await.unwrap();
+    assert_eq!(bed.failed().await, [(control, false)]);
 }
