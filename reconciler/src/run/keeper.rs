@@ -24,7 +24,7 @@ use self::deliver::Deliverer;
 pub use self::fork::fork;
 pub use self::identity::{Identity, known_keys};
 pub(super) use self::start::allowed as start_allowed;
-pub use self::start::{SinkSaid, anchors, ask_anchors, beside};
+pub use self::start::{SinkSaid, anchors, ask_anchors, beside, writable};
 use crate::audit::{AuditEvent, Draft, Ended, Note, NoteSigner, Trunk, kind};
 use crate::chain::chain;
 use crate::config::{Config, head_file};

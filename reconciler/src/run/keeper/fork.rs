@@ -25,7 +25,7 @@ pub async fn fork(config: &Config, reason: &str, actor: &str) -> anyhow::Result<
         bail!("a reason is needed");
     }
     let now = Timestamp::now();
-    let head = beside(config).unwrap_or_default();
+    let head = beside(config.database.folder()).unwrap_or_default();
     let key = match signing::read(&config.signing_key_file())? {
         Some(key) => key,
         None => Identity::key(config)?,

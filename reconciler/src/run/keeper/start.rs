@@ -87,8 +87,8 @@ pub async fn ask_anchors(config: &Config, ours: Ours) -> anyhow::Result<Vec<Sink
 ///
 /// # Errors
 /// It is there and is no note.
-pub fn beside(config: &Config) -> anyhow::Result<Option<Found>> {
-    let path = head_file(config.database.folder());
+pub fn beside(folder: &Path) -> anyhow::Result<Option<Found>> {
+    let path = head_file(folder);
     let plain = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(plain).open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -129,6 +129,19 @@ pub(super) fn write_head(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
+/// Refuses to have a command write to a log that is not the one the note beside it was signed over. Anchors are not asked: a command
+/// does not wait for a network, and what it adds to a log that they refuse hides nothing from them.
+///
+/// # Errors
+/// It is shorter, or another.
+pub async fn writable(database: &Path) -> anyhow::Result<()> {
+    let Some(head) = beside(database.parent().unwrap_or(Path::new("")))? else { return Ok(()) };
+    let store = Store::open_read_only(database).await?;
+    let compared = compare(&store, "audit.head", &head).await;
+    store.close().await;
+    compared
+}
+
 /// Refuses a start on a log that is not the one that was signed. Nothing is written.
 ///
 /// # Errors
@@ -136,7 +149,7 @@ pub(super) fn write_head(path: &Path, text: &str) -> io::Result<()> {
 pub(in crate::run) async fn allowed(config: &Config) -> anyhow::Result<()> {
     // Notes first: a log only grows, so what is read after them has at least what they say.
     let key = signing::read(&config.signing_key_file())?;
-    let head = beside(config)?;
+    let head = beside(config.database.folder())?;
     let store = match Store::open_read_only(config.database.as_path()).await {
         Ok(store) => store,
         // What else is wrong with it, opening it to write says better.

@@ -285,3 +285,17 @@ async fn d12_an_anchor_that_is_taken_out_of_the_configuration_is_no_longer_behin
     bed.store.name_sinks(Vec::new(), late).await.unwrap();
     assert_eq!(bed.failed().await, [(control, false)]);
 }
+
+#[tokio::test]
+async fn d08_a_command_writes_to_no_log_that_is_shorter_than_the_note_beside_it() {
+    let bed = Bed::new("").await;
+    let mut keeper = bed.keeper().await;
+    bed.write(5).await;
+    writable(bed.config.database.as_path()).await.unwrap();
+    keeper.cut(bed.now).await.unwrap();
+    writable(bed.config.database.as_path()).await.unwrap();
+    let longer = keeper.signer.sign(1000, [7; 32]);
+    std::fs::write(bed.folder.path().join("audit.head"), longer.to_string()).unwrap();
+    let said = writable(bed.config.database.as_path()).await.unwrap_err().to_string();
+    assert!(said.contains("audit log is shorter than its anchor") && said.contains("audit.head has 1000"), "{said}");
+}
