@@ -285,7 +285,7 @@ impl Controller {
         }
         let mut tasks = door::open(&self).await?;
         tasks.extend(self.talk_to_the_forge()?);
-        let nightly = sealing::Nightly::new(&self.config, self.store.clone(), Arc::clone(&self.tally))?;
+        let nightly = sealing::Nightly::new(&self.config, self.store.clone(), self.desk.clone(), Arc::clone(&self.tally))?;
         tasks.push(("the daily check of the audit log", tokio::spawn(nightly.keep(self.stop.clone()))));
         if !self.config.host.interfaces.is_empty() {
             tasks.push(("the reader of refused packets", self.reader().begin()));

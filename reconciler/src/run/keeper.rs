@@ -52,7 +52,7 @@ pub(super) struct Desk {
 }
 
 /// The other end.
-pub(super) struct Orders(Arc<Notify>, mpsc::Receiver<oneshot::Sender<Result<String, String>>>);
+pub(super) struct Orders(pub(super) Arc<Notify>, mpsc::Receiver<oneshot::Sender<Result<String, String>>>);
 
 impl Desk {
     pub(super) fn new() -> (Self, Orders) {
@@ -60,8 +60,8 @@ impl Desk {
         (Self { closed: Arc::clone(&closed), orders }, Orders(closed, taken))
     }
 
-    /// A trip ended.
-    pub(super) fn trip_ended(&self) {
+    /// There is something to sign, and nobody has to wait for more: a trip ended, a segment was sealed.
+    pub(super) fn sign(&self) {
         self.closed.notify_one();
     }
 

@@ -9,7 +9,7 @@ use rand::RngExt as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::keeper::witnesses;
+use super::keeper::{Desk, witnesses};
 use crate::anchor::AnyAnchor;
 use crate::archive;
 use crate::audit::verify::{Evidence, Options, Report};
@@ -36,15 +36,17 @@ pub(super) struct Nightly {
     keep_bodies: bool,
     /// Those that are asked what they have.
     anchors: Vec<AnyAnchor>,
+    /// The way to whoever signs what was written.
+    desk: Desk,
     tally: Arc<Tally>,
 }
 
 impl Nightly {
-    pub(super) fn new(config: &Config, store: Store, tally: Arc<Tally>) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, store: Store, desk: Desk, tally: Arc<Tally>) -> anyhow::Result<Self> {
         let segments = config.audit.segments_dir.clone().unwrap_or_else(|| archive::segments_beside(store.file()));
         let origin = format!("host:{}", config.host_name());
         let anchors = witnesses::readable(config, config.database.folder())?;
-        Ok(Self { store, origin, segments, keep_bodies: config.audit.keep_bodies, anchors, tally })
+        Ok(Self { store, origin, segments, keep_bodies: config.audit.keep_bodies, anchors, desk, tally })
     }
 
     /// Works each day until told to stop.
@@ -72,7 +74,9 @@ impl Nightly {
         if last.is_some_and(|last| last <= now && now.duration_since(last) < EACH + jitter) {
             return Ok(());
         }
-        self.work(now).await
+        let worked = self.work(now).await;
+        self.desk.sign();
+        worked
     }
 
     /// Verifies, seals and prunes. Nothing is sealed or pruned of a log that does not verify.
@@ -134,7 +138,15 @@ mod tests {
     async fn nightly(folder: &tempfile::TempDir) -> Nightly {
         let store = Store::open(&folder.path().join("state.db"), "host:test", Timestamp::now()).await.unwrap();
         let segments = folder.path().join("segments");
-        Nightly { store, origin: "host:test".to_owned(), segments, keep_bodies: false, anchors: Vec::new(), tally: Arc::default() }
+        Nightly {
+            store,
+            origin: "host:test".to_owned(),
+            segments,
+            keep_bodies: false,
+            anchors: Vec::new(),
+            desk: Desk::new().0,
+            tally: Arc::default(),
+        }
     }
 
     fn metric(nightly: &Nightly) -> String {
@@ -162,6 +174,19 @@ mod tests {
         }
         assert_eq!(rows(&nightly).await, [json!(["done", 0]), json!(["done", 0])]);
         assert!(metric(&nightly).contains("pci_segment_audit_verify_exit 0\n"), "{}", metric(&nightly));
+    }
+
+    #[tokio::test]
+    async fn whoever_signs_is_told_after_the_daily_work_and_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let (desk, orders) = Desk::new();
+        let nightly = Nightly { desk, ..nightly(&folder).await };
+        let told = async || tokio::time::timeout(Duration::ZERO, orders.0.notified()).await.is_ok();
+        let now = Timestamp::now();
+        for (hours, signed) in [(0, true), (1, false), (24, true)] {
+            nightly.if_due(now + SignedDuration::from_hours(hours), SignedDuration::ZERO).await.unwrap();
+            assert_eq!(told().await, signed, "{hours} h");
+        }
     }
 
     #[tokio::test]

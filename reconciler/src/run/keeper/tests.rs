@@ -286,6 +286,67 @@ async fn d12_an_anchor_that_is_taken_out_of_the_configuration_is_no_longer_behin
     assert_eq!(bed.failed().await, [(control, false)]);
 }
 
+/// Forks, and the database as the next start finds it.
+async fn forked(bed: &Bed) -> Store {
+    let (old, new, _) = fork(&bed.config, "the disk died", "uid:0").await.unwrap();
+    assert!(
+        old.starts_with("example.com/pci-segment/") && new.starts_with("example.com/pci-segment/") && old != new,
+        "{old} {new}"
+    );
+    start::allowed(&bed.config).await.unwrap();
+    let store = Store::open(bed.config.database.as_path(), "host:db-01", bed.now).await.unwrap();
+    let mut keeper =
+        Keeper::new(store.clone(), &bed.config, Identity::of(&bed.config, &store).await.unwrap().signer, Arc::default())
+            .await
+            .unwrap();
+    assert!(matches!(keeper.cut(bed.now).await.unwrap(), Cut::Signed(_)));
+    store
+}
+
+#[tokio::test]
+async fn d08_a_log_without_its_database_begins_anew_and_old_notes_are_known_and_given_up() {
+    let bed = Bed::new("anchors: [{file: HERE/anchors}]").await;
+    let mut keeper = bed.keeper().await;
+    bed.write(50).await;
+    keeper.cut(bed.now).await.unwrap();
+    let (sink, _) = moody(&bed, &keeper).await;
+    sink.round(bed.now, &mut false).await.unwrap();
+    bed.store.clone().close().await;
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(bed.folder.path().join(format!("state.db{ending}")));
+    }
+    assert!(start::allowed(&bed.config).await.unwrap_err().to_string().contains("database has 0 rows"));
+    let store = forked(&bed).await;
+    let keys = known_keys(&store).await.unwrap();
+    assert_eq!(keys.len(), 2);
+    let mut evidence = crate::audit::verify::Evidence::by(keys.clone());
+    let anchors = witnesses::readable(&bed.config, bed.folder.path()).unwrap();
+    witnesses::ask(&anchors, &keys, &mut evidence).await;
+    let report = store.verify_log_with(evidence, Options::default(), bed.folder.path()).await;
+    assert_eq!((report.exit, report.forks.len()), (0, 1), "{}", report.message);
+}
+
+#[tokio::test]
+async fn d08_a_log_whose_old_bodies_are_only_in_segments_can_be_forked() {
+    let mut bed = Bed::new("").await;
+    bed.write(20).await;
+    let (mut keeper, first) = (bed.keeper().await, bed.now);
+    let days = |days: i64| first + SignedDuration::from_hours(24 * days);
+    bed.now = days(35);
+    bed.write(3).await;
+    let folder = bed.folder.path().join("segments");
+    assert_eq!(crate::sealing::seal(&bed.store, &folder, days(40)).await.unwrap(), 1);
+    keeper.cut(days(40)).await.unwrap();
+    let (pruned, kept) = crate::sealing::prune(&bed.store, &folder, days(300)).await.unwrap();
+    assert_eq!((pruned, kept), (1, Vec::new()));
+    assert!(bed.store.grow(Trunk::default()).await.unwrap().is_err(), "the bodies are gone");
+    bed.write(2).await;
+    bed.store.clone().close().await;
+    let store = forked(&bed).await;
+    let report = store.verify_log(Options::default()).await;
+    assert_eq!((report.exit, report.forks.len()), (0, 1), "{}", report.message);
+}
+
 #[tokio::test]
 async fn d08_a_command_writes_to_no_log_that_is_shorter_than_the_note_beside_it() {
     let bed = Bed::new("").await;
