@@ -3,6 +3,7 @@
 //! Stopping changes nothing in the kernel: enforcement goes on, and the next start finds it.
 
 mod approvals;
+mod beside;
 mod boot;
 mod cadence;
 pub mod control;
@@ -33,7 +34,6 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditEvent, Draft, Ended, kind};
@@ -48,7 +48,6 @@ pub use self::boot::{Booted, boot};
 pub use self::disabled::DISABLED_MAX;
 pub use self::door::receiver;
 pub use self::events::Drops;
-use self::events::Reader;
 use self::patience::{Patient, Urgent};
 use self::probe::Connections;
 pub use self::reach::{Keeping, entries as failsafe_entries};
@@ -203,11 +202,6 @@ impl Controller {
         Ok(())
     }
 
-    fn keeping(&self) -> Keeping {
-        let (failed, view) = (Arc::clone(&self.fetch_failed), Arc::clone(&self.view));
-        Keeping { store: self.store.clone(), failed, view, stop: self.stop.clone() }
-    }
-
     /// Opens the targets; a host that cannot enforce does not start.
     async fn aim_at_targets(&mut self) -> anyhow::Result<()> {
         self.targets = targets(&self.config, Purpose::Enforce(&self.keeping())).await?;
@@ -215,28 +209,6 @@ impl Controller {
             self.tally.enforced_by(target.backend());
         }
         Ok(())
-    }
-
-    /// What runs beside the loop where this host's kernel enforces.
-    fn watch_the_kernel(&self) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
-        let Some(view) = self.view.get().cloned() else { return Ok(Vec::new()) };
-        let off = disabled::Watch {
-            store: self.store.clone(),
-            view: Arc::clone(&self.view),
-            changed: Arc::clone(&self.disabled),
-            drift: Arc::clone(&self.drift_wake),
-            wake: Arc::clone(&self.wake),
-            stop: self.stop.clone(),
-        };
-        let counting = usage::keep(view.clone(), self.store.clone(), self.sums.clone(), self.stop.clone());
-        let mut tasks = vec![("the use of rules", tokio::spawn(counting)), ("the watch over switches", tokio::spawn(off.keep()))];
-        // nftables knows interfaces by name and needs nobody to attach anything.
-        if let View::Ebpf(view) = view {
-            let (store, tally, drift) = (self.store.clone(), Arc::clone(&self.tally), Arc::clone(&self.drift_wake));
-            let watch = vigil::Vigil { view, store, tally, drift, stop: self.stop.clone() };
-            tasks.push(("the watch over the interfaces", watch.begin()?));
-        }
-        Ok(tasks)
     }
 
     fn world(&mut self) -> World<'_, Patient<GitSource>> {
@@ -285,7 +257,7 @@ impl Controller {
         }
         let mut tasks = door::open(&self).await?;
         tasks.extend(self.talk_to_the_forge()?);
-        let nightly = sealing::Nightly::new(&self.config, self.store.clone(), Arc::clone(&self.tally));
+        let nightly = sealing::Nightly::new(&self.config, self.store.clone(), self.desk.clone(), Arc::clone(&self.tally))?;
         tasks.push(("the daily check of the audit log", tokio::spawn(nightly.keep(self.stop.clone()))));
         if !self.config.host.interfaces.is_empty() {
             tasks.push(("the reader of refused packets", self.reader().begin()));
@@ -310,60 +282,12 @@ impl Controller {
         followed.and(vital.map_err(Into::into))
     }
 
-    /// Who signs the log, and who leaves what is signed at the anchors.
-    async fn keep_the_log(&mut self) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
-        let Some(orders) = self.orders.take() else { return Ok(Vec::new()) };
-        let signer = keeper::Identity::of(&self.config, &self.store).await?.signer;
-        keeper::begin(&self.store, &self.config, signer, (orders, Arc::clone(&self.wake), self.stop.clone())).await
-    }
-
-    /// A checkpoint over the last row. Without one the next start signs for it.
-    async fn sign_the_end(&self) {
-        let signed = async {
-            let signer = keeper::Identity::of(&self.config, &self.store).await?.signer;
-            keeper::finish(&self.store, &self.config, signer).await
-        };
-        if let Err(error) = signed.await {
-            tracing::error!("the end of the audit log is not signed yet: {error:#}");
-        }
-    }
-
-    /// What the database needs beside being written to, and its end where it can be relied on no more.
-    fn look_after_the_store(&self) -> [(&'static str, JoinHandle<()>); 2] {
-        let (store, wake, stop) = (self.store.clone(), Arc::clone(&self.wake), self.stop.clone());
-        let upkeep = upkeep::Upkeep { store, wake, jumps: Arc::clone(&self.jumps), stop };
-        let (store, stop) = (self.store.clone(), self.stop.clone());
-        let lost = async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = store.lost() => {}
-            }
-        };
-        [("the upkeep of the database", tokio::spawn(upkeep.keep())), ("the database", tokio::spawn(lost))]
-    }
-
-    /// Has the kernel measure programs while the answer lives, if that is configured.
-    fn measure_runs(&self) -> Option<std::os::fd::OwnedFd> {
-        let measuring = self.config.metrics.program_runs.then(enforcer::measure_runs)?;
-        measuring.inspect_err(|error| tracing::warn!("metrics.program_runs: {}", crate::chain::chain(error))).ok()
-    }
-
     /// The start failed after the store was open: a row says so.
     async fn could_not_start(&self, error: anyhow::Error) -> anyhow::Error {
         let reason = crate::chain::chain(error.as_ref());
         let _ = self.note(kind::STORE_ERROR, serde_json::json!({ "reason": reason, "doing": "start" })).await;
         follow::record_failure(&self.store, &self.settings, None, &reason).await;
         error
-    }
-
-    fn reader(&self) -> Reader {
-        Reader {
-            pins: self.config.host.pin_dir.clone(),
-            target: self.config.target(),
-            store: self.store.clone(),
-            drops: self.drops.clone(),
-            stop: self.stop.clone(),
-        }
     }
 
     /// A row every few minutes makes silence visible.
@@ -384,32 +308,6 @@ impl Controller {
         self.look_noted = Some(std::time::Instant::now());
         let now = Timestamp::now();
         self.store.meta_set(LAST_LOOK.to_owned(), now.to_string(), now).await
-    }
-
-    /// Who says verdicts to the forge, and who asks it for approvals.
-    fn talk_to_the_forge(&self) -> anyhow::Result<Vec<(&'static str, JoinHandle<()>)>> {
-        let forge = Arc::new(wiring::forge(&self.config, Arc::clone(&self.calls))?);
-        let asking = approvals::ask(Arc::clone(&forge), self.store.clone(), self.stop.clone());
-        let sending = sender::send(forge, self.store.clone(), Arc::clone(&self.calls), self.stop.clone());
-        Ok(vec![("the sender of statuses", tokio::spawn(sending)), ("the question for approvals", tokio::spawn(asking))])
-    }
-
-    /// SIGTERM and SIGINT stop at the next step boundary; SIGHUP looks now.
-    fn watch_signals(&self) -> anyhow::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (mut term, mut int, mut hup) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-        let (stop, wake) = (self.stop.clone(), self.wake.clone());
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = term.recv() => stop.cancel(),
-                    _ = int.recv() => stop.cancel(),
-                    _ = hup.recv() => wake.notify_one(),
-                }
-            }
-        });
-        Ok(())
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) use decisions::RELEASED_KEPT;
 pub use decisions::{DriftDecision, DriftVerdict, PutBack};
 pub use drift::{AUDIT, Closing, DriftClass, DriftEntry, DriftKind, DriftNoted, DriftSeen, Resolution};
 pub use error::Error;
-pub use failures::{DATABASE, DISK_SPACE, Failure, INTEGRITY, WAL};
+pub use failures::{AUDIT_CHECK, AUDIT_LOG, DATABASE, DISK_SPACE, Failure, INTEGRITY, WAL};
 pub use health::Vitals;
 pub use history::{AuditRow, CommitStory, OrderRow, PassStory, StatusStory, StepStory, TargetAnswer};
 pub use inbox::{Delivery, INBOX_DAYS, Kept, Waiting};

@@ -43,6 +43,14 @@ impl Place {
         ["state.db", "state.db-wal", "state.db-shm", "audit.head"].into_iter().filter_map(read).collect()
     }
 
+    /// All that was ever written in the state folder; readers of the database leave an empty log and an index of it.
+    fn written(&self) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
+        let plain = std::fs::read_dir(self.state("")).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file());
+        let index = |name: &std::ffi::OsString| name == "state.db-shm";
+        let all = plain.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap()));
+        all.filter(|(name, bytes)| !index(name) && !bytes.is_empty()).collect()
+    }
+
     fn put_back(&self, files: &BTreeMap<&'static str, Vec<u8>>) {
         for name in ["state.db", "state.db-wal", "state.db-shm", "audit.head"] {
             let _ = std::fs::remove_file(self.state(name));
@@ -65,9 +73,9 @@ fn checkpoint(controller: &Controller<'_>) -> Note {
     Note::parse(&note).unwrap()
 }
 
-fn metrics() -> String {
+fn get(path: &str) -> String {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", PORT)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: here\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: here\r\n\r\n").unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     page.split_once("\r\n\r\n").unwrap().1.to_owned()
@@ -80,14 +88,20 @@ fn write_rows(controller: &Controller<'_>) {
 
 /// The start is refused with exit 2, and the database is as it was.
 fn assert_refused(place: &Place, controller: &Controller<'_>, said: &[&str]) {
-    let before = std::fs::read(place.state("state.db")).ok();
+    let before = place.written();
     let output = controller.once();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     for part in said {
         assert!(error.contains(part), "{part}: {error}");
     }
-    assert!(std::fs::read(place.state("state.db")).ok() == before, "the database is untouched");
+    assert!(place.written() == before, "nothing is written: {:?}, {:?}", before.keys(), place.written().keys());
+}
+
+/// What `audit verify` answers with these arguments.
+fn assert_verifies(controller: &Controller<'_>, arguments: &[&str], exit: i32, part: &str) {
+    let (code, said, error) = controller.ask(&[&["audit", "verify"], arguments].concat());
+    assert!(code == exit && (said.contains(part) || error.contains(part)), "{arguments:?}: {code} {said}{error}");
 }
 
 fn rows_of(controller: &Controller<'_>, place: &Place, kind: &str) -> Vec<String> {
@@ -198,14 +212,36 @@ fn d08_yesterdays_backup_refuses_the_start_and_a_fork_with_a_reason_is_the_way_o
     assert!(code == 0 && key.starts_with("example.com/pci-segment/"), "{key}");
     let (old_origin, _) = key.split_once('+').unwrap();
 
+    let (in_file, in_ref) = (format!("file:{}/anchors", place.folder.path().display()), "git:refs/notes/pci-segment");
+    assert_verifies(&controller, &[], 0, "newest anchor ");
+    assert_verifies(&controller, &["--anchor", in_ref], 0, &format!("newest anchor {in_ref} at {today}"));
+    assert_verifies(&controller, &["--anchor", "git:notes"], 2, "not the full name of a ref");
+
     // With its note, and without: then only what lies elsewhere tells.
     place.put_back(&yesterday);
+    for anchors in [&[][..], &["--anchor", in_ref], &["--anchor", &in_file]] {
+        assert_verifies(&controller, anchors, 13, " rows are missing");
+    }
+    assert_verifies(&controller, &["--no-anchors"], 0, "newest anchor audit.head");
     let shorter = "audit log is shorter than its anchor: database has ";
     let file = format!("file:{}/anchors has {today} signed at 20", place.folder.path().display());
     assert_refused(&place, &controller, &[shorter, &file]);
     std::fs::rename(place.folder.path().join("anchors"), place.folder.path().join("away")).unwrap();
     assert_refused(&place, &controller, &[shorter, &format!("git:refs/notes/pci-segment has {today} signed at 20")]);
     std::fs::rename(place.folder.path().join("away"), place.folder.path().join("anchors")).unwrap();
+
+    // What was noted beside it waits for a start that is allowed, and no command writes to it meanwhile.
+    place.put_back(&yesterday);
+    let copy = place.folder.path().join("yesterday.db").display().to_string();
+    assert_eq!(controller.ask(&["backup", &copy]).0, 0);
+    let (code, said, error) = controller.ask(&["restore", &copy]);
+    assert_eq!(code, 0, "{said}{error}");
+    std::fs::write(place.state("audit.head"), newest.to_string()).unwrap();
+    for command in [&["suspend", "--reason", "quarter end"][..], &["backup", &format!("{copy}.new")]] {
+        let (code, _, error) = controller.ask(command);
+        assert!(code == 2 && error.contains(shorter), "{command:?}: {error}");
+    }
+    assert_refused(&place, &controller, &[shorter, "audit.head has "]);
 
     let (code, _, error) = controller.ask(&["audit", "fork", "--reason", " "]);
     assert!(code == 2 && error.contains("reason"), "{error}");
@@ -222,6 +258,7 @@ fn d08_yesterdays_backup_refuses_the_start_and_a_fork_with_a_reason_is_the_way_o
         let anchors = status["signed"]["anchors"].as_array()?;
         (anchors.len() == 2 && anchors.iter().all(|anchor| anchor["size"].is_u64())).then_some(())
     });
+    assert_eq!(rows_of(&controller, &place, "backup.restored").len(), 1, "noted by the first start that was allowed");
     let (code, _, error) = controller.ask(&["audit", "fork", "--reason", "again"]);
     assert!(code == 2 && error.contains("in use by process"), "{error}");
     controller.stop();
@@ -260,7 +297,9 @@ fn d12_an_anchor_with_another_root_for_a_size_we_signed_stops_changes_at_once() 
         let (_, text, _) = me.ask(&["status"]);
         text.contains("changes are held: the audit log cannot vouch for them").then_some(())
     });
-    let measured = Measured::read(&metrics()).unwrap();
+    let ready = get("/readyz");
+    assert!(ready.starts_with("changes are held, the audit log cannot vouch for them: file:"), "{ready}");
+    let measured = Measured::read(&get("/metrics")).unwrap();
     assert_eq!(measured.value("pci_segment_audit_anchor_disagrees"), Some(1.0));
     assert!(measured.value("pci_segment_audit_checkpoint_size").unwrap() >= 1.0);
     place.repository.write("policies/note.txt", "a new commit\n").unwrap();

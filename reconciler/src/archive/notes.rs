@@ -45,7 +45,7 @@ pub fn beside(database: &Path) -> Result<Option<Witnessed>, String> {
 /// The sink cannot be read from here.
 pub fn sink(name: &str, evidence: &mut Evidence) -> Result<(), String> {
     let Some(file) = name.strip_prefix("file:") else {
-        return Err(format!("cannot read the anchor {name}: name a file with file:/PATH"));
+        return Err(format!("cannot read the anchor {name}: name a file with file:/PATH, or a ref with git:REF"));
     };
     evidence.asked(name);
     let cannot = |error: &dyn std::fmt::Display| format!("cannot read the anchor {name}: {error}");

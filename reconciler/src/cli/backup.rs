@@ -62,6 +62,7 @@ fn on_record(database: &Path, made: &BackedUp) -> anyhow::Result<()> {
     }
     let now = Timestamp::now();
     run::runtime()?.block_on(async {
+        crate::run::keeper::writable(database).await?;
         let store = Store::open(database, "shell", now).await?;
         let noted = store.note_backup(made, &uid(), "shell", now).await;
         store.close().await;

@@ -97,6 +97,7 @@ where
     runtime.block_on(async {
         // Looking first: opening would make a database where there is none.
         Store::open_read_only(&file).await?.close().await;
+        crate::run::keeper::writable(&file).await?;
         let store = Store::open(&file, &format!("host:{host}"), Timestamp::now()).await?;
         let done = work(store.clone(), actor(rustix::process::getuid().as_raw())).await;
         store.close().await;

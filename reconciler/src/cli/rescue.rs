@@ -154,7 +154,8 @@ fn uid() -> String {
     crate::run::control::actor(rustix::process::getuid().as_raw())
 }
 
-/// Through the controller that runs, else in its database.
+/// Through the controller that runs, else in its database; also in one on which no controller may start. Who opens a host in need is to
+/// be on record anywhere, and the row hides nothing: a log that is cut and goes on never gives the root that was signed of it again.
 fn on_record(config: Result<&Config, &anyhow::Error>, what: &str, outcome: &str) -> anyhow::Result<()> {
     let config = config.map_err(|error| anyhow::anyhow!("{}", chain(error.as_ref())))?;
     let folder = config.database.folder();

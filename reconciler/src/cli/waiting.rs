@@ -79,6 +79,8 @@ pub(super) fn remedy(control: &str) -> Option<&'static str> {
         store::DISK_SPACE => Some("make room on the disk of the database; everything goes on by itself"),
         store::INTEGRITY => Some("stop the controller, then: pci-segment restore FILE with a backup"),
         store::WAL => Some("end what reads the database for so long: fuser -v on its file names it"),
+        store::AUDIT_LOG => Some("changes are held; look with pci-segment audit verify, and restore a backup"),
+        store::AUDIT_CHECK => Some("pci-segment audit verify says what is wrong now"),
         _ => None,
     }
 }

@@ -89,7 +89,11 @@ impl AnchorConfig {
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Whether it can be meant.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn check(&self) -> Result<(), String> {
         match self {
             Self::File(path) if path.is_absolute() => Ok(()),
             Self::File(path) => Err(format!("audit.anchors: file `{}` is not an absolute path", path.display())),

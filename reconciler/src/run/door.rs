@@ -29,7 +29,7 @@ use self::tls::Tls;
 use super::Controller;
 use super::control::{self, Orders};
 use crate::config::HostMode;
-use crate::converge::{DISABLED, until};
+use crate::converge::{AUDIT_HOLD, DISABLED, until};
 use crate::metrics::{Calls, Hooks};
 use crate::store::{self, Store};
 
@@ -131,7 +131,7 @@ fn webhooks(controller: &Controller, hooks: Arc<Hooks>) -> anyhow::Result<Option
     Ok(Some((routes, watch)))
 }
 
-/// Ready: the database answers, the last trip did not fail, every hook is in place, what no rule allows is dropped, and the forge takes
+/// Ready: the database answers, the audit log is what was signed, the last trip did not fail, every hook is in place, what no rule allows is dropped, and the forge takes
 /// what we say.
 async fn ready(State((store, calls)): State<(Store, Arc<Calls>)>) -> (StatusCode, String) {
     match not_ready(&store, &calls).await {
@@ -147,6 +147,9 @@ async fn not_ready(store: &Store, calls: &Calls) -> Result<Option<String>, store
     }
     if let Some(off) = store.switch_get(DISABLED, jiff::Timestamp::now()).await? {
         return Ok(Some(format!("not enforced: switched off {} by {}: {}", until(&off), off.who, off.why)));
+    }
+    if let Some(held) = store.switch_get(AUDIT_HOLD, jiff::Timestamp::now()).await? {
+        return Ok(Some(format!("changes are held, the audit log cannot vouch for them: {}", held.why)));
     }
     if let Some(drift) = store.drift(true).await?.into_iter().find(store::DriftEntry::opens_the_host) {
         return Ok(Some(format!("not enforced: {} on {}", drift.key, drift.target)));

@@ -79,7 +79,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                     Err(error) if fatal(&error) => return Err(error.into()),
                     Err(_) => failures + 1,
                 };
-                controller.desk.trip_ended();
+                controller.desk.sign();
                 look_at = tokio::time::Instant::now() + pause(controller, failures).min(controller.memory.look_in.unwrap_or(NEVER));
             }
             Woken::Drift => {

@@ -9,6 +9,7 @@ mod deliver;
 mod fork;
 mod identity;
 mod start;
+pub mod witnesses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use self::deliver::Deliverer;
 pub use self::fork::fork;
 pub use self::identity::{Identity, known_keys};
 pub(super) use self::start::allowed as start_allowed;
-pub use self::start::{SinkSaid, anchors, ask_anchors, beside};
+pub use self::start::{SinkSaid, anchors, ask_anchors, beside, writable};
 use crate::audit::{AuditEvent, Draft, Ended, Note, NoteSigner, Trunk, kind};
 use crate::chain::chain;
 use crate::config::{Config, head_file};
@@ -51,7 +52,7 @@ pub(super) struct Desk {
 }
 
 /// The other end.
-pub(super) struct Orders(Arc<Notify>, mpsc::Receiver<oneshot::Sender<Result<String, String>>>);
+pub(super) struct Orders(pub(super) Arc<Notify>, mpsc::Receiver<oneshot::Sender<Result<String, String>>>);
 
 impl Desk {
     pub(super) fn new() -> (Self, Orders) {
@@ -59,8 +60,8 @@ impl Desk {
         (Self { closed: Arc::clone(&closed), orders }, Orders(closed, taken))
     }
 
-    /// A trip ended.
-    pub(super) fn trip_ended(&self) {
+    /// There is something to sign, and nobody has to wait for more: a trip ended, a segment was sealed.
+    pub(super) fn sign(&self) {
         self.closed.notify_one();
     }
 
@@ -121,6 +122,7 @@ impl Keeper {
         self.trunk = grown;
         if self.told.take().is_some() || self.held_for(UNSOUND).await? {
             release(&self.store, UNSOUND, "the log is sound again", now).await?;
+            self.store.failure_end(store::AUDIT_LOG, "its rows are again those that were written", "system", now).await?;
             self.wake.notify_one();
         }
         let (head, text) = (self.head.clone(), note.to_string());
@@ -140,6 +142,7 @@ impl Keeper {
     async fn unsound(&mut self, what: String, now: Timestamp) -> Result<String, store::Error> {
         let said = format!("the audit log is not what it was: {what}; look with pci-segment audit verify, and restore a backup");
         hold(&self.store, UNSOUND, &said, now).await?;
+        self.store.failure_open(store::AUDIT_LOG, &what, now).await?;
         if self.told.as_ref() == Some(&said) {
             return Ok(said);
         }

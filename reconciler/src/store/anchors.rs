@@ -6,8 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::failures;
 use super::tx::Tx;
-use super::{AUDIT_ORIGIN, Error, Note as Fact, Store, from_ns, to_ns};
+use super::{AUDIT_ORIGIN, Error, Store, from_ns, to_ns};
 use crate::audit::event::tidy;
 use crate::audit::{Draft, Ended, Leaf, hex, kind};
 
@@ -86,6 +87,7 @@ impl Store {
                     .execute(tx.connection())
                     .await
                     .map_err(|e| Error::sqlite("cannot forget an anchor", e))?;
+                no_longer_behind(tx, &sinks, now).await?;
                 let newest: Option<(String, i64)> = sqlx::query_as(
                     "SELECT origin, size FROM audit_checkpoint WHERE origin = (SELECT value FROM meta WHERE name = ?) \
                      ORDER BY size DESC LIMIT 1",
@@ -168,10 +170,11 @@ impl Store {
                     .execute(tx.connection())
                     .await
                     .map_err(failed)?;
-                let behind = sqlx::query("DELETE FROM meta WHERE name = ?").bind(behind(&sink)).execute(tx.connection()).await;
-                if first == 0 && behind.map_err(failed)?.rows_affected() == 0 {
+                let was_behind = forget(tx, &behind(&sink)).await?;
+                if first == 0 && !was_behind {
                     return Ok(());
                 }
+                failures::end(tx, &failures::anchor(&sink), "it takes checkpoints again", "system", now).await?;
                 let payload = json!({ "size": queued.size, "checkpoint_origin": queued.origin, "receipt": tidy(&receipt, 1_000) });
                 note(tx, kind::ANCHOR_PUT, &sink, Ended::Done, payload, now).await
             })
@@ -212,6 +215,8 @@ impl Store {
                 }
                 let payload = json!({ "lag_seconds": state.lag_seconds(now), "size": state.size,
                     "last_error": state.last_error.as_deref().map(|error| tidy(error, 1_000)) });
+                let cause = state.last_error.as_deref().unwrap_or("it takes no checkpoint");
+                failures::open(tx, &failures::anchor(&state.sink), cause, now).await?;
                 note(tx, kind::ANCHOR_BEHIND, &state.sink, Ended::Failed, payload, now).await.map(|()| true)
             })
         })
@@ -231,6 +236,7 @@ impl Store {
                 if noted.map_err(|e| Error::sqlite("cannot note that an anchor disagrees", e))?.rows_affected() == 0 {
                     return Ok(false);
                 }
+                failures::open(tx, &failures::log_at(&sink), &said, now).await?;
                 let payload = json!({ "size": size, "said": tidy(&said, 2_000) });
                 note(tx, kind::ANCHOR_DISAGREES, &sink, Ended::Failed, payload, now).await.map(|()| true)
             })
@@ -247,7 +253,14 @@ impl Store {
         if self.meta_get(&name).await?.is_none() {
             return Ok(());
         }
-        self.note(Fact { name, value: None }, now).await
+        let control = failures::log_at(sink);
+        self.write(move |tx| {
+            Box::pin(async move {
+                forget(tx, &name).await?;
+                failures::end(tx, &control, "it has this log again", "system", now).await.map(drop)
+            })
+        })
+        .await
     }
 
     /// How many rows a sink has, whatever their origin.
@@ -313,6 +326,26 @@ fn as_json(bytes: &[u8], hash: &[u8]) -> Result<String, Error> {
         "commit": some(leaf.commit), "plan": some(leaf.plan), "payload": leaf.payload, "leaf": STANDARD.encode(bytes), "hash": hex(hash),
     });
     Ok(row.to_string())
+}
+
+/// Nobody waits for a sink that is configured no more; that one had another log than this stands until somebody has looked.
+async fn no_longer_behind(tx: &mut Tx, sinks: &[String], now: Timestamp) -> Result<(), Error> {
+    let known: Vec<String> = sqlx::query_scalar("SELECT name FROM meta WHERE name LIKE 'anchor\\_behind %' ESCAPE '\\'")
+        .fetch_all(tx.connection())
+        .await
+        .map_err(|e| Error::sqlite("cannot read which anchors are behind", e))?;
+    for name in known.iter().filter(|name| !sinks.iter().any(|sink| behind(sink) == **name)) {
+        forget(tx, name).await?;
+        let sink = name.strip_prefix(&behind("")).unwrap_or_default();
+        failures::end(tx, &failures::anchor(sink), "it is configured no more", "system", now).await?;
+    }
+    Ok(())
+}
+
+/// Whether it was noted.
+async fn forget(tx: &mut Tx, name: &str) -> Result<bool, Error> {
+    let done = sqlx::query("DELETE FROM meta WHERE name = ?").bind(name).execute(tx.connection()).await;
+    Ok(done.map_err(|e| Error::sqlite("cannot forget what an anchor said", e))?.rows_affected() > 0)
 }
 
 fn disagrees(sink: &str) -> String {

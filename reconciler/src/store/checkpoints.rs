@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
+use super::failures::AUDIT_LOG;
 use super::switches::write_notes;
 use super::tx::Tx;
 use super::{AUDIT_KEYS, AUDIT_ORIGIN, Error, Note as Fact, Store, from_ns, open, to_ns};
@@ -240,6 +241,7 @@ impl Store {
                     .execute(tx.connection())
                     .await
                     .map_err(|e| Error::sqlite("cannot empty the queue of anchors", e))?;
+                super::failures::end(tx, AUDIT_LOG, "the log goes on under another origin", &forked.actor, now).await?;
                 let (origin, actor) = (tx.origin(), tidy(&forked.actor, 255));
                 let draft = Draft { kind: kind::LOG_FORKED, actor: &actor, origin: &origin, ..Draft::at(now) };
                 tx.log(Draft { object: &forked.key.origin, outcome: Ended::Done, payload: forked.payload, ..draft }).await

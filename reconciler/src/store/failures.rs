@@ -20,6 +20,21 @@ pub const INTEGRITY: &str = "database integrity";
 /// The control whose failure is a write-ahead log that is not emptied.
 pub const WAL: &str = "write-ahead log";
 
+/// The control whose failure is an audit log that is not what was signed.
+pub const AUDIT_LOG: &str = "audit log";
+/// The control whose failure is a daily check of the audit log that found something.
+pub const AUDIT_CHECK: &str = "audit log check";
+
+/// The control whose failure is an anchor that takes nothing.
+pub(super) fn anchor(sink: &str) -> String {
+    tidy(&format!("audit anchor {sink}"), 255)
+}
+
+/// The control whose failure is an anchor with another log than this one.
+pub(super) fn log_at(sink: &str) -> String {
+    tidy(&format!("audit log at {sink}"), 255)
+}
+
 /// A control that failed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Failure {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 
@@ -10,7 +11,9 @@ use super::super::{Exit, Format, run};
 use super::LogArgs;
 use crate::archive::{Exports, sink};
 use crate::audit::VerifierKey;
-use crate::audit::verify::{Evidence, Options, Report, Witnessed};
+use crate::audit::verify::{Evidence, Options, Report};
+use crate::config::Config;
+use crate::run::keeper::witnesses;
 use crate::store::Store;
 
 /// `audit verify`
@@ -25,9 +28,13 @@ pub struct VerifyArgs {
     /// Only signatures by this key count, as `audit checkpoint --key` prints it; several after a rotation or a fork
     #[arg(long, value_name = "KEY")]
     pub key: Vec<String>,
-    /// Compares with what an anchor holds: file:/PATH
+    /// Compares with what an anchor holds: file:/PATH, or git:REF of the configuration's repository. Without it, a database of the
+    /// configuration is compared with the anchors configured there, as far as they answer
     #[arg(long, value_name = "SINK")]
     pub anchor: Vec<String>,
+    /// Asks no anchor
+    #[arg(long, conflicts_with = "anchor")]
+    pub no_anchors: bool,
     /// First row
     #[arg(long, value_name = "ROW")]
     pub from: Option<u64>,
@@ -80,31 +87,61 @@ fn checked(args: &VerifyArgs) -> anyhow::Result<Result<Report, String>> {
         Err(unreadable) => return Ok(Err(unreadable.to_string())),
     };
     let keys = if keys.is_empty() { exports.keys() } else { keys };
-    Ok(evidence(args, keys, &[]).map(|evidence| exports.verify(evidence, &options)))
+    let evidence = run::runtime()?.block_on(evidence(args, keys))?;
+    Ok(evidence.map(|evidence| exports.verify(evidence, &options)))
 }
 
 fn database(args: &VerifyArgs, keys: Vec<VerifierKey>, options: Options) -> anyhow::Result<Result<Report, String>> {
     let place = args.log.place()?;
-    Ok(run::runtime()?.block_on(async {
-        let store = Store::open_read_only(&place.database).await.map_err(|error| crate::chain::chain(&error))?;
-        let keys = if keys.is_empty() { store.log_keys().await.map_err(|report| report.message)? } else { keys };
-        let evidence = evidence(args, keys, &[])?;
+    run::runtime()?.block_on(async {
+        let store = match Store::open_read_only(&place.database).await {
+            Ok(store) => store,
+            Err(error) => return Ok(Err(crate::chain::chain(&error))),
+        };
+        let keys = match store.log_keys().await {
+            _ if !keys.is_empty() => keys,
+            Ok(keys) => keys,
+            Err(report) => return Ok(Err(report.message)),
+        };
+        // Anchors first: the log of a controller at work has grown by the time it is read.
+        let evidence = match evidence(args, keys).await? {
+            Ok(evidence) => evidence,
+            Err(why) => return Ok(Err(why)),
+        };
         let report = store.verify_log_with(evidence, options, &place.segments).await;
         store.close().await;
-        Ok(report)
-    }))
+        Ok(Ok(report))
+    })
 }
 
-/// Notes of every sink that was named; `more` are of sinks that are not files.
-fn evidence(args: &VerifyArgs, keys: Vec<VerifierKey>, more: &[Witnessed]) -> Result<Evidence, String> {
-    let mut evidence = Evidence::by(keys);
+/// Notes of every sink that was named; without any, of those that are configured for the database.
+async fn evidence(args: &VerifyArgs, keys: Vec<VerifierKey>) -> anyhow::Result<Result<Evidence, String>> {
+    let mut evidence = Evidence::by(keys.clone());
     for name in &args.anchor {
-        if more.iter().any(|witnessed| witnessed.sink == *name) {
-            evidence.asked(name);
-        } else {
-            sink(name, &mut evidence)?;
+        let Some(reference) = name.strip_prefix("git:") else {
+            if let Err(why) = sink(name, &mut evidence) {
+                return Ok(Err(why));
+            }
+            continue;
+        };
+        let folder = mirrors()?;
+        let anchor = witnesses::in_ref(&Config::load(&args.log.config)?, reference, folder.path())?;
+        evidence.asked(name);
+        match witnesses::notes(&anchor, &keys).await {
+            Ok(notes) => notes.iter().for_each(|note| evidence.witnessed(note)),
+            Err(why) => return Ok(Err(format!("cannot read the anchor {name}: {why}"))),
         }
     }
-    more.iter().for_each(|witnessed| evidence.witnessed(witnessed));
-    Ok(evidence)
+    let configured = args.anchor.is_empty() && !args.no_anchors && args.export.is_empty() && args.log.database.is_none();
+    if configured {
+        let folder = mirrors()?;
+        let anchors = witnesses::readable(&Config::load(&args.log.config)?, folder.path())?;
+        witnesses::ask(&anchors, &keys, &mut evidence).await;
+    }
+    Ok(Ok(evidence))
+}
+
+/// Mirrors of its own: whoever verifies may not write where the controller does, and leaves nothing there.
+fn mirrors() -> anyhow::Result<tempfile::TempDir> {
+    tempfile::tempdir().context("cannot make a folder for a copy of the anchors; set TMPDIR to one that can be written")
 }

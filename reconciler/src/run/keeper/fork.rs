@@ -25,7 +25,7 @@ pub async fn fork(config: &Config, reason: &str, actor: &str) -> anyhow::Result<
         bail!("a reason is needed");
     }
     let now = Timestamp::now();
-    let head = beside(config).unwrap_or_default();
+    let head = beside(config.database.folder()).unwrap_or_default();
     let key = match signing::read(&config.signing_key_file())? {
         Some(key) => key,
         None => Identity::key(config)?,
@@ -36,6 +36,11 @@ pub async fn fork(config: &Config, reason: &str, actor: &str) -> anyhow::Result<
     sound(&store, &old).await?;
     let signer = NoteSigner::new(&old, key.clone()).ok();
     let said = ask_anchors(config, ours(&store, signer.as_ref().map(NoteSigner::verifier)).await?).await?;
+    let mut known = key_texts(&store).await?;
+    if let (true, Some(signer)) = (known.is_empty(), &signer) {
+        // The database that knew the key is gone; notes of the old log can still be told from forged ones.
+        known.push(signer.verifier().to_string());
+    }
     let log = store.audit_head().await?;
     let payload = json!({
         "why": tidy(reason, 2_000), "old_origin": old, "database": { "size": log.size, "root": log.root },
@@ -44,7 +49,7 @@ pub async fn fork(config: &Config, reason: &str, actor: &str) -> anyhow::Result<
     let install_id = Uuid::now_v7().to_string();
     let origin = config.audit_origin(&install_id);
     let signer = NoteSigner::new(&origin, key)?;
-    let keys = with_key(key_texts(&store).await?, signer.verifier().to_string());
+    let keys = with_key(known, signer.verifier().to_string());
     let key = NewKey { origin: origin.clone(), keys, instead_of: None };
     let row = store.fork(Forked { install_id, key, actor: actor.to_owned(), payload }, AUDIT_HOLD, now).await?;
     sign(config, &store, &signer, now).await?;

@@ -41,16 +41,17 @@ pub struct SinkSaid {
 /// # Errors
 /// A setting that cannot be used.
 pub fn anchors(config: &Config) -> anyhow::Result<Vec<AnyAnchor>> {
-    config.audit.anchors.iter().map(|anchor| open(config, anchor)).collect()
+    config.audit.anchors.iter().map(|anchor| open(config, anchor, config.database.folder())).collect()
 }
 
-fn open(config: &Config, anchor: &AnchorConfig) -> anyhow::Result<AnyAnchor> {
+/// One anchor, with its mirror in that folder.
+pub(super) fn open(config: &Config, anchor: &AnchorConfig, folder: &Path) -> anyhow::Result<AnyAnchor> {
     let name = anchor.name();
     Ok(match anchor {
         AnchorConfig::File(path) => AnyAnchor::File(FileAnchor::new(name, path.clone())),
         AnchorConfig::Git(reference) => {
             // A mirror of its own: notes and policies do not wait for each other.
-            let mirror = config.database.folder().join("anchors.git");
+            let mirror = folder.join("anchors.git");
             let source = GitSource::new(GitConfig { mirror, ..crate::run::git_config(config)? })?;
             AnyAnchor::Git(Box::new(GitAnchor::new(name, reference.clone(), source)))
         }
@@ -86,8 +87,8 @@ pub async fn ask_anchors(config: &Config, ours: Ours) -> anyhow::Result<Vec<Sink
 ///
 /// # Errors
 /// It is there and is no note.
-pub fn beside(config: &Config) -> anyhow::Result<Option<Found>> {
-    let path = head_file(config.database.folder());
+pub fn beside(folder: &Path) -> anyhow::Result<Option<Found>> {
+    let path = head_file(folder);
     let plain = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(plain).open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -128,6 +129,19 @@ pub(super) fn write_head(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
+/// Refuses to have a command write to a log that is not the one the note beside it was signed over. Anchors are not asked: a command
+/// does not wait for a network, and what it adds to a log that they refuse hides nothing from them.
+///
+/// # Errors
+/// It is shorter, or another.
+pub async fn writable(database: &Path) -> anyhow::Result<()> {
+    let Some(head) = beside(database.parent().unwrap_or(Path::new("")))? else { return Ok(()) };
+    let store = Store::open_read_only(database).await?;
+    let compared = compare(&store, "audit.head", &head).await;
+    store.close().await;
+    compared
+}
+
 /// Refuses a start on a log that is not the one that was signed. Nothing is written.
 ///
 /// # Errors
@@ -135,7 +149,7 @@ pub(super) fn write_head(path: &Path, text: &str) -> io::Result<()> {
 pub(in crate::run) async fn allowed(config: &Config) -> anyhow::Result<()> {
     // Notes first: a log only grows, so what is read after them has at least what they say.
     let key = signing::read(&config.signing_key_file())?;
-    let head = beside(config)?;
+    let head = beside(config.database.folder())?;
     let store = match Store::open_read_only(config.database.as_path()).await {
         Ok(store) => store,
         // What else is wrong with it, opening it to write says better.

@@ -51,6 +51,12 @@ impl Bed {
         rows.iter().filter(|row| row.contains(&format!("\"kind\":\"{kind}\""))).count()
     }
 
+    /// Controls that failed, and whether they still do, the oldest first.
+    async fn failed(&self) -> Vec<(String, bool)> {
+        let all = self.store.failures(false).await.unwrap();
+        all.into_iter().rev().map(|one| (one.control, one.ended.is_none())).collect()
+    }
+
     async fn held(&self) -> Option<String> {
         let held = self.store.switch_get(AUDIT_HOLD, self.now).await.unwrap();
         held.map(|switch| switch.value)
@@ -112,11 +118,13 @@ async fn d05_a_row_that_changed_before_it_was_signed_is_never_signed_and_changes
     assert!(matches!(keeper.cut(bed.now).await.unwrap(), Cut::Refused(_)));
     assert_eq!(bed.held().await.as_deref(), Some(UNSOUND));
     assert_eq!(bed.kinds(kind::LOG_VERIFIED).await, 1, "told once");
+    assert_eq!(bed.failed().await, [("audit log".to_owned(), true)]);
     let newest = bed.store.newest_checkpoint(keeper.signer.verifier().name()).await.unwrap().unwrap();
     assert_eq!(newest.size, signed);
     bed.tamper("UPDATE audit_log SET leaf = (SELECT leaf FROM was WHERE was.seq = audit_log.seq) WHERE seq = 7;");
     assert!(size(&keeper.cut(bed.now).await.unwrap()) > signed);
     assert_eq!(bed.held().await, None);
+    assert_eq!(bed.failed().await, [("audit log".to_owned(), false)]);
 }
 
 #[tokio::test]
@@ -221,6 +229,8 @@ async fn d12_a_sink_that_is_away_is_told_of_at_15_minutes_holds_changes_if_it_mu
     }
     assert_eq!(bed.kinds(kind::ANCHOR_BEHIND).await, 1, "once for each time");
     assert_eq!(bed.held().await.as_deref(), Some(BEHIND));
+    let control = format!("audit anchor {}", keeper.sinks[0]);
+    assert_eq!(bed.failed().await, [(control.clone(), true)]);
     let state = bed.store.anchor_states().await.unwrap().remove(0);
     assert_eq!((state.last_error.as_deref(), state.lag_seconds(later(3600))), (Some("away"), 3600));
     bed.write(9).await;
@@ -230,6 +240,7 @@ async fn d12_a_sink_that_is_away_is_told_of_at_15_minutes_holds_changes_if_it_mu
     away.store(0, Ordering::Relaxed);
     assert_eq!(sink.round(later(3601), &mut compared).await, Ok(Round::Given));
     assert_eq!((bed.kinds(kind::ANCHOR_PUT).await, bed.held().await), (2, None));
+    assert_eq!(bed.failed().await, [(control, false)]);
     assert_eq!(bed.store.anchor_states().await.unwrap()[0].size, Some(newest));
     assert_eq!(bed.store.verify_log(Options::default()).await.exit, 0);
 }
@@ -251,4 +262,101 @@ async fn d12_a_sink_with_another_root_for_a_size_we_signed_stops_changes_at_once
     let said = start::allowed(&bed.config).await.unwrap_err().to_string();
     assert!(said.contains("not the one its anchor has: at 3 rows") && said.contains("audit fork --reason"), "{said}");
     assert_eq!(std::fs::read_to_string(bed.folder.path().join("anchors")).unwrap().lines().count(), 1);
+    let control = format!("audit log at {}", keeper.sinks[0]);
+    assert_eq!(bed.failed().await, [(control.clone(), true)]);
+    std::fs::write(bed.folder.path().join("anchors"), "").unwrap();
+    assert_eq!(sink.round(bed.now, &mut compared).await, Ok(Round::Given));
+    assert_eq!((bed.failed().await, bed.held().await), (vec![(control, false)], None));
+}
+
+#[tokio::test]
+async fn d12_an_anchor_that_is_taken_out_of_the_configuration_is_no_longer_behind() {
+    let bed = Bed::new("anchors: [{file: HERE/anchors}]").await;
+    let mut keeper = bed.keeper().await;
+    let (sink, away) = moody(&bed, &keeper).await;
+    away.store(1, Ordering::Relaxed);
+    keeper.cut(bed.now).await.unwrap();
+    let late = bed.now + SignedDuration::from_secs(i64::try_from(BEHIND_SECONDS).unwrap());
+    sink.round(late, &mut true).await.unwrap();
+    let control = format!("audit anchor {}", keeper.sinks[0]);
+    assert_eq!(bed.failed().await, [(control.clone(), true)]);
+    bed.store.name_sinks(keeper.sinks.clone(), late).await.unwrap();
+    assert_eq!(bed.failed().await, [(control.clone(), true)], "a start does not mend it");
+    bed.store.name_sinks(Vec::new(), late).await.unwrap();
+    assert_eq!(bed.failed().await, [(control, false)]);
+}
+
+/// Forks, and the database as the next start finds it.
+async fn forked(bed: &Bed) -> Store {
+    let (old, new, _) = fork(&bed.config, "the disk died", "uid:0").await.unwrap();
+    assert!(
+        old.starts_with("example.com/pci-segment/") && new.starts_with("example.com/pci-segment/") && old != new,
+        "{old} {new}"
+    );
+    start::allowed(&bed.config).await.unwrap();
+    let store = Store::open(bed.config.database.as_path(), "host:db-01", bed.now).await.unwrap();
+    let mut keeper =
+        Keeper::new(store.clone(), &bed.config, Identity::of(&bed.config, &store).await.unwrap().signer, Arc::default())
+            .await
+            .unwrap();
+    assert!(matches!(keeper.cut(bed.now).await.unwrap(), Cut::Signed(_)));
+    store
+}
+
+#[tokio::test]
+async fn d08_a_log_without_its_database_begins_anew_and_old_notes_are_known_and_given_up() {
+    let bed = Bed::new("anchors: [{file: HERE/anchors}]").await;
+    let mut keeper = bed.keeper().await;
+    bed.write(50).await;
+    keeper.cut(bed.now).await.unwrap();
+    let (sink, _) = moody(&bed, &keeper).await;
+    sink.round(bed.now, &mut false).await.unwrap();
+    bed.store.clone().close().await;
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(bed.folder.path().join(format!("state.db{ending}")));
+    }
+    assert!(start::allowed(&bed.config).await.unwrap_err().to_string().contains("database has 0 rows"));
+    let store = forked(&bed).await;
+    let keys = known_keys(&store).await.unwrap();
+    assert_eq!(keys.len(), 2);
+    let mut evidence = crate::audit::verify::Evidence::by(keys.clone());
+    let anchors = witnesses::readable(&bed.config, bed.folder.path()).unwrap();
+    witnesses::ask(&anchors, &keys, &mut evidence).await;
+    let report = store.verify_log_with(evidence, Options::default(), bed.folder.path()).await;
+    assert_eq!((report.exit, report.forks.len()), (0, 1), "{}", report.message);
+}
+
+#[tokio::test]
+async fn d08_a_log_whose_old_bodies_are_only_in_segments_can_be_forked() {
+    let mut bed = Bed::new("").await;
+    bed.write(20).await;
+    let (mut keeper, first) = (bed.keeper().await, bed.now);
+    let days = |days: i64| first + SignedDuration::from_hours(24 * days);
+    bed.now = days(35);
+    bed.write(3).await;
+    let folder = bed.folder.path().join("segments");
+    assert_eq!(crate::sealing::seal(&bed.store, &folder, days(40)).await.unwrap(), 1);
+    keeper.cut(days(40)).await.unwrap();
+    let (pruned, kept) = crate::sealing::prune(&bed.store, &folder, days(300)).await.unwrap();
+    assert_eq!((pruned, kept), (1, Vec::new()));
+    assert!(bed.store.grow(Trunk::default()).await.unwrap().is_err(), "the bodies are gone");
+    bed.write(2).await;
+    bed.store.clone().close().await;
+    let store = forked(&bed).await;
+    let report = store.verify_log(Options::default()).await;
+    assert_eq!((report.exit, report.forks.len()), (0, 1), "{}", report.message);
+}
+
+#[tokio::test]
+async fn d08_a_command_writes_to_no_log_that_is_shorter_than_the_note_beside_it() {
+    let bed = Bed::new("").await;
+    let mut keeper = bed.keeper().await;
+    bed.write(5).await;
+    writable(bed.config.database.as_path()).await.unwrap();
+    keeper.cut(bed.now).await.unwrap();
+    writable(bed.config.database.as_path()).await.unwrap();
+    let longer = keeper.signer.sign(1000, [7; 32]);
+    std::fs::write(bed.folder.path().join("audit.head"), longer.to_string()).unwrap();
+    let said = writable(bed.config.database.as_path()).await.unwrap_err().to_string();
+    assert!(said.contains("audit log is shorter than its anchor") && said.contains("audit.head has 1000"), "{said}");
 }
