@@ -42,7 +42,7 @@ pub fn backup(args: &BackupArgs, out: Output) -> anyhow::Result<Exit> {
     let database = database(&args.records)?;
     let made = run::runtime()?.block_on(async {
         // Nobody is to be told that a log is good which the note beside it contradicts.
-        run::keeper::writable(&database).await.context("no backup was made")?;
+        crate::run::keeper::writable(&database).await.context("no backup was made")?;
         anyhow::Ok(store::copy(&database, &args.file).await?)
     })?;
     let recorded = on_record(&database, &made);

@@ -61,7 +61,10 @@ where
 
 /// SQLite calls it an error of the disk where there is no room for the index of its write-ahead log.
 fn wants_room(error: &Error, file: &Path) -> bool {
-    let failed = matches!(error, Error::Sqlite { .. } | Error::Unknown(_) | Error::Migrate(_) | Error::NotWritable { .. });
+    if let Error::NotWritable { source, .. } = error {
+        return source.kind() == std::io::ErrorKind::StorageFull;
+    }
+    let failed = matches!(error, Error::Sqlite { .. } | Error::Unknown(_) | Error::Migrate(_));
     error.disk_full() || failed && !error.is_corrupt() && incidents::no_room(file)
 }
 

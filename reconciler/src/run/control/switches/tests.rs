@@ -45,7 +45,7 @@ async fn d02_a_hold_after_errors_of_the_disk_ends_with_a_reason_and_never_beside
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.db");
     Store::open(&file, "host:test", now()).await.unwrap().close().await;
-    let line = |n: u8| json!({ "id": [n; 16], "at": now().to_string(), "what": "error", "why": "no cable" }).to_string();
+    let line = |n: u8| json!({ "id": vec![n; 16], "at": now().to_string(), "what": "error", "why": "no cable" }).to_string();
     std::fs::write(folder.path().join("state.db.failures"), format!("{}\n{}\n", line(1), line(2))).unwrap();
     let store = Store::open(&file, "host:test", now()).await.unwrap();
     store.settle_incidents(now()).await.unwrap();
