@@ -116,21 +116,15 @@ impl Store {
     /// Folder missing or not writable, another controller has it (names its process id), somebody else's or a newer file, a damaged
     /// file, a file on a network or with links. Each says what to do next.
     pub async fn open(file: &Path, origin: &str, now: Timestamp) -> Result<Self, Error> {
-        let (opened, full) = room::with_reserve(file, || open::take(file, origin, now)).await;
+        let opened = room::with_reserve(file, || open::take(file, origin, now)).await;
         let (lock, file, mut tx) = opened.inspect_err(|error| {
             if error.wants_restart() {
                 incidents::record(file, incidents::What::Error, &crate::chain::chain(error), now);
             }
         })?;
-        if full {
-            tx.health.opened_full();
-            room::gone(&mut tx).await;
-        }
         let held = incidents::held(&file, &mut incidents::all(&file), now);
         tx.health.hold(held.map(Into::into));
-        if !full && let Err(error) = reserve::keep(&file) {
-            tracing::warn!("no room can be kept back on the disk of the database for when it is full: {error}");
-        }
+        room::at_start(&mut tx).await;
         let (readers, news, health) = (open::connect_readers(&file), Arc::clone(&tx.news), Arc::clone(&tx.health));
         Ok(Self { writer: Some(Writer::start(tx, lock)), readers, file, news, health })
     }
@@ -146,7 +140,7 @@ impl Store {
             let readers = open::connect_readers(&file);
             open::check_readable(&readers, &file).await.map(|()| readers)
         });
-        let readers = opened.await.0?;
+        let readers = opened.await?;
         Ok(Self { writer: None, readers, file, news: Arc::default(), health: Arc::default() })
     }
 

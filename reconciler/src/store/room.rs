@@ -1,5 +1,6 @@
 //! A full disk: nothing is written until there is room, but that it is full is on record first.
 
+use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -11,13 +12,41 @@ use super::{Error, incidents, reserve};
 use crate::audit::{Draft, Ended, kind};
 use crate::chain::chain;
 
+/// What is said of the room, when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There is none.
+    Full,
+    /// There is some again.
+    Back,
+    /// A start found it: there may have been none before.
+    Started,
+}
+
+/// Keeps room back from the start on. Where there is too little, whoever looked at the database before may have had it given up: that is
+/// said, and what a start has to write is written in what is left.
+pub(super) async fn at_start(tx: &mut Tx) {
+    match reserve::keep(tx.file()) {
+        Ok(()) => {
+            if let Err(error) = told(tx, Turn::Started).await {
+                tracing::error!("that the disk of the database has room again is not on record: {}", chain(&error));
+            }
+        }
+        Err(error) if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind()) => {
+            tx.health.opened_full();
+            gone(tx).await;
+        }
+        Err(error) => tracing::warn!("no room can be kept back on the disk of the database for when it is full: {error}"),
+    }
+}
+
 /// The first write for which there was no room: what was kept back is given up, and that this happened is written with it.
 pub(super) async fn gone(tx: &mut Tx) {
     tracing::error!(
         "ALARM: the disk of the database is full; nothing is changed until there is room, what is enforced stays enforced"
     );
     reserve::give_up(tx.file());
-    if let Err(error) = told(tx, true).await {
+    if let Err(error) = told(tx, Turn::Full).await {
         tracing::error!("that the disk is full is not on record yet: {}", chain(&error));
     }
 }
@@ -29,7 +58,7 @@ pub(super) async fn try_again(tx: &mut Tx) {
         tracing::warn!("the disk of the database is still full: {error}");
         return;
     }
-    match told(tx, false).await {
+    match told(tx, Turn::Back).await {
         Ok(()) => {
             tracing::info!("the disk of the database has room again; changes go on");
             tx.health.has_room();
@@ -42,38 +71,37 @@ pub(super) async fn try_again(tx: &mut Tx) {
     }
 }
 
-/// Opens the database. Where that fails for want of room, what was kept back is given up and it is tried once more; true with what comes
-/// of that.
-pub(super) async fn with_reserve<T, F>(file: &Path, mut open: impl FnMut() -> F) -> (Result<T, Error>, bool)
+/// Opens the database. Where that fails for want of room, what was kept back is given up and it is tried once more.
+pub(super) async fn with_reserve<T, F>(file: &Path, mut open: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
     let first = match open().await {
         Err(error) if wants_room(&error, file) => error,
-        other => return (other, false),
+        other => return other,
     };
     tracing::error!("ALARM: the disk of the database is full: {}", chain(&first));
     if !reserve::give_up(file) {
-        return (Err(Error::Full), true);
+        return Err(Error::Full);
     }
-    (open().await.map_err(|error| if wants_room(&error, file) { Error::Full } else { error }), true)
+    open().await.map_err(|error| if wants_room(&error, file) { Error::Full } else { error })
 }
 
 /// SQLite calls it an error of the disk where there is no room for the index of its write-ahead log.
 fn wants_room(error: &Error, file: &Path) -> bool {
     if let Error::NotWritable { source, .. } = error {
-        return source.kind() == std::io::ErrorKind::StorageFull;
+        return source.kind() == io::ErrorKind::StorageFull;
     }
     let failed = matches!(error, Error::Sqlite { .. } | Error::Unknown(_) | Error::Migrate(_));
     error.disk_full() || failed && !error.is_corrupt() && incidents::no_room(file)
 }
 
 /// The failure of the control, begun or ended, in a transaction of its own.
-async fn told(tx: &mut Tx, full: bool) -> Result<(), Error> {
+async fn told(tx: &mut Tx, turn: Turn) -> Result<(), Error> {
     let unknown = |error| Error::Unknown(std::sync::Arc::new(error));
     tx.mend().await.map_err(unknown)?;
     tx.begin().await.map_err(unknown)?;
-    let written = rows(tx, full).await;
+    let written = rows(tx, turn).await;
     let ended = match written {
         Ok(()) => tx.commit().await.map_err(unknown),
         Err(error) => {
@@ -85,16 +113,16 @@ async fn told(tx: &mut Tx, full: bool) -> Result<(), Error> {
     ended
 }
 
-async fn rows(tx: &mut Tx, full: bool) -> Result<(), Error> {
+async fn rows(tx: &mut Tx, turn: Turn) -> Result<(), Error> {
     let now = Timestamp::now();
     // Where even the reserve was not enough, the failure and its end are written together.
-    if failures::open(tx, DISK_SPACE, "the disk of the database is full", now).await? {
+    if turn != Turn::Started && failures::open(tx, DISK_SPACE, "the disk of the database is full", now).await? {
         let origin = tx.origin();
         let payload = json!({ "reason": "disk full", "doing": "write" });
         let draft = Draft { kind: kind::STORE_ERROR, origin: &origin, object: "database", payload, ..Draft::at(now) };
         tx.log(Draft { outcome: Ended::Failed, ..draft }).await?;
     }
-    if !full {
+    if turn != Turn::Full {
         failures::end(tx, DISK_SPACE, "there is room again", "system", now).await?;
     }
     Ok(())

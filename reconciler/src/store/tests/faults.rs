@@ -156,12 +156,19 @@ async fn d01_an_open_without_room_gives_up_the_reserve_and_is_tried_once_more() 
         let room = !reserve.exists();
         async move { if room { Ok(()) } else { Err(Error::Full) } }
     };
-    let (opened, full) = room::with_reserve(&place.file(), open).await;
-    assert!(opened.is_ok() && full && tries.get() == 2);
-    let (refused, _) = room::with_reserve(&place.file(), || async { Err::<(), _>(Error::Full) }).await;
+    let opened = room::with_reserve(&place.file(), open).await;
+    assert!(opened.is_ok() && tries.get() == 2);
+    let refused = room::with_reserve(&place.file(), || async { Err::<(), _>(Error::Full) }).await;
     assert!(refused.unwrap_err().to_string().contains("disk of the database is full"));
-    let (other, full) = room::with_reserve(&place.file(), || async { Err::<(), _>(Error::Closed) }).await;
-    assert!(matches!(other, Err(Error::Closed)) && !full);
+    let other = room::with_reserve(&place.file(), || async { Err::<(), _>(Error::Closed) }).await;
+    assert!(matches!(other, Err(Error::Closed)));
+    // Full when it ended, and not any more.
+    let store = place.open().await;
+    store.failure_open(DISK_SPACE, "the disk of the database is full", at(1)).await.unwrap();
+    store.close().await;
+    let store = place.open().await;
+    assert!(store.failures(true).await.unwrap().is_empty() && reserve.exists());
+    store.close().await;
 }
 
 #[tokio::test]
