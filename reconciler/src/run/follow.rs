@@ -55,6 +55,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
     let mut compare_at = tokio::time::Instant::now() + cadence.after(Duration::ZERO, true);
     let (mut requests, mut storm) = (Queue::default(), Storm::default());
     let (reports, mut calendar) = (controller.reports.clone(), Calendar::begin(controller).await?);
+    controller.store.save_room();
     loop {
         match next {
             Woken::Stop => return Ok(()),
