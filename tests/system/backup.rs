@@ -68,6 +68,9 @@ fn a_backup_made_beside_a_running_controller_can_be_restored_and_followed_from()
     assert_eq!(std::fs::read(place.file("state/state.db")).unwrap(), std::fs::read(&copy).unwrap());
     assert_eq!(std::fs::read(done["aside"].as_str().unwrap()).unwrap(), before, "nothing is deleted");
     assert!(place.controller.rows("history").iter().all(|row| row["commit"] != second.as_str()));
+    let refused = place.controller.once();
+    assert_eq!(refused.status.code(), Some(2), "rows that were signed are lost");
+    assert_eq!(place.controller.ask(&["audit", "fork", "--reason", "the disk died"]).0, 0);
     place.controller.start();
     place.controller.wait_for(&second, "in_force");
     place.controller.stop();

@@ -89,7 +89,7 @@ pub(super) async fn examine(file: &Path) -> Result<(u64, String), Error> {
         return Err(refuse(format!("is damaged: {wrong}; use another backup")));
     }
     let store = Store::open_read_only(file).await?;
-    let report = store.verify_log(Options::default()).await;
+    let report = store.verify_copy(Options::default()).await;
     let head = store.audit_head().await;
     store.close().await;
     if report.exit != 0 {

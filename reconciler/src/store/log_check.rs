@@ -50,11 +50,25 @@ impl Store {
     }
 
     /// Verifies the log. Never fails: what could not be read is a report with exit code 2.
-    pub async fn verify_log_with(&self, evidence: Evidence, options: Options, segments: &Path) -> Report {
-        match check(self, evidence, options, segments).await {
-            Ok(report) => report,
-            Err(cause) => self.unreadable(&cause),
-        }
+    pub async fn verify_log_with(&self, mut evidence: Evidence, options: Options, segments: &Path) -> Report {
+        let checked = match archive::beside(self.file()) {
+            Ok(note) => {
+                note.iter().for_each(|note| evidence.witnessed(note));
+                check(self, evidence, options, segments).await
+            }
+            Err(why) => Err(why.into()),
+        };
+        checked.unwrap_or_else(|cause| self.unreadable(&cause))
+    }
+
+    /// Verifies a copy against itself. What lies beside it is of the database whose place it is to take.
+    pub(super) async fn verify_copy(&self, options: Options) -> Report {
+        let keys = match self.log_keys().await {
+            Ok(keys) => keys,
+            Err(report) => return report,
+        };
+        let checked = check(self, Evidence::by(keys), options, &archive::segments_beside(self.file())).await;
+        checked.unwrap_or_else(|cause| self.unreadable(&cause))
     }
 
     /// The keys by which the log says it is signed.
@@ -84,9 +98,6 @@ async fn check(store: &Store, mut evidence: Evidence, mut options: Options, fold
         options.now = Timestamp::now();
     }
     let readers = &store.readers;
-    if let Some(note) = archive::beside(store.file())? {
-        evidence.witnessed(&note);
-    }
     let mut segments = Vec::new();
     if store.schema().await? >= super::RECORDS_SCHEMA {
         checkpoints(readers, &mut evidence).await?;

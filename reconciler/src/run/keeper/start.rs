@@ -21,7 +21,7 @@ use crate::anchor::{Anchor as _, AnchorError, AnyAnchor, Found, Ours};
 use crate::audit::note::NOTE_BYTES_MAX;
 use crate::audit::{Checkpoint, Note, NoteSigner, hex};
 use crate::config::{AnchorConfig, Config, head_file, syslog_address};
-use crate::signing;
+use crate::signing::{self, KeyError};
 use crate::source::git::{GitConfig, GitSource};
 use crate::store::{self, AUDIT_ORIGIN, Store};
 
@@ -167,9 +167,13 @@ async fn compare_all(
     key: Option<ed25519_dalek::SigningKey>,
     head: Option<Found>,
 ) -> anyhow::Result<()> {
+    let signed = !known_keys(store).await?.is_empty();
+    if signed && key.is_none() {
+        return Err(KeyError::Missing(config.signing_key_file()).into());
+    }
     if let Some(head) = &head {
         compare(store, "audit.head", head).await?;
-    } else if !known_keys(store).await?.is_empty() {
+    } else if signed {
         tracing::warn!("audit.head is missing beside the database: only anchors can tell whether the log is whole");
     }
     let origin = store.meta_get(AUDIT_ORIGIN).await?.or_else(|| head.map(|head| head.note.checkpoint.origin));
