@@ -231,7 +231,7 @@ mod tests {
             assert_eq!(anchor.latest(&ours).await.unwrap().unwrap().note.checkpoint.size, 9);
         }
         let line = Line { put_at: Timestamp::now(), note: us.sign(5, [7; 32]).to_string() };
-        let again = format!("\n{}", serde_json::to_string(&line).unwrap()).repeat(8_000);
+        let again = format!("\n{}", serde_json::to_string(&line).unwrap()).repeat(20_000);
         assert!(again.len() > usize::try_from(TAIL_BYTES).unwrap());
         file.write_all(again.as_bytes()).unwrap();
         let anchor = FileAnchor::new("file:a".to_owned(), path.clone());

@@ -66,7 +66,7 @@ async fn d08_a_row_that_tells_of_a_fork_gives_nothing_up_that_no_signed_note_cov
 #[tokio::test]
 async fn d08_a_database_that_is_gone_is_missed_by_the_key_and_by_the_anchor() {
     let (bed, ..) = anchored().await;
-    bed.store.close().await;
+    bed.store.clone().close().await;
     for name in ["state.db", "state.db-wal", "state.db-shm", "audit.head"] {
         let _ = fs::remove_file(bed.path(name));
     }
