@@ -312,9 +312,18 @@ fn d12_an_anchor_with_another_root_for_a_size_we_signed_stops_changes_at_once() 
     assert!(row["reason"].as_str().unwrap().contains("the audit log cannot vouch for changes"), "{row}");
     assert_eq!(rows_of(&controller, &place, "anchor.disagrees").len(), 1);
 
+    // That the note is gone is no agreement, and a start is refused, too.
     std::fs::write(&anchors, "").unwrap();
     write_rows(&controller);
     checkpoint(&controller);
+    controller.wait("what is gone to be told", |me| {
+        rows_of(me, &place, "anchor.disagrees").iter().any(|row| row.contains("has no note of it now")).then_some(())
+    });
+    let (_, text, _) = controller.ask(&["status"]);
+    assert!(text.contains("changes are held: the audit log cannot vouch for them"), "{text}");
+    // Everything it had, but for the other note.
+    let ours: String = whole.lines().filter(|known| *known != line.to_string()).map(|known| format!("{known}\n")).collect();
+    std::fs::write(&anchors, ours).unwrap();
     controller.wait_for(&more, "in_force");
     controller.stop();
     controller.assert_log_verifies();
