@@ -26,8 +26,9 @@ pub struct NotPacked;
 
 /// How rows are packed, in SQL: place, time and two pairs of lengths, each with a space behind it, then the four fields.
 ///
-/// This expression is most of what reading costs. So two lengths share a number (none has more than 30 bits), and the fields are joined by `||`, the longest last: as arguments of a function they would be copied twice, and
-/// before another `||` once more. A field that is null, which no sound row has, makes a row of one space, which is none.
+/// This expression is most of what reading costs. So two lengths share a number (none has more than 30 bits), and the fields are
+/// joined by `||`, the longest last: as arguments of a function they would be copied twice, and before another `||` once more.
+/// A field that is null, which no sound row has, makes a row of one space, which is none.
 pub const PACKED: &str = "coalesce(concat(seq, ' ', ts, ' ', octet_length(event_id) << 30 | octet_length(kind), ' ', \
                           octet_length(hash) << 30 | octet_length(leaf), ' ') || event_id || kind || hash || leaf, ' ')";
 
@@ -132,6 +133,7 @@ mod tests {
     fn a_buffer_that_lies_about_a_length_is_refused() {
         let packed = format!("0 0 {} {} short", 16_u64 << 30 | 4, 32_u64 << 30 | 0x3fff_ffff);
         assert!(examine(packed.as_bytes()).1.is_some());
+        assert!(examine(b" ").1.is_some(), "a row with a field that is null");
         let (rows, wrong) = examine(b"");
         assert!(rows.is_empty() && wrong.is_none());
     }
