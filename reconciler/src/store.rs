@@ -22,6 +22,7 @@ mod failures;
 mod files;
 mod health;
 mod history;
+mod history_rows;
 mod inbox;
 mod incidents;
 mod lately;
