@@ -6,7 +6,7 @@
 
 Exit: 0 good; 1 good, but (--strict); 2 could not read; 10 a row; 11 the chain; 12 a signature; 13 a lost tail; 14 two histories;
 15 rows or a segment missing."""
-import argparse, base64, collections, contextlib, datetime, functools, hashlib, json, os, pathlib, re, sqlite3, struct, sys, zlib
+import argparse, base64, collections, contextlib, datetime, errno, functools, hashlib, json, os, pathlib, re, sqlite3, stat, struct, sys, zlib
 
 MAGIC, LINE_MAX, NOTE_MAX = b"pci-segment.audit.v1\0", 1 << 20, 64 * 1024
 ROW = dict(seq=64, ts_ns=-64, epoch=64, event_id=str, prev=str, kind=str, actor=str, origin=str, object=str, outcome=8,
@@ -122,8 +122,12 @@ class Evidence:
         except CutOff: self.remarks.append(f"the last line of {name} is cut off")
     def given_up(self, claim, chain):
         def other(seq, size, root): return size > seq or size in chain.roots and (chain.roots[size][0] or b"").hex() != root
-        return any(claim.origin == origin and (claim.size > agreed or any(size >= claim.size and other(seq, size, root) for size, root in named))
-                   for seq, origin, agreed, named in chain.forks)
+        # Without a note of the next origin over it, anybody could have written the row of a fork.
+        def vouched(seq, origin):
+            return any(c.size > seq and c.origin != origin and c.size in chain.roots and chain.roots[c.size][0] == c.root for c in self.stored + self.seen)
+        return any(claim.origin == origin and vouched(seq, origin)
+                   and (claim.size > seq or any(size >= claim.size and other(seq, size, root) for size, root in named))
+                   for seq, origin, named in chain.forks)
     def judge(self, chain, end):
         for c in sorted(self.seen, key=lambda c: c.size) + sorted(self.stored, key=lambda c: c.size):
             if chain.first or (end is not None and c.size > end) or self.given_up(c, chain): continue
@@ -196,16 +200,22 @@ class Chain:
         def get(value, name, kind): return value[name] if isinstance(value, dict) and type(value.get(name)) is kind else None
         try: said = json.loads(payload)
         except (ValueError, RecursionError): said = None
-        origin, agreed = get(said, "old_origin", str) or "", get(said, "agreed", int)
+        origin = get(said, "old_origin", str) or ""
         heads = [get(said, "audit_head", dict)] + [get(anchor, "has", dict) for anchor in get(said, "anchors", list) or []]
         named = [(get(n, "size", int), get(n, "root", str)) for n in heads if n and get(n, "origin", str) == origin]
         named = [(size, root) for size, root in named if size is not None and size >= 0 and root is not None]
-        self.forks.append((seq, origin, min(agreed if agreed is not None and agreed >= 0 else seq, seq), named))
+        self.forks.append((seq, origin, named))
 
+def plain(path):
+    # A pipe or a device would keep its reader waiting for ever.
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode): return file
+    file.close()
+    raise OSError(errno.EINVAL, "not a regular file", path)
 def chunks(path, gzip):
     """A file's bytes, decompressed where it is compressed; damage there is found before the end, and so is what follows it."""
     try:
-        with open(path, "rb") as file:
+        with plain(path) as file:
             data, unzip = file.read(1 << 17), None
             if gzip and data.startswith(b"\x1f\x8b\x08\0"): unzip = zlib.decompressobj(31)
             while data:
@@ -311,7 +321,7 @@ def whole(value, kind):
 def verify_database(args, db, evidence):
     beside, records = os.path.dirname(os.path.abspath(args.database)), db.execute("PRAGMA user_version").fetchone()[0] >= 4
     try:
-        with open(os.path.join(beside, "audit.head"), "rb") as file: evidence.note("audit.head", file.read(NOTE_MAX + 1).decode(errors="replace"), "audit.head")
+        with plain(os.path.join(beside, "audit.head")) as file: evidence.note("audit.head", file.read(NOTE_MAX + 1).decode(errors="replace"), "audit.head")
     except FileNotFoundError: pass
     except OSError as why: raise Unreadable(f"cannot read audit.head: {why}")
     segments = []

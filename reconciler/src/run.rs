@@ -166,6 +166,8 @@ impl Controller {
 
     /// What is on record before anything else happens: the start, and passes that a crash left open.
     async fn booted(&self) -> anyhow::Result<()> {
+        // Before the first row of this start, which would be the newest.
+        self.store.clock_at_start(Timestamp::now()).await?;
         let config = &self.config.sha256;
         let payload = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "program_sha256": program_sha256().await, "config_sha256": config,
@@ -178,7 +180,7 @@ impl Controller {
             self.store.meta_set(CONFIG_KNOWN.to_owned(), config.clone(), Timestamp::now()).await?;
         }
         if let Some(why) = self.store.held() {
-            tracing::error!("ALARM: changes are held: {why}; look at the disk, then: pci-segment resume");
+            tracing::error!("ALARM: changes are held: {why}; look at the disk, then: pci-segment resume --only hold --reason …");
         }
         let interrupted = self.store.close_interrupted_passes(Timestamp::now()).await?;
         if !interrupted.is_empty() {

@@ -117,19 +117,19 @@ impl Store {
     /// Folder missing or not writable, another controller has it (names its process id), somebody else's or a newer file, a damaged
     /// file, a file on a network or with links. Each says what to do next.
     pub async fn open(file: &Path, origin: &str, now: Timestamp) -> Result<Self, Error> {
-        let (lock, file) = files::take(file)?;
-        let opened = async {
-            open::check_identity(&file).await?;
-            open::connect_writer(&file, origin, now).await
-        };
-        let tx = opened.await.inspect_err(|error| {
+        let (opened, full) = room::with_reserve(file, || open::take(file, origin, now)).await;
+        let (lock, file, mut tx) = opened.inspect_err(|error| {
             if error.wants_restart() {
-                incidents::record(&file, incidents::What::Error, &crate::chain::chain(error), now);
+                incidents::record(file, incidents::What::Error, &crate::chain::chain(error), now);
             }
         })?;
+        if full {
+            tx.health.became_full();
+            room::gone(&mut tx).await;
+        }
         let held = incidents::held(&file, &mut incidents::all(&file), now);
         tx.health.hold(held.map(Into::into));
-        if let Err(error) = reserve::keep(&file) {
+        if !full && let Err(error) = reserve::keep(&file) {
             tracing::warn!("no room can be kept back on the disk of the database for when it is full: {error}");
         }
         let (readers, news, health) = (open::connect_readers(&file), Arc::clone(&tx.news), Arc::clone(&tx.health));
@@ -142,8 +142,12 @@ impl Store {
     /// No such file, not readable, somebody else's or a newer one.
     pub async fn open_read_only(file: &Path) -> Result<Self, Error> {
         let file = files::existing(file)?;
-        let readers = open::connect_readers(&file);
-        open::check_readable(&readers, &file).await?;
+        // Without a controller SQLite makes the index of the write-ahead log anew, and that takes room.
+        let opened = room::with_reserve(&file, || async {
+            let readers = open::connect_readers(&file);
+            open::check_readable(&readers, &file).await.map(|()| readers)
+        });
+        let readers = opened.await.0?;
         Ok(Self { writer: None, readers, file, news: Arc::default(), health: Arc::default() })
     }
 

@@ -68,9 +68,13 @@ fn a_backup_made_beside_a_running_controller_can_be_restored_and_followed_from()
     assert_eq!(std::fs::read(place.file("state/state.db")).unwrap(), std::fs::read(&copy).unwrap());
     assert_eq!(std::fs::read(done["aside"].as_str().unwrap()).unwrap(), before, "nothing is deleted");
     assert!(place.controller.rows("history").iter().all(|row| row["commit"] != second.as_str()));
+    // The note beside the database knows of a later end: that is for a person to decide.
     let refused = place.controller.once();
-    assert_eq!(refused.status.code(), Some(2), "rows that were signed are lost");
-    assert_eq!(place.controller.ask(&["audit", "fork", "--reason", "the disk died"]).0, 0);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("pci-segment audit fork"), "{refused:?}");
+    let (code, _, error) = place.controller.ask(&["backup", "other.db"]);
+    assert!(code == 2 && error.contains("no backup was made") && !place.file("other.db").exists(), "{error}");
+    let (code, _, error) = place.controller.ask(&["audit", "fork", "--reason", "went back to the backup"]);
+    assert_eq!(code, 0, "{error}");
     place.controller.start();
     place.controller.wait_for(&second, "in_force");
     place.controller.stop();

@@ -175,10 +175,7 @@ fn a14_what_somebody_changes_back_each_time_is_healed_with_growing_pauses_then_q
 /// A report at that second of the hour which comes after so many seconds.
 fn reported_in(seconds: i64) -> String {
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
-    format!(
-        "{{ schedule: \"0 0 0 1 1 *\", report_schedule: \"{} * * * *\", timezone: Europe/Berlin }}",
-        at.strftime("%-S %-M")
-    )
+    format!("{{ schedule: \"0 0 0 1 1 *\", report_schedule: \"{} * * * *\", timezone: Europe/Berlin }}", at.strftime("%-S %-M"))
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 
@@ -39,7 +40,11 @@ pub struct RestoreArgs {
 /// The copy cannot be made, is not good, or is not on record.
 pub fn backup(args: &BackupArgs, out: Output) -> anyhow::Result<Exit> {
     let database = database(&args.records)?;
-    let made = run::runtime()?.block_on(store::copy(&database, &args.file))?;
+    let made = run::runtime()?.block_on(async {
+        // Nobody is to be told that a log is good which the note beside it contradicts.
+        crate::run::keeper::writable(&database).await.context("no backup was made")?;
+        anyhow::Ok(store::copy(&database, &args.file).await?)
+    })?;
     let recorded = on_record(&database, &made);
     if args.records.format == Format::Json {
         out.json(&made);

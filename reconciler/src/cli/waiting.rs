@@ -75,7 +75,7 @@ pub(super) fn show_failures(failures: &[Failure], out: Output) {
 /// What to do about one.
 pub(super) fn remedy(control: &str) -> Option<&'static str> {
     match control {
-        store::DATABASE => Some("changes are held; look at the disk, then: pci-segment resume"),
+        store::DATABASE => Some("changes are held; look at the disk, then: pci-segment resume --only hold --reason …"),
         store::DISK_SPACE => Some("make room on the disk of the database; everything goes on by itself"),
         store::INTEGRITY => Some("stop the controller, then: pci-segment restore FILE with a backup"),
         store::WAL => Some("end what reads the database for so long: fuser -v on its file names it"),

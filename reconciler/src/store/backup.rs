@@ -18,8 +18,8 @@ use sqlx::{ConnectOptions, Connection};
 use super::open::{check_identity, copy_options};
 use super::soundness::integrity;
 use super::{Error, Store, files};
+use crate::archive::segments_beside;
 use crate::audit::event::tidy;
-use crate::audit::verify::Options;
 use crate::audit::{AuditEvent, Draft, Ended, Hash, hex, kind};
 
 /// A copy that was made and found good.
@@ -72,7 +72,7 @@ async fn fill(source: &Path, draft: &Path, to: &Path) -> Result<BackedUp, Error>
     let copied = sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await;
     let _ = connection.close().await;
     copied.map_err(copying)?;
-    let (rows, head) = examine(draft).await?;
+    let (rows, head) = examine(draft, source).await?;
     sync(draft)?;
     let (sha256, bytes) = digest(draft)?;
     renameat_with(CWD, draft, CWD, to, RenameFlags::NOREPLACE)
@@ -81,15 +81,15 @@ async fn fill(source: &Path, draft: &Path, to: &Path) -> Result<BackedUp, Error>
     Ok(BackedUp { file: to.to_owned(), bytes, sha256: hex(&sha256), rows, head })
 }
 
-/// Looks through a copy; how many rows its log has, and the hash of the last.
-pub(super) async fn examine(file: &Path) -> Result<(u64, String), Error> {
+/// Looks through a copy of what belongs at `database`; how many rows its log has, and the hash of the last.
+pub(super) async fn examine(file: &Path, database: &Path) -> Result<(u64, String), Error> {
     let refuse = |what: String| Error::Backup { file: file.to_owned(), what };
     check_identity(file).await?;
     if let Some(wrong) = integrity(file).await? {
         return Err(refuse(format!("is damaged: {wrong}; use another backup")));
     }
     let store = Store::open_read_only(file).await?;
-    let report = store.verify_copy(Options::default()).await;
+    let report = store.verify_copy(&segments_beside(database)).await;
     let head = store.audit_head().await;
     store.close().await;
     if report.exit != 0 {

@@ -65,7 +65,7 @@ pub(super) fn record(database: &Path, what: What, why: &str, at: Timestamp) {
 }
 
 /// Whether the disk is as good as full.
-fn no_room(database: &Path) -> bool {
+pub(super) fn no_room(database: &Path) -> bool {
     let free = rustix::fs::statvfs(database.parent().unwrap_or(Path::new("/")));
     free.is_ok_and(|free| free.f_bavail.saturating_mul(free.f_frsize) < ROOM_BYTES_MIN)
 }

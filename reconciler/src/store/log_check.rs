@@ -50,25 +50,27 @@ impl Store {
     }
 
     /// Verifies the log. Never fails: what could not be read is a report with exit code 2.
-    pub async fn verify_log_with(&self, mut evidence: Evidence, options: Options, segments: &Path) -> Report {
+    pub async fn verify_log_with(&self, evidence: Evidence, options: Options, segments: &Path) -> Report {
         let checked = match archive::beside(self.file()) {
             Ok(note) => {
+                let mut evidence = evidence;
                 note.iter().for_each(|note| evidence.witnessed(note));
                 check(self, evidence, options, segments).await
             }
-            Err(why) => Err(why.into()),
+            Err(cause) => Err(cause.into()),
         };
         checked.unwrap_or_else(|cause| self.unreadable(&cause))
     }
 
-    /// Verifies a copy against itself. What lies beside it is of the database whose place it is to take.
-    pub(super) async fn verify_copy(&self, options: Options) -> Report {
-        let keys = match self.log_keys().await {
-            Ok(keys) => keys,
-            Err(report) => return report,
-        };
-        let checked = check(self, Evidence::by(keys), options, &archive::segments_beside(self.file())).await;
-        checked.unwrap_or_else(|cause| self.unreadable(&cause))
+    /// Verifies the log of a copy by its own keys and notes: the note that lies beside it is of the log that has grown since.
+    pub(super) async fn verify_copy(&self, segments: &Path) -> Report {
+        match self.log_keys().await {
+            Ok(keys) => {
+                let checked = check(self, Evidence::by(keys), Options::default(), segments).await;
+                checked.unwrap_or_else(|cause| self.unreadable(&cause))
+            }
+            Err(report) => report,
+        }
     }
 
     /// The keys by which the log says it is signed.

@@ -10,6 +10,7 @@ use sqlx::migrate::{Migration, MigrationSource, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 
+use super::files::{self, Lock};
 use super::tx::{Log, Tx};
 use super::{Error, to_ns};
 use crate::audit::{Draft, Ended, event::fresh_id, kind};
@@ -138,6 +139,14 @@ fn foreign(file: &Path, source: sqlx::Error) -> Error {
         return Error::Foreign { file: file.to_owned(), what: "not an SQLite file".to_owned() };
     }
     Error::sqlite("cannot read the database", source)
+}
+
+/// Takes the database for this process, and opens it for writing.
+pub(super) async fn take(file: &Path, origin: &str, now: Timestamp) -> Result<(Lock, Arc<Path>, Tx), Error> {
+    let (lock, file) = files::take(file)?;
+    check_identity(&file).await?;
+    let tx = connect_writer(&file, origin, now).await?;
+    Ok((lock, file, tx))
 }
 
 /// The connection of the writer: settings asserted, schema up to date, file sound, log at its head.

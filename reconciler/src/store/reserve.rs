@@ -47,11 +47,13 @@ fn make(name: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives the room up.
-pub(super) fn give_up(database: &Path) {
-    if let Err(error) = fs::remove_file(beside(database, ".reserve"))
+/// Gives the room up; true if there was any.
+pub(super) fn give_up(database: &Path) -> bool {
+    let given = fs::remove_file(beside(database, ".reserve"));
+    if let Err(error) = &given
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::error!("the room kept back on the disk cannot be given up: {error}");
     }
+    given.is_ok()
 }

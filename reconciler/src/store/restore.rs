@@ -16,7 +16,7 @@ use super::backup::{digest, examine, file_error, sync};
 use super::files::{self, RESTORING, beside};
 use super::incidents::{self, Incident, What};
 use super::open::write_options;
-use super::{Error, open};
+use super::{Error, Store, open};
 use crate::audit::hex;
 
 /// What was done.
@@ -24,7 +24,7 @@ use crate::audit::hex;
 pub struct Restored {
     /// The database.
     pub database: PathBuf,
-    /// Where the database from before is; null if there was none.
+    /// Where the database from before is, or what was left of it; null if there was nothing.
     pub aside: Option<PathBuf>,
     /// SHA-256 of the backup, in hexadecimal.
     pub sha256: String,
@@ -43,7 +43,7 @@ pub async fn restore(backup: &Path, database: &Path, who: &str, now: Timestamp) 
         return Err(Error::Backup { file: backup, what: "is the database itself; name a backup".into() });
     }
     let copy = beside(&database, ".restoring.partial");
-    let (sha256, rows) = match fill(&backup, &copy).await {
+    let good = match fill(&backup, &copy, &database).await {
         Ok(good) => good,
         Err(error) => {
             remove(&copy);
@@ -52,10 +52,14 @@ pub async fn restore(backup: &Path, database: &Path, who: &str, now: Timestamp) 
     };
     let ready = beside(&database, RESTORING);
     rename(&copy, &ready)?;
+    // What SQLite left beside it while it was looked through.
+    remove(&copy);
     sync(&folder)?;
     let aside = move_aside(&database, now).await?;
     rename(&ready, &database)?;
     sync(&folder)?;
+    good.is_at(&database).await?;
+    let Good { sha256, rows, .. } = good;
     let why = format!("backup {} (SHA-256 {sha256}, {rows} rows) took the place of the database", backup.display());
     let incident = Incident { who: Some(who.to_owned()), ..Incident::new(What::Restored, &why, now) };
     incidents::add(&database, &incident)
@@ -64,8 +68,31 @@ pub async fn restore(backup: &Path, database: &Path, who: &str, now: Timestamp) 
     Ok(Restored { database, aside, sha256, rows })
 }
 
+/// What the backup was found to be.
+struct Good {
+    sha256: String,
+    rows: u64,
+    head: String,
+}
+
+impl Good {
+    /// Whether SQLite reads just that at the database's place, with whatever lies beside it there.
+    async fn is_at(&self, database: &Path) -> Result<(), Error> {
+        let store = Store::open_read_only(database).await?;
+        let read = store.audit_head().await;
+        store.close().await;
+        let read = read?;
+        if (read.size, &read.head) == (self.rows, &self.head) {
+            return Ok(());
+        }
+        let what =
+            format!("has {} rows after the restore, the backup has {}; do not start it, and restore again", read.size, self.rows);
+        Err(Error::Backup { file: database.to_owned(), what })
+    }
+}
+
 /// A copy of the backup's bytes, looked through where it lies now.
-async fn fill(backup: &Path, copy: &Path) -> Result<(String, u64), Error> {
+async fn fill(backup: &Path, copy: &Path, database: &Path) -> Result<Good, Error> {
     for ending in ["-wal", "-journal"] {
         let beside = beside(backup, ending);
         if fs::metadata(&beside).is_ok_and(|about| about.len() > 0) {
@@ -83,7 +110,7 @@ async fn fill(backup: &Path, copy: &Path) -> Result<(String, u64), Error> {
     io::copy(&mut from, &mut to).map_err(writing)?;
     to.sync_all().map_err(writing)?;
     let before = digest(backup)?.0;
-    let (rows, _) = match examine(copy).await {
+    let (rows, head) = match examine(copy, database).await {
         Err(Error::Foreign { what, .. }) => return Err(Error::Foreign { file: backup.to_owned(), what }),
         Err(Error::Newer { found, known, .. }) => return Err(Error::Newer { file: backup.to_owned(), found, known }),
         Err(error) if error.is_corrupt() => {
@@ -95,26 +122,29 @@ async fn fill(backup: &Path, copy: &Path) -> Result<(String, u64), Error> {
     if digest(copy)?.0 != before {
         return Err(Error::Backup { file: backup.to_owned(), what: "changed while it was read; try again".into() });
     }
-    Ok((hex(&before), rows))
+    Ok(Good { sha256: hex(&before), rows, head })
 }
 
-/// Moves the database and what belongs to it aside, under names that tell when.
+/// Moves the database and what belongs to it aside, under names that tell when; the first of what there was. What lies beside goes first,
+/// and also where the database itself is gone: SQLite would play a write-ahead log into whatever takes its place.
 async fn move_aside(database: &Path, now: Timestamp) -> Result<Option<PathBuf>, Error> {
-    if database.symlink_metadata().is_err() {
-        return Ok(None);
+    if database.symlink_metadata().is_ok() {
+        empty_wal(database).await;
     }
-    empty_wal(database).await;
     let aside = beside(database, &format!(".before-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-    if aside.symlink_metadata().is_ok() {
-        return Err(Error::Backup { file: aside, what: "exists already; try again in a second".into() });
-    }
-    for ending in ["", "-wal", "-shm"] {
-        let part = beside(database, ending);
-        if part.symlink_metadata().is_ok() {
-            rename(&part, &beside(&aside, ending))?;
+    let mut moved = None;
+    for ending in ["-wal", "-shm", "-journal", ""] {
+        let (part, to) = (beside(database, ending), beside(&aside, ending));
+        if part.symlink_metadata().is_err() {
+            continue;
         }
+        if to.symlink_metadata().is_ok() {
+            return Err(Error::Backup { file: to, what: "exists already; try again in a second".into() });
+        }
+        rename(&part, &to)?;
+        moved = if ending.is_empty() { Some(to) } else { moved.or(Some(to)) };
     }
-    Ok(Some(aside))
+    Ok(moved)
 }
 
 /// So that what is moved aside is one file; one that is damaged goes with its write-ahead log.

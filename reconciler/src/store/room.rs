@@ -1,11 +1,13 @@
 //! A full disk: nothing is written until there is room, but that it is full is on record first.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::failures::{self, DISK_SPACE};
 use super::tx::Tx;
-use super::{Error, reserve};
+use super::{Error, incidents, reserve};
 use crate::audit::{Draft, Ended, kind};
 use crate::chain::chain;
 
@@ -38,6 +40,32 @@ pub(super) async fn try_again(tx: &mut Tx) {
             reserve::give_up(&file);
         }
     }
+}
+
+/// Opens the database. Where that fails for want of room, what was kept back is given up and it is tried once more; true with what comes
+/// of that.
+pub(super) async fn with_reserve<T, F>(file: &Path, mut open: impl FnMut() -> F) -> (Result<T, Error>, bool)
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let first = match open().await {
+        Err(error) if wants_room(&error, file) => error,
+        other => return (other, false),
+    };
+    tracing::error!("ALARM: the disk of the database is full: {}", chain(&first));
+    if !reserve::give_up(file) {
+        return (Err(Error::Full), true);
+    }
+    (open().await.map_err(|error| if wants_room(&error, file) { Error::Full } else { error }), true)
+}
+
+/// SQLite calls it an error of the disk where there is no room for the index of its write-ahead log.
+fn wants_room(error: &Error, file: &Path) -> bool {
+    if let Error::NotWritable { source, .. } = error {
+        return source.kind() == std::io::ErrorKind::StorageFull;
+    }
+    let failed = matches!(error, Error::Sqlite { .. } | Error::Unknown(_) | Error::Migrate(_));
+    error.disk_full() || failed && !error.is_corrupt() && incidents::no_room(file)
 }
 
 /// The failure of the control, begun or ended, in a transaction of its own.

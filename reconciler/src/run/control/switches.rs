@@ -20,6 +20,9 @@ use crate::store::{self, Note, Store, Switch, restoring};
 /// Rows of the history that are looked at for the newest head; some have none.
 const HEADS_ASKED: u32 = 20;
 
+/// What is said where the hold stays.
+const STILL_HELD: &str = "changes are held after errors of the disk; look at it, then: pci-segment resume --only hold --reason …";
+
 /// What `resume` ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -149,9 +152,12 @@ impl Orders {
 
     /// Ends what holds.
     pub(super) async fn resume(&self, only: Option<Ends>, reason: Option<String>, who: String) -> Reply {
-        let why = reason.unwrap_or_else(|| "resumed".to_owned());
+        if only == Some(Ends::Hold) && !given(reason.as_deref()) {
+            return refused("a reason is needed: what was found at the disk".to_owned());
+        }
+        let why = reason.clone().unwrap_or_else(|| "resumed".to_owned());
         let mut ended = Vec::new();
-        for ends in Ends::ALL.into_iter().filter(|ends| only.is_none_or(|only| only == *ends)) {
+        for ends in Ends::ALL.into_iter().filter(|ends| only.map_or(*ends != Ends::Hold, |only| only == *ends)) {
             match self.end(ends, &why, &who).await {
                 Ok(true) => ended.push(ends.words().to_owned()),
                 Ok(false) => {}
@@ -159,6 +165,10 @@ impl Orders {
             }
         }
         if only.is_none() {
+            match with_the_rest(&self.store, ended.is_empty(), reason.as_deref(), &who).await {
+                Ok(said) => ended.extend(said.map(ToOwned::to_owned)),
+                Err(reason) => return refused(reason),
+            }
             match self.try_again(&who, &why).await {
                 Ok(commit) => ended.extend(commit.map(|commit| format!("{} is tried again", commit.short()))),
                 Err(error) => return refused(chain(&error)),
@@ -200,6 +210,24 @@ impl Orders {
     pub(super) async fn try_again(&self, who: &str, why: &str) -> Result<Option<CommitId>, store::Error> {
         try_again(&self.store, who, why).await
     }
+}
+
+/// The hold after errors of the disk is no side effect of another order: it ends with an order that names it, or that can mean nothing
+/// else, and says why. What is said of it; nothing where nothing is held.
+async fn with_the_rest(store: &Store, alone: bool, reason: Option<&str>, who: &str) -> Result<Option<&'static str>, String> {
+    if store.held().is_none() {
+        return Ok(None);
+    }
+    if !alone {
+        return Ok(Some(STILL_HELD));
+    }
+    let Some(why) = reason.filter(|reason| given(Some(reason))) else { return Err(STILL_HELD.to_owned()) };
+    store.release_hold(why, who, Timestamp::now()).await.map_err(|error| chain(&error))?;
+    Ok(Some(Ends::Hold.words()))
+}
+
+fn given(reason: Option<&str>) -> bool {
+    reason.is_some_and(|reason| !reason.trim().is_empty())
 }
 
 /// The pinned commit, what failed last, or the newest head, whichever is quarantined first: each may have been told to wait for this.

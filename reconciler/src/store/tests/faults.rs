@@ -105,6 +105,98 @@ async fn a_restore_that_was_cut_short_lets_nothing_start_until_it_is_finished() 
 }
 
 #[tokio::test]
+async fn a_backup_from_before_the_note_beside_the_database_can_be_restored() {
+    let place = Place::new();
+    let store = place.open().await;
+    let backup = place.folder.path().join("backup");
+    copy(&place.file(), &backup).await.unwrap();
+    store.append(event("later")).await.unwrap();
+    store.close().await;
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let note = crate::audit::NoteSigner::new("example.com/pci-segment/x", key).unwrap().sign(2, [9; 32]).to_string();
+    std::fs::write(place.folder.path().join("audit.head"), &note).unwrap();
+    let store = Store::open_read_only(&place.file()).await.unwrap();
+    assert_ne!(store.verify_log(Options::default()).await.exit, 0, "the note is held against the database");
+    store.close().await;
+    assert_eq!(restore(&backup, &place.file(), "uid:0", at(1)).await.unwrap().rows, 1);
+    assert_eq!(std::fs::read_to_string(place.folder.path().join("audit.head")).unwrap(), note, "for the next start to compare");
+}
+
+#[tokio::test]
+async fn a_write_ahead_log_without_its_database_is_not_played_into_a_backup() {
+    let place = Place::new();
+    let store = place.open().await;
+    let backup = place.folder.path().join("backup");
+    let made = copy(&place.file(), &backup).await.unwrap();
+    for n in 0..20 {
+        store.append(event(&format!("{n} {}", "x".repeat(700)))).await.unwrap();
+    }
+    let left = Place::new();
+    std::fs::copy(files::beside(&place.file(), "-wal"), files::beside(&left.file(), "-wal")).unwrap();
+    store.close().await;
+    let done = restore(&backup, &left.file(), "uid:0", at(1)).await.unwrap();
+    let aside = done.aside.unwrap();
+    assert!(aside.to_string_lossy().ends_with("-wal") && aside.exists(), "nothing is deleted: {}", aside.display());
+    let store = left.open().await;
+    let head = store.audit_head().await.unwrap();
+    assert_eq!((head.size, head.head), (made.rows, made.head));
+    assert_eq!(store.verify_log(Options::default()).await.exit, 0);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn d01_an_open_without_room_gives_up_the_reserve_and_is_tried_once_more() {
+    let place = Place::new();
+    place.open().await.close().await;
+    let reserve = files::beside(&place.file(), ".reserve");
+    assert!(reserve.exists());
+    let tries = std::cell::Cell::new(0);
+    let open = || {
+        tries.set(tries.get() + 1);
+        let room = !reserve.exists();
+        async move { if room { Ok(()) } else { Err(Error::Full) } }
+    };
+    let (opened, full) = room::with_reserve(&place.file(), open).await;
+    assert!(opened.is_ok() && full && tries.get() == 2);
+    let (refused, _) = room::with_reserve(&place.file(), || async { Err::<(), _>(Error::Full) }).await;
+    assert!(refused.unwrap_err().to_string().contains("disk of the database is full"));
+    let (other, full) = room::with_reserve(&place.file(), || async { Err::<(), _>(Error::Closed) }).await;
+    assert!(matches!(other, Err(Error::Closed)) && !full);
+}
+
+#[tokio::test]
+async fn d15_a_clock_set_back_while_nothing_ran_is_a_row_of_the_next_start() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.append(event("the newest")).await.unwrap();
+    for fits in [at(3), at(5), at(9_000)] {
+        store.clock_at_start(fits).await.unwrap();
+    }
+    assert_eq!(kinds(&place).await, ["log.opened", "heartbeat"]);
+    store.clock_at_start(at(-3_600)).await.unwrap();
+    store.clock_at_start(at(-3_600)).await.unwrap();
+    assert_eq!(kinds(&place).await, ["log.opened", "heartbeat", "clock.jumped"], "once");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn d15_an_acceptance_lasts_as_long_as_was_meant_when_the_clock_is_set() {
+    let place = Place::new();
+    let store = place.open().await;
+    let put = "INSERT INTO drift_decisions VALUES ('host', 'k', 'extra', 'accepted', 'uid:0', 'r', 0, ?), \
+               ('host', 'over', 'extra', 'accepted', 'uid:0', 'r', 0, ?)";
+    let mut intruder = place.intruder().await;
+    sqlx::query(put).bind(to_ns(at(600))).bind(to_ns(at(50))).execute(&mut intruder).await.unwrap();
+    let mut until = async |by: i64, now: i64| {
+        store.clock_jumped(jiff::SignedDuration::from_secs(by), at(now)).await.unwrap();
+        let both = sqlx::query_scalar("SELECT until FROM drift_decisions ORDER BY key").fetch_all(&mut intruder).await.unwrap();
+        both.into_iter().map(from_ns).collect::<Vec<_>>()
+    };
+    assert_eq!(until(3_600, 3_700).await, [at(4_200), at(50)]);
+    assert_eq!(until(-3_600, 110).await, [at(600), at(50)]);
+}
+
+#[tokio::test]
 async fn a_control_fails_once_until_it_works_again_and_both_are_rows() {
     let place = Place::new();
     let store = place.open().await;

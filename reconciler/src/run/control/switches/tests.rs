@@ -40,6 +40,28 @@ async fn a_commit_that_was_taken_back_waits_for_a_decision_about_just_it() {
     assert!(store.commit(&commit()).await.unwrap().unwrap().quarantine.is_some());
 }
 
+#[tokio::test]
+async fn d02_a_hold_after_errors_of_the_disk_ends_with_a_reason_and_never_beside_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.db");
+    Store::open(&file, "host:test", now()).await.unwrap().close().await;
+    let line = |n: u8| json!({ "id": vec![n; 16], "at": now().to_string(), "what": "error", "why": "no cable" }).to_string();
+    std::fs::write(folder.path().join("state.db.failures"), format!("{}\n{}\n", line(1), line(2))).unwrap();
+    let store = Store::open(&file, "host:test", now()).await.unwrap();
+    store.settle_incidents(now()).await.unwrap();
+    for reason in [None, Some(" ")] {
+        assert_eq!(with_the_rest(&store, true, reason, "uid:0").await, Err(STILL_HELD.to_owned()), "{reason:?}");
+    }
+    assert_eq!(with_the_rest(&store, false, Some("the window is over"), "uid:0").await, Ok(Some(STILL_HELD)));
+    assert!(store.held().is_some());
+    assert_eq!(with_the_rest(&store, true, Some("a new cable"), "uid:0").await, Ok(Some(Ends::Hold.words())));
+    assert!(store.held().is_none());
+    assert_eq!(with_the_rest(&store, true, None, "uid:0").await, Ok(None), "nothing is held");
+    let all = store.failures(false).await.unwrap();
+    assert!(all.iter().any(|one| one.remediation.as_deref() == Some("a new cable")), "{all:?}");
+    store.close().await;
+}
+
 #[test]
 fn whoever_wants_nothing_dropped_during_the_first_trial_is_not_told_that_nothing_is() {
     assert_eq!(refusal(Dropping::All, true), None);
