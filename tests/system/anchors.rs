@@ -322,7 +322,7 @@ fn d12_an_anchor_with_another_root_for_a_size_we_signed_stops_changes_at_once() 
     let (_, text, _) = controller.ask(&["status"]);
     assert!(text.contains("changes are held: the audit log cannot vouch for them"), "{text}");
     // Everything it had, but for the other note.
-    let ours: String = whole.lines().filter(|known| *known != line.to_string()).map(|known| format!("{known}\n")).collect();
+    let ours: String = whole.lines().filter(|known| **known != *line.to_string()).map(|known| format!("{known}\n")).collect();
     std::fs::write(&anchors, ours).unwrap();
     controller.wait_for(&more, "in_force");
     controller.stop();
