@@ -186,6 +186,7 @@ impl Controller {
         if !interrupted.is_empty() {
             tracing::warn!(passes = interrupted.len(), "closed passes that were interrupted; everything is observed again");
         }
+        self.store.save_room();
         Ok(())
     }
 

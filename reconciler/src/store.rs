@@ -124,7 +124,7 @@ impl Store {
             }
         })?;
         if full {
-            tx.health.became_full();
+            tx.health.opened_full();
             room::gone(&mut tx).await;
         }
         let held = incidents::held(&file, &mut incidents::all(&file), now);

@@ -209,6 +209,35 @@ fn d03_a_full_disk_stops_changes_says_so_and_everything_goes_on_by_itself_when_t
     bench.assert_all_kept(&kept);
 }
 
+#[test]
+fn d03_a_start_on_a_full_disk_gives_up_what_was_kept_back_and_waits_for_room() {
+    if !root_or_left_out("d03_a_start_on_a_full_disk_gives_up_what_was_kept_back_and_waits_for_room") {
+        return;
+    }
+    let mut bench = Bench::new(Some(24));
+    let first = bench.push();
+    bench.controller.start();
+    bench.controller.wait_for(&first, "in_force");
+    bench.controller.stop();
+    let reserve = bench.folder.path().join("state/state.db.reserve");
+    assert!(reserve.exists());
+    bench.disk.as_ref().unwrap().fill();
+    bench.controller.start();
+    bench.wait_answer("/readyz", "disk of the database is full");
+    assert!(bench.controller.ended().is_none() && !reserve.exists(), "{}", bench.controller.log());
+    let (_, status, _) = bench.controller.ask(&["status"]);
+    assert!(status.contains("disk space FAILED"), "{status}");
+
+    bench.disk.as_ref().unwrap().make_room();
+    bench.wait_ready("readiness again");
+    assert!(reserve.exists(), "room is kept back again");
+    let second = bench.push();
+    bench.controller.wake();
+    bench.controller.wait_for(&second, "in_force");
+    bench.controller.stop();
+    bench.assert_all_kept(&[]);
+}
+
 /// Runs with one fault until the process ends, or it is clear that the fault was never reached; the exit code.
 fn run_to_the_fault(bench: &mut Bench, call: &str, n: u32, kept: &mut Vec<String>) -> Option<i32> {
     bench.start_with_fault(call, &format!("error=EIO:when={n}"));

@@ -16,6 +16,7 @@ use crate::chain::chain;
 #[derive(Debug, Default)]
 pub(super) struct Health {
     full: AtomicBool,
+    opened_full: AtomicBool,
     room: Notify,
     lost: OnceLock<Arc<str>>,
     gone: CancellationToken,
@@ -38,6 +39,11 @@ impl Health {
 
     pub(super) fn became_full(&self) {
         self.full.store(true, Ordering::Release);
+    }
+
+    /// What was kept back is given up already, so that a start can say what it has to.
+    pub(super) fn opened_full(&self) {
+        self.opened_full.store(true, Ordering::Release);
     }
 
     pub(super) fn has_room(&self) {
@@ -116,6 +122,13 @@ impl Store {
     #[must_use]
     pub fn loss(&self) -> Option<Error> {
         self.health.lost.get().map(|why| Error::Lost(Arc::clone(why)))
+    }
+
+    /// A start on a full disk is on record, in the room that was kept back for it: from here on nothing is written until there is more.
+    pub fn save_room(&self) {
+        if self.health.opened_full.swap(false, Ordering::AcqRel) {
+            self.health.became_full();
+        }
     }
 
     /// Waits until a full disk has room again.
