@@ -6,7 +6,7 @@
 
 Exit: 0 good; 1 good, but (--strict); 2 could not read; 10 a row; 11 the chain; 12 a signature; 13 a lost tail; 14 two histories;
 15 rows or a segment missing."""
-import argparse, base64, collections, datetime, functools, hashlib, json, os, pathlib, re, sqlite3, struct, sys, zlib
+import argparse, base64, collections, contextlib, datetime, errno, functools, hashlib, json, os, pathlib, re, sqlite3, stat, struct, sys, zlib
 
 MAGIC, LINE_MAX, NOTE_MAX = b"pci-segment.audit.v1\0", 1 << 20, 64 * 1024
 ROW = dict(seq=64, ts_ns=-64, epoch=64, event_id=str, prev=str, kind=str, actor=str, origin=str, object=str, outcome=8,
@@ -122,8 +122,12 @@ class Evidence:
         except CutOff: self.remarks.append(f"the last line of {name} is cut off")
     def given_up(self, claim, chain):
         def other(seq, size, root): return size > seq or size in chain.roots and (chain.roots[size][0] or b"").hex() != root
-        return any(claim.origin == origin and (claim.size > agreed or any(size >= claim.size and other(seq, size, root) for size, root in named))
-                   for seq, origin, agreed, named in chain.forks)
+        # Without a note of the next origin over it, anybody could have written the row of a fork.
+        def vouched(seq, origin):
+            return any(c.size > seq and c.origin != origin and c.size in chain.roots and chain.roots[c.size][0] == c.root for c in self.stored + self.seen)
+        return any(claim.origin == origin and vouched(seq, origin)
+                   and (claim.size > seq or any(size >= claim.size and other(seq, size, root) for size, root in named))
+                   for seq, origin, named in chain.forks)
     def judge(self, chain, end):
         for c in sorted(self.seen, key=lambda c: c.size) + sorted(self.stored, key=lambda c: c.size):
             if chain.first or (end is not None and c.size > end) or self.given_up(c, chain): continue
@@ -161,17 +165,18 @@ def parse_leaf(leaf):
     if at != len(leaf) or outcome > 5 or any(map(is_control, texts)): raise NotOurs("a malformed field")
     return dict(zip(ROW, (seq, ts, epoch, event_id.hex(), prev.hex(), *texts, outcome, commit.hex() or None, plan.hex() or None, payload)))
 
+def root_of(tree):
+    """Of the hashes of perfect subtrees, largest first."""
+    if not tree: return hashlib.sha256(b"").digest()
+    return functools.reduce(lambda right, left: hashlib.sha256(b"\1" + left + right).digest(), tree[-2::-1], tree[-1])
 class Chain:
     """Rows in order: each from its own bytes, linked to the one before, grown into the tree of RFC 6962."""
     def __init__(self, first, before, marks=(), pruned=()):
         self.first = self.next = first
         self.head, self.tree, self.roots, self.forks, self.marks, self.pruned = before, [], {}, [], set(marks), pruned
         self.mark()
-    def root(self):
-        if not self.tree: return hashlib.sha256(b"").digest()
-        return functools.reduce(lambda right, left: hashlib.sha256(b"\1" + left + right).digest(), self.tree[-2::-1], self.tree[-1])
     def mark(self):
-        if self.next in self.marks: self.roots[self.next] = (self.root() if self.first == 0 else None, self.head)
+        if self.next in self.marks: self.roots[self.next] = (root_of(self.tree) if self.first == 0 else None, self.head)
     def row(self, seq, leaf, stored, copies):
         """`leaf` None: not base64. `copies`: what stands beside the bytes, by the names of `ROW`."""
         if seq > self.next: raise Fault(15, f"rows {self.next} to {seq - 1} are missing")
@@ -195,16 +200,22 @@ class Chain:
         def get(value, name, kind): return value[name] if isinstance(value, dict) and type(value.get(name)) is kind else None
         try: said = json.loads(payload)
         except (ValueError, RecursionError): said = None
-        origin, agreed = get(said, "old_origin", str) or "", get(said, "agreed", int)
+        origin = get(said, "old_origin", str) or ""
         heads = [get(said, "audit_head", dict)] + [get(anchor, "has", dict) for anchor in get(said, "anchors", list) or []]
         named = [(get(n, "size", int), get(n, "root", str)) for n in heads if n and get(n, "origin", str) == origin]
         named = [(size, root) for size, root in named if size is not None and size >= 0 and root is not None]
-        self.forks.append((seq, origin, min(agreed if agreed is not None and agreed >= 0 else seq, seq), named))
+        self.forks.append((seq, origin, named))
 
+def plain(path):
+    # A pipe or a device would keep its reader waiting for ever.
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode): return file
+    file.close()
+    raise OSError(errno.EINVAL, "not a regular file", path)
 def chunks(path, gzip):
     """A file's bytes, decompressed where it is compressed; damage there is found before the end, and so is what follows it."""
     try:
-        with open(path, "rb") as file:
+        with plain(path) as file:
             data, unzip = file.read(1 << 17), None
             if gzip and data.startswith(b"\x1f\x8b\x08\0"): unzip = zlib.decompressobj(31)
             while data:
@@ -288,13 +299,16 @@ def verify_exports(args, exports, evidence):
     evidence.judge(chain, None if args.to is None else args.to + 1)
     return chain
 
+@contextlib.contextmanager
 def connect(path):
+    """Neither the database nor its journal (-wal) is changed. Where no other process has it open, SQLite takes from the journal what
+    its checksums hold for, by an index (-shm) it writes anew; so the connection is closed, and never lends its index to a later one."""
     if os.path.islink(path) or not os.path.isfile(path) or os.stat(path).st_nlink > 1: raise Unreadable(f"cannot read {path}: not a plain file")
-    db = sqlite3.connect(pathlib.Path(path).resolve().as_uri() + "?mode=ro", uri=True)
-    db.execute("PRAGMA cell_size_check=ON"), db.execute("PRAGMA trusted_schema=OFF")
-    if db.execute("PRAGMA application_id").fetchone()[0] != 0x50434953 or not 0 < db.execute("PRAGMA user_version").fetchone()[0] <= 4:
-        raise Unreadable(f"cannot read {path}: not a database of pci-segment that this program knows")
-    return db
+    with contextlib.closing(sqlite3.connect(pathlib.Path(path).resolve().as_uri() + "?mode=ro", uri=True)) as db:
+        db.execute("PRAGMA cell_size_check=ON"), db.execute("PRAGMA trusted_schema=OFF")
+        if db.execute("PRAGMA application_id").fetchone()[0] != 0x50434953 or not 0 < db.execute("PRAGMA user_version").fetchone()[0] <= 4:
+            raise Unreadable(f"cannot read {path}: not a database of pci-segment that this program knows")
+        yield db
 def stored_keys(db):
     found = db.execute("SELECT value FROM meta WHERE name = 'audit_keys'").fetchone()
     text = whole(found[0], str) if found else ""
@@ -307,7 +321,7 @@ def whole(value, kind):
 def verify_database(args, db, evidence):
     beside, records = os.path.dirname(os.path.abspath(args.database)), db.execute("PRAGMA user_version").fetchone()[0] >= 4
     try:
-        with open(os.path.join(beside, "audit.head"), "rb") as file: evidence.note("audit.head", file.read(NOTE_MAX + 1).decode(errors="replace"), "audit.head")
+        with plain(os.path.join(beside, "audit.head")) as file: evidence.note("audit.head", file.read(NOTE_MAX + 1).decode(errors="replace"), "audit.head")
     except FileNotFoundError: pass
     except OSError as why: raise Unreadable(f"cannot read audit.head: {why}")
     segments = []
@@ -333,15 +347,11 @@ def verify_database(args, db, evidence):
         chain.row(seq, leaf, stored, dict(seq=seq, event_id=event_id.hex(), ts_ns=int(ts), kind=kind.decode(errors="replace")))
     conclude(chain, evidence, end, args.to)
     if (first, end) == (0, size):
-        if chain.root() != root_of(size, hashes): raise Fault(10, f"row {size - 1}: the stored frontier of {size} rows has another root")
+        if root_of(chain.tree) != root_of([hashes[n:n + 32] for n in range(0, len(hashes), 32)]): raise Fault(10, f"row {size - 1}: the stored frontier of {size} rows has another root")
         if rows > size: raise Fault(10, f"row {size}: the stored frontier ends before it")
     evidence.judge(chain, None if args.to is None else end)
     check_segments(segments, chain, args.segments or os.path.join(beside, "segments"), evidence)
     return chain
-def root_of(size, hashes):
-    tree = Chain(0, b"")
-    tree.tree = [hashes[n:n + 32] for n in range(0, len(hashes), 32)]
-    return tree.root()
 def check_segments(segments, chain, folder, evidence):
     next_row = 0
     for number, first, last, *_ in segments:
@@ -381,12 +391,13 @@ def verify(argv):
     args = parser.parse_args(argv)
     if bool(args.database) == bool(args.export) or args.export and (args.from_ is not None or args.segments): parser.error("name a --database, or exports without --from")
     try:
-        keys = list(map(parse_key, args.key))
-        source = [Export(path) for path in args.export] or connect(args.database)
-        if not keys: keys = [key for export in source for key in export.keys] if args.export else stored_keys(source)
-        evidence = Evidence(keys)
-        for name in args.anchor: evidence.anchor(name)
-        chain = (verify_exports if args.export else verify_database)(args, source, evidence)
+        with contextlib.ExitStack() as opened:
+            keys = list(map(parse_key, args.key))
+            source = [Export(path) for path in args.export] or opened.enter_context(connect(args.database))
+            if not keys: keys = [key for export in source for key in export.keys] if args.export else stored_keys(source)
+            evidence = Evidence(keys)
+            for name in args.anchor: evidence.anchor(name)
+            chain = (verify_exports if args.export else verify_database)(args, source, evidence)
     except Fault as fault: return fault.code, str(fault)
     except (NotOurs, Unreadable, sqlite3.Error, OSError) as why: return 2, str(why)
     text = f"{chain.next - chain.first} rows, head {short(chain.head)}, {len(evidence.stored + evidence.seen)} signatures"

@@ -82,8 +82,10 @@ CREATE TABLE drift_decisions (
     why      TEXT NOT NULL,
     set_at   INTEGER NOT NULL,
     until    INTEGER,
+    -- SHA-256 over what was accepted: something else in its place is another question.
+    about    BLOB CHECK (length(about) = 32),
     PRIMARY KEY (target, key, kind, decision),
-    CHECK (decision <> 'accepted' OR until IS NOT NULL)
+    CHECK (decision <> 'accepted' OR (until IS NOT NULL AND about IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Drift reports: the period, and the bytes that were written.

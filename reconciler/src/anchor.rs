@@ -43,15 +43,57 @@ pub struct Found {
 /// Whose notes are meant: an anchor may have those of others, too.
 #[derive(Debug, Clone, Default)]
 pub struct Ours {
-    /// Keys by which this log is known, each with its origin.
+    /// Keys by which this log is known. A note by one of them is ours whatever origin it names: which origin is the log's own, the
+    /// database that is compared cannot be asked.
     pub keys: Vec<VerifierKey>,
+    /// The key that signs now, from its file and not from the database.
+    pub own: Option<VerifierKey>,
+    /// The name of the installation, as the rows of the log have it.
+    pub install: Option<String>,
+    /// Origins that a fork left behind.
+    pub given_up: Vec<GivenUp>,
+}
+
+/// An origin that a fork left behind, which a signed note of the log that went on vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The origin.
+    pub origin: String,
+    /// Whether the key of now signed that note. A note by an older key gives nothing up that the key of now has signed.
+    pub by_own: bool,
 }
 
 impl Ours {
-    /// Whether a note is of one of our origins and signed by a key of it.
+    /// Whether a note counts: one of our keys has signed it, and no fork left its origin behind.
     #[must_use]
     pub fn signed(&self, note: &Note) -> bool {
-        self.keys.iter().any(|key| key.name() == note.checkpoint.origin && key.verify(note).is_ok())
+        self.signed_by_own(note).is_some_and(|own| !self.left_behind(note, own))
+    }
+
+    /// Whether a note is of an origin that a fork left behind.
+    #[must_use]
+    pub fn gave_up(&self, note: &Note) -> bool {
+        self.signed_by_own(note).is_some_and(|own| self.left_behind(note, own))
+    }
+
+    /// Whether a note names this installation, and none of our keys has signed it.
+    #[must_use]
+    pub fn forged(&self, note: &Note) -> bool {
+        let install = note.checkpoint.origin.rsplit('/').next();
+        self.install.is_some() && install == self.install.as_deref() && self.signed_by_own(note).is_none()
+    }
+
+    /// Whether the key of now has signed it; nothing where no key of ours has.
+    fn signed_by_own(&self, note: &Note) -> Option<bool> {
+        let signed = |key: &VerifierKey| key.under(&note.checkpoint.origin).verify(note).is_ok();
+        if self.own.as_ref().is_some_and(signed) {
+            return Some(true);
+        }
+        self.keys.iter().any(signed).then_some(false)
+    }
+
+    fn left_behind(&self, note: &Note, own: bool) -> bool {
+        self.given_up.iter().any(|gone| gone.origin == note.checkpoint.origin && (gone.by_own || !own))
     }
 }
 

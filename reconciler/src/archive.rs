@@ -5,6 +5,7 @@
 
 mod check;
 mod notes;
+mod opening;
 mod reader;
 mod segment;
 mod writer;

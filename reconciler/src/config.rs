@@ -269,6 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn reports_more_often_than_hourly_are_refused_with_what_to_write() {
+        let with = |when: &str| parse(&format!("source: {{url: file:///p}}\ndrift: {{report_schedule: \"{when}\"}}\n"));
+        for often in ["* * * * * *", "0 * * * * *", "0 0,30 3 1 1 *", "*/30 0 * * * *"] {
+            let error = with(often).unwrap_err();
+            assert!(error.starts_with("c.yaml:2:") && error.contains("at most once an hour"), "{error}");
+        }
+        for seldom in ["0 0 * * * *", "0 0 6 * * Mon", "30 15 3 29 2 *"] {
+            assert!(with(seldom).is_ok(), "{seldom}");
+        }
+    }
+
+    #[test]
     fn verifying_needs_a_list_of_signers_that_can_be_found() {
         let with = |verify: &str| parse(&format!("source: {{url: file:///p, verify: {{{verify}}}}}")).map(|c| c.source.verify.mode);
         assert_eq!(with(""), Ok(VerifyModeName::Off));

@@ -54,6 +54,15 @@ impl Verdict {
     }
 }
 
+/// What it was written from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grounds {
+    /// Every target was compared right before.
+    Compared,
+    /// Records alone: nobody looked now.
+    Records,
+}
+
 /// What the report is about, beside the records.
 #[derive(Debug, Clone)]
 pub struct Occasion {
@@ -65,6 +74,8 @@ pub struct Occasion {
     pub targets: Vec<String>,
     /// Why it is written.
     pub trigger: Trigger,
+    /// What it is written from.
+    pub grounds: Grounds,
     /// Who asked for it; `system` for the schedule.
     pub asked_by: String,
     /// Where the period begins.
@@ -240,6 +251,8 @@ pub struct Report {
     pub targets: Vec<TargetSeen>,
     /// Differences that lasted at any time in the period, newest first.
     pub rows: Vec<Listed>,
+    /// Differences that ended in the period and are not listed, because there are too many; the oldest ones.
+    pub rows_not_listed: u64,
     /// What is decided about differences now.
     pub decisions: Vec<Decided>,
     /// Where the audit log stood.
@@ -254,6 +267,8 @@ impl Report {
         let rows: Vec<Listed> = facts.rows.into_iter().map(|row| listed(row, &occasion)).collect();
         let held = facts.decisions.into_iter().filter(|held| held.decision != DriftVerdict::Released);
         let decisions: Vec<Decided> = held.map(decided).collect();
+        let mut summary = summary(&targets, &rows, &decisions);
+        summary.closed = summary.closed.saturating_add(usize::try_from(facts.rows_cut).unwrap_or(usize::MAX));
         Self {
             schema: SCHEMA,
             id: occasion.id,
@@ -264,10 +279,11 @@ impl Report {
             begins: occasion.begins,
             ends: occasion.ends,
             requirements: REQUIREMENTS,
-            summary: summary(&targets, &rows, &decisions),
+            summary,
             in_force: facts.in_force.map(|last| InForce { commit: last.commit.to_string(), since: last.since }),
             targets,
             rows,
+            rows_not_listed: facts.rows_cut,
             decisions,
             audit: Log { size: facts.audit.size, head: facts.audit.head, root: facts.audit.root, checkpoint: facts.checkpoint },
         }
@@ -283,8 +299,7 @@ fn targets(occasion: &Occasion, facts: &ReportFacts) -> Vec<TargetSeen> {
     let none = Observation::default();
     let seen = |target: String| {
         let known = facts.observations.iter().find(|(name, _)| *name == target).map_or(&none, |(_, known)| known);
-        let in_period = |gap: &&Gap| gap.until >= occasion.begins && gap.from <= occasion.ends;
-        let gaps: Vec<Gap> = known.gaps.iter().filter(in_period).cloned().collect();
+        let gaps = known.gaps_between(occasion.begins, occasion.ends);
         let reason = not_observed(occasion, known, &target);
         let row = facts.enforced.iter().find(|row| row.target == target);
         TargetSeen {
@@ -308,7 +323,8 @@ fn not_observed(occasion: &Occasion, known: &Observation, target: &str) -> Optio
     match (&known.failing, known.last) {
         (Some(reason), _) => Some(reason.clone()),
         (None, None) => Some("nothing was ever in force there to compare it with".to_owned()),
-        (None, Some(last)) if occasion.ends.duration_since(last) > FRESH => Some("no controller has looked since".to_owned()),
+        (None, Some(last)) if occasion.ends.duration_since(last).abs() > FRESH => Some("no controller has looked since".to_owned()),
+        (None, Some(_)) if occasion.grounds == Grounds::Records => Some("no controller runs, so nobody looked now".to_owned()),
         (None, Some(_)) => None,
     }
 }

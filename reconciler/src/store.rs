@@ -22,6 +22,7 @@ mod failures;
 mod files;
 mod health;
 mod history;
+mod history_rows;
 mod inbox;
 mod incidents;
 mod lately;
@@ -51,7 +52,7 @@ mod writer;
 
 pub use anchors::{AnchorState, Queued};
 pub use backup::{BackedUp, copy, sha256_of};
-pub use checkpoints::{Forked, INSTALL_ID, KeptNote, NewKey};
+pub use checkpoints::{ForkRow, Forked, INSTALL_ID, KeptNote, LogNames, NewKey};
 pub use commits::{Came, CommitRecord, Judged, NewCommit, Verdict};
 pub(crate) use decisions::RELEASED_KEPT;
 pub use decisions::{DriftDecision, DriftVerdict, PutBack};

@@ -104,6 +104,20 @@ fn assert_verifies(controller: &Controller<'_>, arguments: &[&str], exit: i32, p
     assert!(code == exit && (said.contains(part) || error.contains(part)), "{arguments:?}: {code} {said}{error}");
 }
 
+/// What was noted beside a database waits for a start that is allowed, and no command writes to it meanwhile.
+fn assert_nothing_is_added(place: &Place, controller: &Controller<'_>, yesterday: &BTreeMap<&'static str, Vec<u8>>, newest: &Note) {
+    let shorter = "audit log is shorter than its anchor: database has ";
+    place.put_back(yesterday);
+    let copy = place.folder.path().join("yesterday.db").display().to_string();
+    assert_eq!(controller.ask(&["backup", &copy]).0, 0);
+    let (code, said, error) = controller.ask(&["restore", &copy]);
+    assert_eq!(code, 0, "{said}{error}");
+    std::fs::write(place.state("audit.head"), newest.to_string()).unwrap();
+    let (code, _, error) = controller.ask(&["backup", &format!("{copy}.new")]);
+    assert!(code == 2 && error.contains(shorter), "{error}");
+    assert_refused(place, controller, &[shorter, "audit.head has "]);
+}
+
 fn rows_of(controller: &Controller<'_>, place: &Place, kind: &str) -> Vec<String> {
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\n\
                   for (leaf,) in c.execute('SELECT leaf FROM audit_log WHERE kind=? ORDER BY seq',(sys.argv[2],)): print(leaf.hex())";
@@ -230,18 +244,7 @@ fn d08_yesterdays_backup_refuses_the_start_and_a_fork_with_a_reason_is_the_way_o
     assert_refused(&place, &controller, &[shorter, &format!("git:refs/notes/pci-segment has {today} signed at 20")]);
     std::fs::rename(place.folder.path().join("away"), place.folder.path().join("anchors")).unwrap();
 
-    // What was noted beside it waits for a start that is allowed, and no command writes to it meanwhile.
-    place.put_back(&yesterday);
-    let copy = place.folder.path().join("yesterday.db").display().to_string();
-    assert_eq!(controller.ask(&["backup", &copy]).0, 0);
-    let (code, said, error) = controller.ask(&["restore", &copy]);
-    assert_eq!(code, 0, "{said}{error}");
-    std::fs::write(place.state("audit.head"), newest.to_string()).unwrap();
-    for command in [&["suspend", "--reason", "quarter end"][..], &["backup", &format!("{copy}.new")]] {
-        let (code, _, error) = controller.ask(command);
-        assert!(code == 2 && error.contains(shorter), "{command:?}: {error}");
-    }
-    assert_refused(&place, &controller, &[shorter, "audit.head has "]);
+    assert_nothing_is_added(&place, &controller, &yesterday, &newest);
 
     let (code, _, error) = controller.ask(&["audit", "fork", "--reason", " "]);
     assert!(code == 2 && error.contains("reason"), "{error}");
@@ -309,9 +312,18 @@ fn d12_an_anchor_with_another_root_for_a_size_we_signed_stops_changes_at_once() 
     assert!(row["reason"].as_str().unwrap().contains("the audit log cannot vouch for changes"), "{row}");
     assert_eq!(rows_of(&controller, &place, "anchor.disagrees").len(), 1);
 
+    // That the note is gone is no agreement, and a start is refused, too.
     std::fs::write(&anchors, "").unwrap();
     write_rows(&controller);
     checkpoint(&controller);
+    controller.wait("what is gone to be told", |me| {
+        rows_of(me, &place, "anchor.disagrees").iter().any(|row| row.contains("has no note of it now")).then_some(())
+    });
+    let (_, text, _) = controller.ask(&["status"]);
+    assert!(text.contains("changes are held: the audit log cannot vouch for them"), "{text}");
+    // Everything it had, but for the other note.
+    let ours: String = whole.lines().filter(|known| **known != *line.to_string()).map(|known| format!("{known}\n")).collect();
+    std::fs::write(&anchors, ours).unwrap();
     controller.wait_for(&more, "in_force");
     controller.stop();
     controller.assert_log_verifies();

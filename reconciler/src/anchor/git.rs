@@ -48,7 +48,13 @@ impl Anchor for GitAnchor {
     async fn latest(&self, ours: &Ours) -> Result<Option<Found>, AnchorError> {
         let notes = self.source.notes(self.reference.clone()).await.map_err(|error| AnchorError(chain(&error)))?;
         let all = notes.texts.iter().flat_map(|text| parts(text)).filter_map(|part| Note::parse(&part).ok());
-        Ok(newest(all.filter(|note| ours.signed(note)).map(|note| Found { note, at: notes.at })))
+        let (forged, others): (Vec<Note>, Vec<Note>) = all.partition(|note| ours.forged(note));
+        // What stands in our place is told, and not replaced.
+        let notes_of = |notes_of: Vec<Note>| notes_of.into_iter().map(|note| Found { note, at: notes.at });
+        match newest(notes_of(forged)) {
+            Some(forged) => Ok(Some(forged)),
+            None => Ok(newest(notes_of(others).filter(|found| ours.signed(&found.note)))),
+        }
     }
 }
 

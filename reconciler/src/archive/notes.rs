@@ -7,6 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::opening::plain;
 use super::reader::next_line;
 use crate::audit::note::NOTE_BYTES_MAX;
 use crate::audit::verify::{BESIDE, Evidence, Witnessed};
@@ -29,7 +30,7 @@ pub fn beside(database: &Path) -> Result<Option<Witnessed>, String> {
         let limit = u64::try_from(NOTE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
         opened.take(limit).read_to_end(&mut bytes).map(|_| bytes)
     };
-    match File::open(&file).and_then(bounded) {
+    match plain(&file).and_then(bounded) {
         Ok(bytes) => {
             let note = String::from_utf8_lossy(&bytes).into_owned();
             Ok(Some(Witnessed { sink: BESIDE.to_owned(), note, at: None }))
@@ -49,7 +50,7 @@ pub fn sink(name: &str, evidence: &mut Evidence) -> Result<(), String> {
     };
     evidence.asked(name);
     let cannot = |error: &dyn std::fmt::Display| format!("cannot read the anchor {name}: {error}");
-    let mut lines = BufReader::new(File::open(file).map_err(|error| cannot(&error))?);
+    let mut lines = BufReader::new(plain(file).map_err(|error| cannot(&error))?);
     for number in 1_u64.. {
         match next_line(&mut lines) {
             Ok(None) => break,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
+use super::opening::plain;
 use crate::audit::export::{self, Header, LINE_BYTES_MAX};
 use crate::audit::verify::Examined;
 
@@ -156,7 +157,7 @@ struct Opened {
 }
 
 fn open(file: &Path) -> io::Result<Opened> {
-    let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(file)?);
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, plain(file)?);
     let compressed = file.fill_buf()?.starts_with(&GZIP);
     Ok(Opened { file, compressed })
 }

@@ -1,11 +1,11 @@
 //! Sealed segments in their files.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::opening::plain;
 use super::reader::{Export, Next};
 use crate::audit::Hash;
 use crate::audit::export;
@@ -49,7 +49,7 @@ pub fn look(manifest: &Manifest, folder: &Path, rows: bool) -> Looked {
 /// # Errors
 /// It cannot be read.
 pub fn sha256(file: &Path) -> io::Result<Hash> {
-    let mut file = File::open(file)?;
+    let mut file = plain(file)?;
     let (mut digest, mut buffer) = (Sha256::new(), vec![0; READ_BYTES]);
     loop {
         match file.read(&mut buffer)? {

@@ -184,6 +184,12 @@ impl VerifierKey {
         &self.name
     }
 
+    /// The same key by another name.
+    #[must_use]
+    pub fn under(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), key: self.key }
+    }
+
     /// The first bytes of the hash over name and key.
     #[must_use]
     pub fn id(&self) -> [u8; 4] {

@@ -8,7 +8,7 @@ mod show;
 pub use self::args::{DriftArgs, DriftCommand};
 
 use super::output::Output;
-use super::records::open;
+use super::records::{cut, open};
 use super::{Exit, Format};
 use crate::store::{DriftEntry, DriftVerdict};
 
@@ -64,13 +64,6 @@ fn state(row: &DriftEntry) -> String {
         None if row.is(DriftVerdict::Quarantined) => DriftVerdict::Quarantined.word().to_owned(),
         None => "open".to_owned(),
     }
-}
-
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod show;
 use clap::{Args, Subcommand};
 
 use super::output::Output;
-use super::records::{open, painted_plain, short};
+use super::records::{cut, open, painted_plain, short};
 use super::{Exit, Format, RecordArgs};
 use crate::store::{HistoryEntry, OrderRow};
 
@@ -70,20 +70,21 @@ pub fn history(args: &HistoryArgs, out: Output) -> anyhow::Result<Exit> {
         out.json(&rows);
         return Ok(Exit::Done);
     }
-    let cells = |row: &HistoryEntry| {
-        let commit = row.commit.as_deref().map_or("-", short).to_owned();
-        let what = if row.rule_ids.is_empty() { row.reason.clone() } else { row.rule_ids.join(" ") };
-        vec![
-            row.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            commit,
-            painted_plain(row.outcome),
-            row.changes.to_string(),
-            row.subject.clone().unwrap_or_default(),
-            what,
-        ]
-    };
     out.table(&["when (UTC)", "commit", "outcome", "changes", "subject", "why"], rows.iter().map(cells).collect());
     Ok(Exit::Done)
+}
+
+/// A line of at most a hundred columns: what is longer is told by `history show`.
+fn cells(row: &HistoryEntry) -> Vec<String> {
+    let what = if row.rule_ids.is_empty() { row.reason.clone() } else { row.rule_ids.join(" ") };
+    vec![
+        row.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        row.commit.as_deref().map_or("-", short).to_owned(),
+        painted_plain(row.outcome),
+        row.changes.to_string(),
+        cut(row.subject.as_deref().unwrap_or_default(), 16),
+        cut(&what, 22),
+    ]
 }
 
 fn orders(args: &OrdersArgs, out: Output) -> anyhow::Result<Exit> {
@@ -93,16 +94,62 @@ fn orders(args: &OrdersArgs, out: Output) -> anyhow::Result<Exit> {
         out.json(&rows);
         return Ok(Exit::Done);
     }
-    let cells = |row: &OrderRow| {
-        vec![
-            row.row.at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            row.row.actor.clone(),
-            row.row.origin.clone(),
-            row.order.clone(),
-            row.row.outcome.to_owned(),
-            row.answer.clone().unwrap_or_default(),
-        ]
-    };
-    out.table(&["when (UTC)", "who", "from", "order", "outcome", "answer"], rows.iter().map(cells).collect());
+    out.table(&["when (UTC)", "who", "from", "order", "outcome", "answer"], rows.iter().map(order_cells).collect());
+    if !rows.is_empty() {
+        out.line("in full: pci-segment history orders --format json");
+    }
     Ok(Exit::Done)
+}
+
+/// A line of at most a hundred columns.
+fn order_cells(row: &OrderRow) -> Vec<String> {
+    vec![
+        row.row.at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        cut(&row.row.actor, 14),
+        cut(&row.row.origin, 12),
+        cut(&row.order, 14),
+        row.row.outcome.to_owned(),
+        cut(row.answer.as_deref().unwrap_or_default(), 20),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::{AuditRow, Outcome};
+
+    fn width(cells: &[String], headings: &[&str]) -> usize {
+        let cells = cells.iter().zip(headings).map(|(cell, heading)| cell.chars().count().max(heading.len()) + 2);
+        cells.sum::<usize>().saturating_sub(2)
+    }
+
+    #[test]
+    fn lines_of_the_tables_fit_into_a_hundred_columns_whatever_is_in_them() {
+        let long = "no rule names 2001:db8:1234:5678:9abc:def0:1234:5678 ".repeat(5);
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let entry = HistoryEntry {
+            commit: Some("1c".repeat(32)),
+            outcome: Some(Outcome::Inexpressible),
+            subject: Some(long.clone()),
+            reason: long.clone(),
+            changes: 50_000,
+            started_at: at,
+            ..HistoryEntry::default()
+        };
+        let headings = ["when (UTC)", "commit", "outcome", "changes", "subject", "why"];
+        assert!(width(&cells(&entry), &headings) <= 100, "{:?}", cells(&entry));
+        let row = AuditRow {
+            seq: 1,
+            at,
+            kind: "order.given".to_owned(),
+            actor: long.clone(),
+            origin: long.clone(),
+            outcome: crate::audit::Ended::Refused.word(),
+        };
+        let row = OrderRow { order: long.clone(), row, asked: json!({}), answer: Some(long) };
+        let headings = ["when (UTC)", "who", "from", "order", "outcome", "answer"];
+        assert!(width(&order_cells(&row), &headings) <= 100, "{:?}", order_cells(&row));
+    }
 }

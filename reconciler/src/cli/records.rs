@@ -143,6 +143,14 @@ pub(super) fn short(hex: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }
 
+/// The first so many characters, the last of them a sign that there are more.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 pub(super) fn when(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

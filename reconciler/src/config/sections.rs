@@ -234,7 +234,8 @@ pub struct DriftConfig {
     /// What to do about it.
     #[serde(default)]
     pub mode: DriftMode,
-    /// When to write a report: cron with seconds first, in `timezone`. Absent: only when somebody asks.
+    /// When to write a report: cron with seconds first, in `timezone`, at most once an hour. Absent: only when somebody asks.
+    #[serde(default, deserialize_with = "super::types::seldom_schedule")]
     pub report_schedule: Option<CronSchedule>,
     /// By whose clocks `report_schedule` goes; absent: UTC.
     #[serde(default)]

@@ -219,6 +219,21 @@ impl TryFrom<String> for CronSchedule {
     }
 }
 
+/// A schedule whose times are an hour or more apart: what comes each second would fill the disk.
+pub(super) fn seldom_schedule<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<CronSchedule>, D::Error> {
+    let Some(schedule) = Option::<CronSchedule>::deserialize(from)? else { return Ok(None) };
+    // Minutes and seconds are the same in each hour that has any, so the first two times tell.
+    let first = schedule.next_after(jiff::Timestamp::UNIX_EPOCH);
+    let second = first.and_then(|first| schedule.next_after(first));
+    match (first, second) {
+        (Some(first), Some(second)) if second.duration_since(first) < jiff::SignedDuration::from_hours(1) => {
+            let text = "a report is written at most once an hour; name one minute and one second, for example \"0 0 6 * * Mon\"";
+            Err(serde::de::Error::custom(format!("`{schedule:?}` is too often: {text}")))
+        }
+        _ => Ok(Some(schedule)),
+    }
+}
+
 /// Who may always pass, on which port.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "FailsafeText")]

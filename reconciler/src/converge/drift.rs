@@ -104,7 +104,6 @@ impl<S: Source> World<'_, S> {
         let audited = if plan.audited { Some(self.audited().await?) } else { None };
         let seen: Vec<DriftSeen> = plan.differences.iter().map(row).chain(audited).collect();
         let (name, now) = (plan.target.clone(), (self.clock)());
-        let decisions = self.store.drift_decisions(now).await?;
         if !self.is_noted(&name, &seen).await? && (!seen.is_empty() || self.has_open_drift().await?) {
             let closing = Closing { wanted: self.wanted_now(index).await?, ..Closing::default() };
             let noted = self.store.note_drift(name.clone(), seen.clone(), closing, now).await?;
@@ -113,6 +112,8 @@ impl<S: Source> World<'_, S> {
                 tracing::warn!(target = %name, found = seen.len(), "what is enforced is not what should be");
             }
         }
+        // After it is written down: what is found otherwise than it was accepted is accepted no longer.
+        let decisions = self.store.drift_decisions(now).await?;
         Ok(Found { seen, decisions })
     }
 

@@ -22,12 +22,15 @@ pub fn page(report: &Report) -> String {
         escape(&title)
     );
     head(&mut out, report);
-    let total = report.rows.len();
+    let total = (report.rows.len() as u64).saturating_add(report.rows_not_listed);
     section(&mut out, "Targets", report.targets.is_empty(), "This controller enforces nothing.", |out| {
         table(out, &["Target", "Observed", "Last look", "In force", "Why not, and when not"], &report.targets, target);
     });
     section(&mut out, &format!("Differences ({total})"), report.rows.is_empty(), "None in this period.", |out| {
         table(out, &["Id", "What", "Should be", "Was found", "Lasted", "State"], &report.rows, row);
+        if report.rows_not_listed > 0 {
+            let _ = writeln!(out, "<p>{} more, older and closed, are not listed.</p>", report.rows_not_listed);
+        }
     });
     section(&mut out, "Accepted and quarantined", report.decisions.is_empty(), "Nothing.", |out| {
         table(out, &["Object", "Decision", "By", "Why", "Since", "Until"], &report.decisions, decided);

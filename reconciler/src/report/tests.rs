@@ -15,6 +15,7 @@ fn occasion() -> Occasion {
         host: "db-01".to_owned(),
         targets: vec!["host/eth0".to_owned()],
         trigger: Trigger::Schedule,
+        grounds: Grounds::Compared,
         asked_by: "system".to_owned(),
         begins: at(0),
         ends: at(60),
@@ -25,6 +26,7 @@ fn facts(observation: Observation) -> ReportFacts {
     let commit = CommitId::from_bytes(&[0x1c; 20]).unwrap();
     ReportFacts {
         rows: Vec::new(),
+        rows_cut: 0,
         decisions: Vec::new(),
         enforced: vec![EnforcedRow {
             backend: "ebpf".to_owned(),
@@ -107,11 +109,12 @@ fn o06_a_target_that_was_not_observed_is_said_so_and_the_report_is_never_green()
     let cases = [
         (Observation::default(), "nothing was ever in force"),
         (
-            Observation { last: Some(at(59)), failing: Some("the kernel does not answer".to_owned()), gaps: vec![] },
+            Observation { last: Some(at(59)), failing: Some("the kernel does not answer".to_owned()), ..Observation::default() },
             "does not answer",
         ),
         (Observation { last: Some(at(40)), ..Observation::default() }, "no controller has looked since"),
         (Observation { gaps: vec![gap], ..fresh() }, "did not answer"),
+        (Observation { since: Some(at(30)), ..fresh() }, "nobody had looked at it yet"),
     ];
     for (observation, said) in cases {
         let report = Report::new(occasion(), facts(observation));
@@ -128,6 +131,23 @@ fn o06_a_target_that_was_not_observed_is_said_so_and_the_report_is_never_green()
         ReportFacts { enforced: vec![], observations: vec![], ..facts(fresh()) },
     );
     assert_eq!(nothing.summary.verdict, Verdict::Incomplete, "no target at all is nothing to be glad of");
+}
+
+#[test]
+fn a_report_from_records_alone_is_never_green_because_nobody_looked_now() {
+    let report = Report::new(Occasion { grounds: Grounds::Records, ..occasion() }, facts(fresh()));
+    assert_eq!((report.summary.verdict, report.summary.targets_not_observed), (Verdict::Incomplete, 1));
+    assert!(html::page(&report).contains("nobody looked now"));
+    let ahead = Observation { last: Some(at(6_000)), ..Observation::default() };
+    assert_eq!(verdict(facts(ahead)), Verdict::Incomplete, "a look in the future is none");
+}
+
+#[test]
+fn what_is_not_listed_is_counted_and_told() {
+    let cut = ReportFacts { rows: vec![entry("a", Some(Resolution::Healed))], rows_cut: 7, ..facts(fresh()) };
+    let report = Report::new(occasion(), cut);
+    assert_eq!((report.summary.closed, report.rows_not_listed), (8, 7));
+    assert!(html::page(&report).contains("7 more, older and closed, are not listed"));
 }
 
 #[test]
@@ -163,7 +183,7 @@ fn the_json_of_a_report_has_the_names_that_are_documented() {
     assert_eq!(json["schema"], "pci-segment/drift-report/1");
     let mut top: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
     top.sort();
-    let known = "asked_by audit begins decisions ends host id in_force requirements rows schema summary targets trigger version";
+    let known = "asked_by audit begins decisions ends host id in_force requirements rows rows_not_listed schema summary targets trigger version";
     assert_eq!(top.join(" "), known);
     assert_eq!(json["summary"]["verdict"], "drift");
     assert_eq!((&json["rows"][0]["state"], &json["rows"][0]["duration_seconds"]), (&"open".into(), &3_000.into()));

@@ -93,6 +93,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
             Woken::Report => report(controller, &mut calendar).await,
             Woken::Heartbeat => beat(controller).await,
         }
+        let report_at = calendar.due(&controller.config.drift, Timestamp::now());
         next = tokio::select! {
             biased;
             () = controller.stop.cancelled() => Woken::Stop,
@@ -103,7 +104,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
             () = wake.notified(), if storm.look_at().is_none() => Woken::Delivery,
             () = tokio::time::sleep_until(storm.look_at().unwrap_or(look_at)), if storm.look_at().is_some() => Woken::Delivery,
             () = tokio::time::sleep_until(look_at) => Woken::Look(Came::Poll),
-            () = tokio::time::sleep(until(calendar.due())) => Woken::Report,
+            () = tokio::time::sleep(until(report_at)) => Woken::Report,
             () = reports.asked() => Woken::Report,
             _ = heartbeat.tick() => Woken::Heartbeat,
             // Last: a request has the time that is left over, one judging at a time.

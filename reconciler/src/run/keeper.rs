@@ -5,8 +5,10 @@
 //! nothing is signed, changes stop, and that is a row. Rows of a quiet controller are heartbeats, every five minutes, and so is then the
 //! checkpoint; neither a checkpoint nor leaving it at an anchor writes a row that would ask for another one.
 
+mod compare;
 mod deliver;
 mod fork;
+mod holds;
 mod identity;
 mod start;
 pub mod witnesses;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::deliver::Deliverer;
 pub use self::fork::fork;
+use self::holds::{hold, release, settle};
 pub use self::identity::{Identity, known_keys};
 pub(super) use self::start::allowed as start_allowed;
 pub use self::start::{SinkSaid, anchors, ask_anchors, beside, writable};
@@ -29,7 +32,7 @@ use crate::audit::{AuditEvent, Draft, Ended, Note, NoteSigner, Trunk, kind};
 use crate::chain::chain;
 use crate::config::{Config, head_file};
 use crate::converge::AUDIT_HOLD;
-use crate::store::{self, Store, Switch};
+use crate::store::{self, Store};
 
 /// No row waits longer for a checkpoint.
 const ROWS_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -121,7 +124,7 @@ impl Keeper {
         };
         self.trunk = grown;
         if self.told.take().is_some() || self.held_for(UNSOUND).await? {
-            release(&self.store, UNSOUND, "the log is sound again", now).await?;
+            release(&self.store, UNSOUND, "", "the log is sound again", now).await?;
             self.store.failure_end(store::AUDIT_LOG, "its rows are again those that were written", "system", now).await?;
             self.wake.notify_one();
         }
@@ -135,13 +138,14 @@ impl Keeper {
     }
 
     async fn held_for(&self, what: &str) -> Result<bool, store::Error> {
-        Ok(self.store.switches().await?.iter().any(|switch| switch.name == AUDIT_HOLD && switch.value == what))
+        let shown = self.store.switch_row(AUDIT_HOLD).await?.is_some_and(|switch| switch.value == what);
+        Ok(shown || holds::causes(&self.store).await?.iter().any(|cause| cause.what == what))
     }
 
-    /// Nothing is signed, and nothing changes, until a person has looked.
+    /// Nothing is signed, and nothing changes, until the rows give again what was signed and what stands beside them.
     async fn unsound(&mut self, what: String, now: Timestamp) -> Result<String, store::Error> {
         let said = format!("the audit log is not what it was: {what}; look with pci-segment audit verify, and restore a backup");
-        hold(&self.store, UNSOUND, &said, now).await?;
+        hold(&self.store, UNSOUND, "", &said, now).await?;
         self.store.failure_open(store::AUDIT_LOG, &what, now).await?;
         if self.told.as_ref() == Some(&said) {
             return Ok(said);
@@ -205,24 +209,6 @@ fn answer(asked: Option<oneshot::Sender<Result<String, String>>>, said: Result<S
     }
 }
 
-/// Changes stop, until what stopped them is over. The first cause stands until it is.
-pub(super) async fn hold(store: &Store, what: &str, why: &str, now: Timestamp) -> Result<(), store::Error> {
-    let known = store.switches().await?.into_iter().find(|switch| switch.name == AUDIT_HOLD);
-    // What passes by itself gives way to what does not.
-    if known.is_some_and(|known| known.value != BEHIND || what == BEHIND) {
-        return Ok(());
-    }
-    let (name, value, who, why) = (AUDIT_HOLD.to_owned(), what.to_owned(), "system".to_owned(), why.to_owned());
-    store.switch_set(Switch { name, value, who, why, set_at: now, until: None }).await
-}
-
-/// Changes go on, if this was what stopped them.
-pub(super) async fn release(store: &Store, what: &str, why: &str, now: Timestamp) -> Result<bool, store::Error> {
-    let known = store.switches().await?.into_iter().find(|switch| switch.name == AUDIT_HOLD && switch.value == what);
-    let Some(known) = known else { return Ok(false) };
-    store.switch_end(&known, ("system".to_owned(), why.to_owned()), Vec::new(), now).await
-}
-
 /// Starts the keeper and one task for each anchor.
 pub(super) async fn begin(
     store: &Store,
@@ -234,6 +220,7 @@ pub(super) async fn begin(
     let keeper =
         Keeper::new(store.clone(), config, signer, Arc::clone(&wake)).await.context("cannot begin to sign the audit log")?;
     let mut tasks = Vec::new();
+    settle(store, &keeper.sinks, config.audit.require_anchor, Timestamp::now()).await?;
     let every: Arc<[String]> = keeper.sinks.clone().into();
     for anchor in anchors(config)? {
         let (store, cut, ours) = (store.clone(), keeper.cut.subscribe(), ours.clone());

@@ -7,18 +7,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, oneshot};
 
 use super::Controller;
 use super::control::Reply;
 use crate::chain::chain;
-use crate::config::Config;
-use crate::report::{Occasion, Report, Trigger, Verdict, html};
+use crate::config::{Config, DriftConfig};
+use crate::report::{Grounds, Occasion, Report, Trigger, Verdict, html};
 use crate::store::{self, NewReport, Store, report_id};
 
 /// A report that could not be written is tried again after this.
 const AGAIN: Duration = Duration::from_secs(300);
+/// A clock that goes back by more than this was set.
+const STEP: SignedDuration = SignedDuration::from_secs(2);
 
 /// Somebody who waits for a report.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ impl Reports {
 pub(super) struct Calendar {
     due: Option<Timestamp>,
     started: Timestamp,
+    /// When `due` was looked at last: a clock that shows less now was set back.
+    looked: Timestamp,
 }
 
 impl Calendar {
@@ -69,20 +73,27 @@ impl Calendar {
                 started
             }
         };
-        Ok(Self { due: config.next_report(covered), started })
+        // A clock that was ahead may have left a time that is yet to come.
+        Ok(Self { due: config.next_report(covered.min(started)), started, looked: started })
     }
 
-    /// When the next one is.
-    pub(super) const fn due(&self) -> Option<Timestamp> {
+    /// When the next one is. Where the clock was set back since the last question, that is reckoned anew from what it shows now: what
+    /// was reckoned before would keep reports waiting for as long as the clock was ahead.
+    pub(super) fn due(&mut self, config: &DriftConfig, now: Timestamp) -> Option<Timestamp> {
+        if self.looked.duration_since(now) > STEP {
+            self.due = config.next_report(now);
+            self.started = self.started.min(now);
+        }
+        self.looked = now;
         self.due
     }
 
     /// Writes what is due and what was asked for.
     pub(super) async fn write(&mut self, controller: &Controller) {
         let now = Timestamp::now();
-        if let Some(due) = self.due.filter(|due| *due <= now) {
+        if let Some(due) = self.due(&controller.config.drift, now).filter(|due| *due <= now) {
             let trigger = if due < self.started { Trigger::Missed } else { Trigger::Schedule };
-            self.due = match write(&controller.store, &controller.config, trigger, "system").await {
+            self.due = match write(&controller.store, &controller.config, (trigger, Grounds::Compared), "system").await {
                 Ok(_) => controller.config.drift.next_report(Timestamp::now()),
                 Err(error) => {
                     tracing::error!("cannot write the drift report: {}", chain(&error));
@@ -91,7 +102,7 @@ impl Calendar {
             };
         }
         for Asked { who, answer } in controller.reports.take() {
-            let written = write(&controller.store, &controller.config, Trigger::Asked, &who).await;
+            let written = write(&controller.store, &controller.config, (Trigger::Asked, Grounds::Compared), &who).await;
             let reply = match written {
                 Ok(message) => Reply { ok: true, message },
                 Err(error) => Reply { ok: false, message: chain(&error) },
@@ -105,21 +116,23 @@ impl Calendar {
 ///
 /// # Errors
 /// The records cannot be read or written.
-pub async fn write(store: &Store, config: &Config, trigger: Trigger, who: &str) -> Result<String, store::Error> {
+pub async fn write(
+    store: &Store,
+    config: &Config,
+    (trigger, grounds): (Trigger, Grounds),
+    who: &str,
+) -> Result<String, store::Error> {
     let now = Timestamp::now();
-    let since = if store.last_report().await?.is_some() { store.reports_cover().await? } else { None };
-    let begins = match since {
-        Some(covered) => covered,
-        None => store.opened_at().await?.unwrap_or(now),
-    };
+    let begins = store.period_begins(now).await?;
     let (id, name) = report_id(now);
     let occasion = Occasion {
         id: name.clone(),
         host: config.host_name(),
         targets: if config.host.interfaces.is_empty() { Vec::new() } else { vec![config.target()] },
         trigger,
+        grounds,
         asked_by: who.to_owned(),
-        begins: begins.min(now),
+        begins,
         ends: now,
     };
     let report = Report::new(occasion, store.report_facts(begins, now).await?);
@@ -145,4 +158,21 @@ pub async fn write(store: &Store, config: &Config, trigger: Trigger, who: &str) 
 
 fn short(id: &str) -> &str {
     id.get(id.len().saturating_sub(8)..).unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_ahead_keeps_no_report_waiting_once_it_is_set_back() {
+        let at = |hours: i64| Timestamp::from_second(1_767_225_600 + hours * 3_600).unwrap();
+        let config: DriftConfig = serde_json::from_str(r#"{ "report_schedule": "0 0 6 * * *" }"#).unwrap();
+        let ahead = at(24 * 365);
+        let mut calendar = Calendar { due: config.next_report(ahead), started: at(0), looked: ahead };
+        assert_eq!(calendar.due(&config, at(1)), Some(at(6)));
+        assert_eq!(calendar.due(&config, at(5)), Some(at(6)), "a clock that goes on changes nothing");
+        let mut waits = Calendar { due: Some(at(3)), started: at(0), looked: at(2) };
+        assert_eq!(waits.due(&config, at(2)), Some(at(3)));
+    }
 }

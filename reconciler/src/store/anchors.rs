@@ -73,7 +73,7 @@ pub(super) async fn queue(tx: &mut Tx, sink: &str, origin: &str, size: i64) -> R
 type StateRow = (Option<i64>, Option<i64>, Option<i64>, Option<String>);
 
 impl Store {
-    /// Names the configured sinks. What is on record is queued for those that do not have it; what waits for others is forgotten.
+    /// Names the configured sinks. What is on record is queued for those that do not have it; what others have, and what waits for them, is forgotten.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -82,7 +82,7 @@ impl Store {
         self.meta_set(SINKS.to_owned(), names.clone(), now).await?;
         self.write(move |tx| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM audit_anchor WHERE state = 'queued' AND sink NOT IN (SELECT value FROM json_each(?))")
+                sqlx::query("DELETE FROM audit_anchor WHERE sink NOT IN (SELECT value FROM json_each(?))")
                     .bind(&names)
                     .execute(tx.connection())
                     .await
@@ -232,7 +232,12 @@ impl Store {
             Box::pin(async move {
                 let query = "INSERT INTO meta (name, value, set_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE \
                              SET value = excluded.value, set_at = excluded.set_at WHERE value <> excluded.value";
-                let noted = sqlx::query(query).bind(disagrees(&sink)).bind(&said).bind(to_ns(now)).execute(tx.connection()).await;
+                let noted = sqlx::query(query)
+                    .bind(disagrees(&sink))
+                    .bind(format!("{size} {said}"))
+                    .bind(to_ns(now))
+                    .execute(tx.connection())
+                    .await;
                 if noted.map_err(|e| Error::sqlite("cannot note that an anchor disagrees", e))?.rows_affected() == 0 {
                     return Ok(false);
                 }
@@ -242,6 +247,15 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// Up to which size a sink that disagreed has to agree again before that is over.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn anchor_contested(&self, sink: &str) -> Result<Option<u64>, Error> {
+        let said = self.meta_get(&disagrees(sink)).await?;
+        Ok(said.and_then(|said| said.split(' ').next()?.parse().ok()))
     }
 
     /// It has this log, again or still.

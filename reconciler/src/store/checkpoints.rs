@@ -14,7 +14,7 @@ use super::tx::Tx;
 use super::{AUDIT_KEYS, AUDIT_ORIGIN, Error, Note as Fact, Store, from_ns, open, to_ns};
 use crate::audit::event::tidy;
 use crate::audit::grow::{PACKED_ROW, Unsound};
-use crate::audit::{Draft, Ended, Frontier, Hash, Note, Trunk, kind};
+use crate::audit::{Draft, Ended, Frontier, Hash, Leaf, Note, Trunk, kind};
 
 /// The name of the installation; a fork gives it another.
 pub const INSTALL_ID: &str = "install_id";
@@ -23,9 +23,6 @@ pub const INSTALL_ID: &str = "install_id";
 const ROWS_AT_ONCE: u64 = 2_000;
 /// Hashes in one read.
 const HASHES_AT_ONCE: u64 = 50_000;
-/// Logs up to this size are summed up from their first row when they are compared with an anchor; larger ones from a tree that was
-/// signed before, so that a start does not read gigabytes.
-const SUMMED_WHOLE_MAX: u64 = 1_000_000;
 
 /// A checkpoint on record.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -62,6 +59,26 @@ pub struct Forked {
     pub actor: String,
     /// Everything else.
     pub payload: serde_json::Value,
+}
+
+/// How a log calls itself in its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogNames {
+    /// The name of the installation now.
+    pub install: Option<String>,
+    /// Its forks, oldest first.
+    pub forks: Vec<ForkRow>,
+}
+
+/// Where a log went on under another origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkRow {
+    /// The row that says so.
+    pub seq: u64,
+    /// The origin before.
+    pub old: String,
+    /// The origin from there on.
+    pub new: String,
 }
 
 /// Size, root, tree, and the hash of the last row.
@@ -165,8 +182,8 @@ impl Store {
         .await
     }
 
-    /// The root over the first `size` rows; nothing where there are fewer. From the first row on where that does not take long and is
-    /// asked for, else from a tree that was signed before.
+    /// The root over the first `size` rows; nothing where one of them is not there. From the first row on where that is asked for,
+    /// else from a tree that was signed before, which shows nothing of the rows below it.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -175,8 +192,7 @@ impl Store {
         if self.audit_head().await?.size < size {
             return Ok(None);
         }
-        let whole = from_the_first && size <= SUMMED_WHOLE_MAX;
-        let mut tree = if whole { Frontier::default() } else { self.signed_tree(size).await? };
+        let mut tree = if from_the_first { Frontier::default() } else { self.signed_tree(size).await? };
         while tree.size() < size {
             let (from, to) = (tree.size(), size.min(tree.size().saturating_add(HASHES_AT_ONCE)));
             let query = sqlx::query_scalar(
@@ -193,6 +209,70 @@ impl Store {
             hashes.iter().for_each(|hash| tree.push(*hash));
         }
         Ok(Some(tree.root()))
+    }
+
+    /// The first row below `size` that is not there.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn first_gap(&self, size: u64) -> Result<u64, Error> {
+        let query = sqlx::query_scalar(
+            "SELECT min(gap) FROM (SELECT 0 AS gap WHERE NOT EXISTS (SELECT 1 FROM audit_log WHERE seq = 0) UNION ALL \
+             SELECT * FROM (SELECT a.seq + 1 FROM audit_log a WHERE a.seq + 1 < ? \
+             AND NOT EXISTS (SELECT 1 FROM audit_log b WHERE b.seq = a.seq + 1) ORDER BY a.seq LIMIT 1))",
+        )
+        .bind(bound(size));
+        let gap: Option<i64> = self.read("cannot look for missing rows", query.fetch_one(&self.readers)).await?;
+        Ok(gap.map_or(size, number))
+    }
+
+    /// How many rows of an origin a sink has taken a note over.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn anchored(&self, sink: &str, origin: &str) -> Result<u64, Error> {
+        let query =
+            sqlx::query_scalar("SELECT coalesce(max(size), 0) FROM audit_anchor WHERE sink = ? AND origin = ? AND state = 'put'")
+                .bind(sink)
+                .bind(origin);
+        let size: i64 = self.read("cannot read how an anchor stands", query.fetch_one(&self.readers)).await?;
+        Ok(number(size))
+    }
+
+    /// Facts whose names begin so: the rest of the name, and the value.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn facts_named(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+        let query = sqlx::query_as(
+            "SELECT substr(name, length(?1) + 1), value FROM meta WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
+        )
+        .bind(prefix);
+        self.read("cannot read facts of the installation", query.fetch_all(&self.readers)).await
+    }
+
+    /// How the log calls itself in its own rows. They are searched for forks only where the origin on record is not that of the
+    /// first row: a log that says it was never forked has given nothing up.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn log_names(&self) -> Result<LogNames, Error> {
+        let first = self.log_page(0, 0).await?.into_iter().next();
+        let install = first.as_ref().and_then(|row| Leaf::decode(&row.leaf).ok()).filter(|leaf| leaf.kind == kind::LOG_OPENED);
+        let install = install.and_then(|leaf| text_in(leaf.payload, "install_id"));
+        let origin = self.meta_get(AUDIT_ORIGIN).await?;
+        if origin.as_deref().is_none_or(|origin| origin.rsplit('/').next() == install.as_deref()) {
+            return Ok(LogNames { install, forks: Vec::new() });
+        }
+        let query = sqlx::query_scalar("SELECT leaf FROM audit_log WHERE kind = ? ORDER BY seq").bind(kind::LOG_FORKED);
+        let rows: Vec<Vec<u8>> = self.read("cannot look for forks of the log", query.fetch_all(&self.readers)).await?;
+        let leaves = rows.iter().filter_map(|row| Leaf::decode(row).ok()).filter(|leaf| leaf.kind == kind::LOG_FORKED);
+        let fork = |leaf: Leaf<'_>| {
+            Some(ForkRow { seq: leaf.seq, old: text_in(leaf.payload, "old_origin")?, new: leaf.object.to_owned() })
+        };
+        let forks: Vec<ForkRow> = leaves.filter_map(fork).collect();
+        let install = forks.last().and_then(|fork| fork.new.rsplit('/').next().map(ToOwned::to_owned)).or(install);
+        Ok(LogNames { install, forks })
     }
 
     async fn signed_tree(&self, size: u64) -> Result<Frontier, Error> {
@@ -242,6 +322,12 @@ impl Store {
                     .await
                     .map_err(|e| Error::sqlite("cannot empty the queue of anchors", e))?;
                 super::failures::end(tx, AUDIT_LOG, "the log goes on under another origin", &forked.actor, now).await?;
+                // What was held against the old origin is said in the row below.
+                sqlx::query("DELETE FROM meta WHERE name LIKE ? || ' %' OR name LIKE 'anchor\\_disagrees %' ESCAPE '\\'")
+                    .bind(hold)
+                    .execute(tx.connection())
+                    .await
+                    .map_err(|e| Error::sqlite("cannot clear what held changes", e))?;
                 let (origin, actor) = (tx.origin(), tidy(&forked.actor, 255));
                 let draft = Draft { kind: kind::LOG_FORKED, actor: &actor, origin: &origin, ..Draft::at(now) };
                 tx.log(Draft { object: &forked.key.origin, outcome: Ended::Done, payload: forked.payload, ..draft }).await
@@ -288,6 +374,11 @@ async fn grow(fresh: &mut SqliteConnection, mut trunk: Trunk) -> Result<Result<T
         }
     }
     Ok(trunk.compare(&stored).map(|()| trunk))
+}
+
+fn text_in(payload: &str, name: &str) -> Option<String> {
+    let payload: serde_json::Value = serde_json::from_str(payload).ok()?;
+    payload.get(name)?.as_str().map(ToOwned::to_owned)
 }
 
 fn number(stored: i64) -> u64 {

@@ -1,15 +1,17 @@
 //! What was decided about differences: accepted by a person for a time, or quarantined because somebody changes an object back each
 //! time. A decision is about an object (target, key and kind), not about one row: the same difference tomorrow is the same question.
+//! Another difference of the same object is not: what was accepted is what was seen, and ends where something else is found.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::tx::Tx;
-use super::{DriftEntry, DriftKind, DriftSeen, Error, Store, from_ns, to_ns, words};
+use super::{DriftClass, DriftEntry, DriftKind, DriftSeen, Error, Store, from_ns, to_ns, words};
 use crate::audit::event::tidy;
-use crate::audit::{Draft, Ended, kind};
+use crate::audit::{Draft, Ended, Hash, kind};
 
 words! {
     /// What was decided about an object.
@@ -112,9 +114,10 @@ impl Store {
             set_at: now,
             until: Some(until),
         };
+        let about = about(row.expected.as_deref(), row.observed.as_deref(), row.class);
         self.write(move |tx| {
             Box::pin(async move {
-                put(tx, &decision).await?;
+                put(tx, &decision, Some(about)).await?;
                 let payload = payload(&decision, row.expected.as_deref(), row.observed.as_deref(), Some(&row.id));
                 log(tx, kind::DRIFT_ACCEPTED, &decision, payload, Ended::Done).await
             })
@@ -144,7 +147,7 @@ impl Store {
                 }
                 let (target, key, decision) = (row.target.clone(), row.key.clone(), DriftVerdict::Released);
                 let released = DriftDecision { target, key, kind: row.kind, decision, who, why, set_at: now, until: None };
-                put(tx, &released).await?;
+                put(tx, &released, None).await?;
                 let mut payload = payload(&released, None, None, Some(&row.id));
                 if let Some(fields) = payload.as_object_mut() {
                     fields.insert("ended".to_owned(), json!(gone));
@@ -165,7 +168,7 @@ impl Store {
         let held = DriftDecision { target, key: seen.key, kind: seen.kind, decision, who, why, set_at: now, until: None };
         self.write(move |tx| {
             Box::pin(async move {
-                put(tx, &held).await?;
+                put(tx, &held, None).await?;
                 let actor: Option<Option<String>> =
                     sqlx::query_scalar("SELECT actor FROM drift WHERE target = ? AND key = ? AND kind = ? AND resolved_at IS NULL")
                         .bind(&held.target)
@@ -218,14 +221,15 @@ impl Store {
         .await
     }
 
-    /// How often each object of a target was put back since a time, by key. What came before a release does not count.
+    /// How often each object of a target was put back by itself since a time, by key. What came before a release does not count, nor
+    /// what came back with a whole table: that says nothing about the object.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn put_back_lately(&self, target: &str, since: Timestamp) -> Result<BTreeMap<String, PutBack>, Error> {
         let query = sqlx::query_as(
             "SELECT d.key, count(*), max(d.resolved_at) FROM drift d WHERE d.target = ?1 AND d.resolution = 'healed' \
-             AND d.resolved_at >= max(?2, coalesce((SELECT max(r.set_at) FROM drift_decisions r WHERE r.target = d.target \
+             AND d.pass IS NOT NULL AND d.resolved_at >= max(?2, coalesce((SELECT max(r.set_at) FROM drift_decisions r WHERE r.target = d.target \
                  AND r.key = d.key AND r.decision = 'released'), 0)) GROUP BY d.key",
         )
         .bind(target)
@@ -257,9 +261,35 @@ fn decision(row: Row) -> Result<DriftDecision, Error> {
     })
 }
 
-async fn put(tx: &mut Tx, one: &DriftDecision) -> Result<(), Error> {
+/// What exactly a person accepts: both sides, and what that means for packets.
+fn about(expected: Option<&str>, observed: Option<&str>, class: DriftClass) -> Hash {
+    Sha256::digest(json!([expected, observed, class.word()]).to_string()).into()
+}
+
+/// Ends an acceptance under which something else is found than what was accepted.
+pub(super) async fn end_if_other(tx: &mut Tx, target: &str, seen: &DriftSeen, now: Timestamp) -> Result<(), Error> {
+    let row: Option<Row> = sqlx::query_as(
+        "DELETE FROM drift_decisions WHERE target = ? AND key = ? AND kind = ? AND decision = 'accepted' AND about IS NOT ? \
+         RETURNING target, key, kind, decision, who, why, set_at, until",
+    )
+    .bind(target)
+    .bind(&seen.key)
+    .bind(seen.kind.word())
+    .bind(about(seen.expected.as_deref(), seen.observed.as_deref(), seen.class).to_vec())
+    .fetch_optional(tx.connection())
+    .await
+    .map_err(|e| Error::sqlite("cannot end what was decided about drift", e))?;
+    let Some(over) = row.map(decision).transpose()? else { return Ok(()) };
+    let why = "what is found is no longer what was accepted".to_owned();
+    let by = DriftDecision { who: "system".to_owned(), why, set_at: now, ..over };
+    let payload = payload(&by, seen.expected.as_deref(), seen.observed.as_deref(), None);
+    log(tx, kind::DRIFT_RELEASED, &by, payload, Ended::Done).await
+}
+
+async fn put(tx: &mut Tx, one: &DriftDecision, about: Option<Hash>) -> Result<(), Error> {
     sqlx::query(
-        "INSERT OR REPLACE INTO drift_decisions (target, key, kind, decision, who, why, set_at, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO drift_decisions (target, key, kind, decision, who, why, set_at, until, about) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&one.target)
     .bind(&one.key)
@@ -269,6 +299,7 @@ async fn put(tx: &mut Tx, one: &DriftDecision) -> Result<(), Error> {
     .bind(&one.why)
     .bind(to_ns(one.set_at))
     .bind(one.until.map(to_ns))
+    .bind(about.map(|about| about.to_vec()))
     .execute(tx.connection())
     .await
     .map(drop)

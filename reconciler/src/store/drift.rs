@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::decisions::{DriftDecision, DriftVerdict};
+use super::decisions::{DriftDecision, DriftVerdict, end_if_other};
 use super::passes::PassId;
 use super::tx::Tx;
 use super::{Error, Store, to_ns, words};
@@ -281,8 +281,9 @@ async fn how_it_ended(tx: &mut Tx, target: &str, gone: &Open, closing: &Closing)
     Ok((pass.map_or(Resolution::Reverted, |_| Resolution::Healed), pass))
 }
 
-/// True if it is new.
+/// True if it is new. What is found otherwise than before leaves a row too, and ends what was accepted.
 async fn see(tx: &mut Tx, target: &str, one: &DriftSeen, now: Timestamp) -> Result<bool, Error> {
+    let before = found_before(tx, target, one).await?;
     let times: i64 = sqlx::query_scalar(
         "INSERT INTO drift (id, target, key, kind, expected, observed, first_seen, last_seen, class, ours, oid) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, (SELECT head FROM passes WHERE outcome = 'in_force' ORDER BY closed DESC LIMIT 1)) \
@@ -301,20 +302,45 @@ async fn see(tx: &mut Tx, target: &str, one: &DriftSeen, now: Timestamp) -> Resu
     .fetch_one(tx.connection())
     .await
     .map_err(|e| Error::sqlite("cannot note drift", e))?;
-    if times != 1 {
-        return Ok(false);
+    end_if_other(tx, target, one, now).await?;
+    let is_new = times == 1;
+    if is_new || before.as_ref().is_some_and(|before| *before != one.observed) {
+        log_found(tx, target, one, before, now).await?;
     }
+    Ok(is_new)
+}
+
+/// What was found before in an open row; nothing where there is none.
+async fn found_before(tx: &mut Tx, target: &str, one: &DriftSeen) -> Result<Option<Option<String>>, Error> {
+    sqlx::query_scalar("SELECT observed FROM drift WHERE target = ? AND key = ? AND kind = ? AND resolved_at IS NULL")
+        .bind(target)
+        .bind(&one.key)
+        .bind(one.kind.word())
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(|e| Error::sqlite("cannot read open drift", e))
+}
+
+async fn log_found(
+    tx: &mut Tx,
+    target: &str,
+    one: &DriftSeen,
+    before: Option<Option<String>>,
+    now: Timestamp,
+) -> Result<(), Error> {
     let side = |side: &Option<String>| side.as_ref().map(|text| tidy(text, SIDE_LOGGED_BYTES_MAX));
-    let payload = json!({
+    let mut payload = json!({
         "kind": one.kind.word(),
         "class": one.class.word(),
         "key": tidy(&one.key, 1_000),
         "expected": side(&one.expected),
         "observed": side(&one.observed),
     });
+    if let (Some(before), Some(fields)) = (before, payload.as_object_mut()) {
+        fields.insert("observed_before".to_owned(), json!(side(&before)));
+    }
     let (origin, object) = (tx.origin(), tidy(target, 255));
-    tx.log(Draft { kind: kind::DRIFT_FOUND, origin: &origin, object: &object, payload, ..Draft::at(now) }).await?;
-    Ok(true)
+    tx.log(Draft { kind: kind::DRIFT_FOUND, origin: &origin, object: &object, payload, ..Draft::at(now) }).await.map(drop)
 }
 
 async fn close(

@@ -5,18 +5,40 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
 use super::drift::{DriftClass, DriftEntry, DriftKind, Resolution};
-use super::{DriftVerdict, Error, Store, from_ns};
+use super::{DriftVerdict, Error, Store, from_ns, to_ns};
 use crate::audit::hex;
 
 /// Digits of an id that name a row, at least.
-const DIGITS_MIN: usize = 6;
+pub(super) const DIGITS_MIN: usize = 6;
+/// Which rows are open.
+const OPEN: &str = "resolved_at IS NULL";
+/// More rows that are closed are not read at once. Those that are open all are, however old.
+const CLOSED_MAX: i64 = 10_000;
 
 impl Store {
-    /// Drift as `drift --format json` shows it, newest first.
+    /// Drift as `drift --format json` shows it: every row that is open, then the newest that are closed; newest first.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn drift(&self, open_only: bool) -> Result<Vec<DriftEntry>, Error> {
+        let which = if open_only { OPEN.to_owned() } else { open_and("resolved_at IS NOT NULL") };
+        let mut rows = self.drift_rows(&which).await?;
+        self.decide(&mut rows).await?;
+        Ok(rows)
+    }
+
+    /// What is open, and what ended at that time or later; with how many of the latter are left out because there are too many.
+    pub(super) async fn drift_since(&self, begins: Timestamp) -> Result<(Vec<DriftEntry>, u64), Error> {
+        let ended = format!("resolved_at >= {}", to_ns(begins));
+        let count = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM drift WHERE {ended}")));
+        let all: i64 = self.read("cannot count drift", count.fetch_one(&self.readers)).await?;
+        let mut rows = self.drift_rows(&open_and(&ended)).await?;
+        self.decide(&mut rows).await?;
+        Ok((rows, u64::try_from(all - CLOSED_MAX).unwrap_or(0)))
+    }
+
+    /// `which` is text of this file, with nothing in it that others wrote.
+    async fn drift_rows(&self, which: &str) -> Result<Vec<DriftEntry>, Error> {
         let more = if self.knows_decisions().await? {
             "class, ours, pass, actor, evidence"
         } else {
@@ -24,18 +46,9 @@ impl Store {
         };
         let query = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT id, target, kind, key, expected, observed, first_seen, last_seen, times_seen, oid, resolved_at, resolution, {more} \
-             FROM drift WHERE resolved_at IS NULL OR NOT ? ORDER BY first_seen DESC, rowid DESC LIMIT 10000"
-        )))
-        .bind(open_only);
-        let mut rows: Vec<DriftEntry> = self.read("cannot read drift", query.fetch_all(&self.readers)).await?;
-        for held in self.drift_decisions(Timestamp::now()).await? {
-            // Accepted comes first, and says more than that it was quarantined before.
-            let newest = rows.iter_mut().find(|row| held.is_about(&row.target, &row.key, row.kind));
-            if let Some(row) = newest.filter(|row| row.decision.is_none() && held.decision != DriftVerdict::Released) {
-                row.decision = Some(held);
-            }
-        }
-        Ok(rows)
+             FROM drift WHERE {which} ORDER BY resolved_at IS NOT NULL, first_seen DESC, rowid DESC"
+        )));
+        self.read("cannot read drift", query.fetch_all(&self.readers)).await
     }
 
     /// The rows whose id ends or begins with these digits; two at most, as more than one is one too many.
@@ -43,14 +56,50 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn drift_like(&self, digits: &str) -> Result<Vec<DriftEntry>, Error> {
-        let plain = |text: &str| text.replace('-', "").to_ascii_lowercase();
-        let digits = plain(digits);
+        let digits = digits.replace('-', "");
         if digits.len() < DIGITS_MIN || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
             return Ok(Vec::new());
         }
-        let rows = self.drift(false).await?.into_iter();
-        Ok(rows.filter(|row| plain(&row.id).ends_with(&digits) || plain(&row.id).starts_with(&digits)).take(2).collect())
+        // Nothing but digits is left in it by now.
+        let like = format!("SELECT id FROM drift WHERE hex(id) LIKE '{digits}%' OR hex(id) LIKE '%{digits}' LIMIT 2");
+        let mut rows = self.drift_rows(&format!("id IN ({like})")).await?;
+        self.decide(&mut rows).await?;
+        for row in rows.iter_mut().filter(|row| row.decision.is_some() && row.resolved_at.is_some()) {
+            if !self.is_newest(row).await? {
+                row.decision = None;
+            }
+        }
+        Ok(rows)
     }
+
+    /// What was decided is told with the newest row of an object alone: the first one, as rows are sorted.
+    async fn decide(&self, rows: &mut [DriftEntry]) -> Result<(), Error> {
+        for held in self.drift_decisions(Timestamp::now()).await? {
+            // Accepted comes first, and says more than that it was quarantined before.
+            let newest = rows.iter_mut().find(|row| held.is_about(&row.target, &row.key, row.kind));
+            if let Some(row) = newest.filter(|row| row.decision.is_none() && held.decision != DriftVerdict::Released) {
+                row.decision = Some(held);
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_newest(&self, row: &DriftEntry) -> Result<bool, Error> {
+        let query = sqlx::query_scalar(
+            "SELECT id FROM drift WHERE target = ? AND key = ? AND kind = ? \
+             ORDER BY resolved_at IS NOT NULL, first_seen DESC, rowid DESC LIMIT 1",
+        )
+        .bind(&row.target)
+        .bind(&row.key)
+        .bind(row.kind.word());
+        let newest: Option<Vec<u8>> = self.read("cannot read drift", query.fetch_optional(&self.readers)).await?;
+        Ok(newest.is_none_or(|id| uuid_text(&id) == row.id))
+    }
+}
+
+fn open_and(ended: &str) -> String {
+    let newest = format!("SELECT id FROM drift WHERE {ended} ORDER BY first_seen DESC, rowid DESC LIMIT {CLOSED_MAX}");
+    format!("{OPEN} OR id IN ({newest})")
 }
 
 impl FromRow<'_, SqliteRow> for DriftEntry {

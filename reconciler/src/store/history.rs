@@ -5,15 +5,16 @@ use policy::snapshot::CommitId;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
-use super::drift_reads::uuid_text;
+use super::history_rows::{head, pass, status, step};
 use super::{Error, Store, from_ns};
+use crate::audit::kind;
 use crate::audit::leaf::Leaf;
-use crate::audit::{hex, kind};
 
-/// Rows about one commit that are told.
-const ROWS_MAX: i64 = 1_000;
+/// Rows about one commit that are told of each sort, the newest ones.
+const ROWS_MAX: usize = 1_000;
+/// Rows of the log that are taken out at once.
+const CHUNK: i64 = 1_000;
 /// Commits that are offered for one nobody knows.
 const OFFERED_MAX: usize = 3;
 /// Commits that are looked through for that, the newest ones.
@@ -63,6 +64,8 @@ pub struct CommitStory {
     pub statuses: Vec<StatusStory>,
     /// Rows of the audit log about it; null where there are too many rows to look through.
     pub audit_rows: Option<Vec<AuditRow>>,
+    /// Of what there is more than is told, all of it older: `passes`, `statuses`, `audit_rows`.
+    pub older_left_out: Vec<&'static str>,
 }
 
 /// A pass.
@@ -192,13 +195,19 @@ impl Store {
             Err(Error::Slow { .. }) => None,
             rows => Some(rows?),
         };
+        let left_out = [
+            ("passes", newest(&mut story.passes)),
+            ("statuses", newest(&mut story.statuses)),
+            ("audit_rows", story.audit_rows.as_mut().is_some_and(newest)),
+        ];
+        story.older_left_out = left_out.into_iter().filter(|(_, is)| *is).map(|(what, _)| what).collect();
         Ok(Some(story))
     }
 
     async fn pass_stories(&self, commit: &CommitId) -> Result<Vec<PassStory>, Error> {
-        let query = sqlx::query("SELECT * FROM passes WHERE head = ? ORDER BY opened, rowid LIMIT ?")
+        let query = sqlx::query("SELECT * FROM passes WHERE head = ? ORDER BY opened DESC, rowid DESC LIMIT ?")
             .bind(commit.as_bytes().to_vec())
-            .bind(ROWS_MAX);
+            .bind(one_more());
         let rows = self.read("cannot read the passes of a commit", query.fetch_all(&self.readers)).await?;
         let mut passes = Vec::with_capacity(rows.len());
         for row in rows {
@@ -233,21 +242,29 @@ impl Store {
     }
 
     async fn status_stories(&self, commit: &CommitId) -> Result<Vec<StatusStory>, Error> {
-        let query = sqlx::query("SELECT * FROM outbox WHERE oid = ? ORDER BY queued_at, rowid LIMIT ?")
+        let query = sqlx::query("SELECT * FROM outbox WHERE oid = ? ORDER BY queued_at DESC, rowid DESC LIMIT ?")
             .bind(commit.as_bytes().to_vec())
-            .bind(ROWS_MAX);
+            .bind(one_more());
         let rows = self.read("cannot read what was said of a commit", query.fetch_all(&self.readers)).await?;
         rows.iter().map(|row| status(row).map_err(|e| Error::sqlite("cannot read what was said of a commit", e))).collect()
     }
 
     /// Found by the bytes of the commit's id, then made sure of: the log has no column for it.
     async fn audit_rows(&self, commit: &CommitId) -> Result<Vec<AuditRow>, Error> {
-        let query = sqlx::query_scalar("SELECT leaf FROM audit_log WHERE instr(leaf, ?) > 0 ORDER BY seq LIMIT ?")
-            .bind(commit.as_bytes().to_vec())
-            .bind(ROWS_MAX);
-        let leaves: Vec<Vec<u8>> = self.read("cannot look through the audit log", query.fetch_all(&self.readers)).await?;
-        let leaves = leaves.iter().filter_map(|leaf| Leaf::decode(leaf).ok());
-        Ok(leaves.filter(|leaf| leaf.commit == commit.as_bytes()).map(|leaf| audit_row(&leaf)).collect())
+        let (mut found, mut before) = (Vec::new(), i64::MAX);
+        while found.len() <= ROWS_MAX {
+            let query =
+                sqlx::query_as("SELECT seq, leaf FROM audit_log WHERE seq < ? AND instr(leaf, ?) > 0 ORDER BY seq DESC LIMIT ?")
+                    .bind(before)
+                    .bind(commit.as_bytes().to_vec())
+                    .bind(CHUNK);
+            let rows: Vec<(i64, Vec<u8>)> = self.read("cannot look through the audit log", query.fetch_all(&self.readers)).await?;
+            let leaves = rows.iter().filter_map(|(_, leaf)| Leaf::decode(leaf).ok());
+            found.extend(leaves.filter(|leaf| leaf.commit == commit.as_bytes()).map(|leaf| audit_row(&leaf)));
+            let Some((seq, _)) = rows.last() else { break };
+            before = *seq;
+        }
+        Ok(found)
     }
 
     /// What operators have ordered, newest first: also what was refused.
@@ -284,6 +301,19 @@ impl Store {
     }
 }
 
+/// So many rows tell whether there are too many.
+fn one_more() -> i64 {
+    i64::try_from(ROWS_MAX).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+/// Keeps of rows that come newest first the newest, oldest first. Whether there are more.
+fn newest<T>(rows: &mut Vec<T>) -> bool {
+    let has_more = rows.len() > ROWS_MAX;
+    rows.truncate(ROWS_MAX);
+    rows.reverse();
+    has_more
+}
+
 /// Accounts whose approvals count, of what is kept about a commit.
 pub(super) fn approved_by(approvals: &Value) -> Option<Vec<String>> {
     let requests = approvals.get("requests")?.as_array()?;
@@ -304,79 +334,4 @@ fn audit_row(leaf: &Leaf<'_>) -> AuditRow {
         origin: leaf.origin.to_owned(),
         outcome: leaf.outcome.word(),
     }
-}
-
-fn time(row: &SqliteRow, name: &str) -> Result<Option<Timestamp>, sqlx::Error> {
-    Ok(row.try_get::<Option<i64>, _>(name)?.map(from_ns))
-}
-
-fn head(commit: &CommitId, row: &SqliteRow) -> Result<CommitStory, sqlx::Error> {
-    let json = |name: &str| row.try_get::<String, _>(name).map(|text| serde_json::from_str(&text).unwrap_or_default());
-    // A database that an older controller still has does not know these.
-    let approvals: Option<Value> =
-        row.try_get::<Option<String>, _>("approvals").unwrap_or_default().and_then(|text| serde_json::from_str(&text).ok());
-    Ok(CommitStory {
-        commit: commit.to_string(),
-        parents: json("parents")?,
-        author: row.try_get("author")?,
-        committer: row.try_get("committer")?,
-        subject: row.try_get("subject")?,
-        committed_at: Timestamp::from_second(row.try_get("committed_at")?).ok(),
-        git_ref: row.try_get("ref")?,
-        came: row.try_get("came")?,
-        first_seen: from_ns(row.try_get("first_seen")?),
-        verdict: row.try_get("verdict")?,
-        findings: json("findings")?,
-        judged_by: row.try_get("judged_by")?,
-        judged_at: time(row, "judged_at")?,
-        quarantine: row.try_get("quarantine")?,
-        signed_by: row.try_get("signed_by").unwrap_or_default(),
-        approved_by: approvals.as_ref().and_then(approved_by),
-        approvals,
-        passes: Vec::new(),
-        statuses: Vec::new(),
-        audit_rows: None,
-    })
-}
-
-fn pass(row: &SqliteRow, id: &[u8]) -> Result<PassStory, sqlx::Error> {
-    Ok(PassStory {
-        id: uuid_text(id),
-        opened: from_ns(row.try_get("opened")?),
-        closed: time(row, "closed")?,
-        outcome: row.try_get("outcome")?,
-        reason: row.try_get("reason")?,
-        changes: row.try_get("changes")?,
-        times_seen: row.try_get("times_seen")?,
-        confirmed_by: row.try_get("confirmed_by").unwrap_or_default(),
-        plan_hash: row.try_get::<Option<Vec<u8>>, _>("plan_hash")?.map(|hash| hex(&hash)),
-        plan: None,
-        targets: Vec::new(),
-    })
-}
-
-fn step(row: &SqliteRow) -> Result<StepStory, sqlx::Error> {
-    Ok(StepStory {
-        n: row.try_get("n")?,
-        key: row.try_get("key")?,
-        ensure: row.try_get("ensure")?,
-        why: row.try_get("why")?,
-        state: row.try_get("state")?,
-        code: row.try_get("code")?,
-        started: from_ns(row.try_get("started")?),
-        finished: time(row, "finished")?,
-    })
-}
-
-fn status(row: &SqliteRow) -> Result<StatusStory, sqlx::Error> {
-    Ok(StatusStory {
-        kind: row.try_get("kind")?,
-        context: row.try_get("context")?,
-        status: row.try_get("status")?,
-        description: row.try_get("description")?,
-        state: row.try_get("state")?,
-        queued_at: from_ns(row.try_get("queued_at")?),
-        ended_at: time(row, "ended_at")?,
-        last_error: row.try_get("last_error")?,
-    })
 }

@@ -29,6 +29,9 @@ pub struct Gap {
 /// What is known of a target's observation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
+    /// When it was first tried to look at it: nothing is known of what was before.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
     /// The last look that gave an answer.
     pub last: Option<Timestamp>,
     /// Why the looks since then gave none; nothing while all is well.
@@ -39,18 +42,45 @@ pub struct Observation {
 
 impl Observation {
     fn looked(&mut self, failing: Option<String>, now: Timestamp) {
+        self.clamp(now);
+        let since = *self.since.get_or_insert(self.last.unwrap_or(now));
         if failing.is_some() {
             self.failing = failing;
             return;
         }
         let reason = self.failing.take();
-        if let Some(from) = self.last.filter(|last| reason.is_some() || now.duration_since(*last) > GAP) {
+        // A target that gave no answer from the beginning was not observed since then.
+        let from = self.last.unwrap_or(since);
+        if from < now && (reason.is_some() || now.duration_since(from) > GAP) {
             let reason = reason.unwrap_or_else(|| "nobody looked: the controller was stopped or at work".to_owned());
             self.gaps.push(Gap { from, until: now, reason });
             let spare = self.gaps.len().saturating_sub(GAPS_MAX);
             self.gaps.drain(..spare);
         }
         self.last = Some(now);
+    }
+
+    /// Where the clock was set back, nothing on record was later than now: else one jump spoils every report until its end.
+    fn clamp(&mut self, now: Timestamp) {
+        self.since = self.since.map(|since| since.min(now));
+        self.last = self.last.map(|last| last.min(now));
+        for gap in &mut self.gaps {
+            gap.until = gap.until.min(now);
+        }
+        self.gaps.retain(|gap| gap.from < gap.until);
+    }
+
+    /// When it was not observed between two moments, oldest first: also before anybody looked for the first time.
+    #[must_use]
+    pub fn gaps_between(&self, begins: Timestamp, ends: Timestamp) -> Vec<Gap> {
+        let before = self.since.filter(|since| since.duration_since(begins) > GAP).map(|since| Gap {
+            from: begins,
+            until: since.min(ends),
+            reason: "nobody had looked at it yet".to_owned(),
+        });
+        let in_period = |gap: &&Gap| gap.until >= begins && gap.from <= ends;
+        let known = self.gaps.iter().filter(in_period).cloned();
+        before.into_iter().chain(known.map(|gap| Gap { until: gap.until.min(ends), ..gap })).collect()
     }
 }
 
@@ -112,5 +142,32 @@ mod tests {
         let gaps: Vec<_> = known.gaps.iter().map(|gap| (gap.from, gap.until)).collect();
         assert_eq!(gaps, [(at(5), at(8)), (at(8), at(60))]);
         assert_eq!((known.last, known.failing), (Some(at(60)), None));
+    }
+
+    #[test]
+    fn the_time_before_the_first_answer_was_not_observed_also_where_the_first_looks_failed() {
+        let mut known = Observation::default();
+        known.looked(Some("no answer".to_owned()), at(50));
+        known.looked(Some("no answer".to_owned()), at(52));
+        known.looked(None, at(55));
+        let gaps: Vec<_> = known.gaps_between(at(0), at(60)).iter().map(|gap| (gap.from, gap.until)).collect();
+        assert_eq!(gaps, [(at(0), at(50)), (at(50), at(55))]);
+        let mut at_once = Observation::default();
+        at_once.looked(None, at(5));
+        assert_eq!(at_once.gaps_between(at(0), at(60)), [], "a start takes a while");
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_for_a_while_spoils_nothing_after_it_was_set_back() {
+        let mut known = Observation::default();
+        known.looked(None, at(0));
+        known.looked(None, at(1_000_000));
+        known.looked(Some("no answer".to_owned()), at(1_000_001));
+        known.looked(None, at(1_000_002));
+        known.looked(None, at(3));
+        let gaps: Vec<_> = known.gaps.iter().map(|gap| (gap.from, gap.until)).collect();
+        assert_eq!((gaps, known.last), (vec![(at(0), at(3))], Some(at(3))));
+        known.looked(None, at(8));
+        assert_eq!(known.gaps_between(at(4), at(8)), []);
     }
 }

@@ -221,5 +221,6 @@ async fn first_row(tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
 }
 
 pub(super) fn connect_readers(file: &Path) -> SqlitePool {
-    SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(read_options(file))
+    // A connection to a file does not go stale; to ask each time would cost as much as a small read.
+    SqlitePoolOptions::new().max_connections(READERS_MAX).test_before_acquire(false).connect_lazy_with(read_options(file))
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::audit::{Frontier, hex};
 
 /// One line of `history`, as `--format json` prints it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct HistoryEntry {
     /// The head, in hexadecimal; null where the branch had none.
     pub commit: Option<String>,
@@ -248,7 +248,7 @@ impl Store {
             open_drift: open as u64,
             drift_accepted: decided(DriftVerdict::Accepted),
             drift_quarantined: decided(DriftVerdict::Quarantined),
-            last_report: self.last_report().await?,
+            last_report: self.last_report(now).await?,
             on_trial: self.meta_get(crate::converge::ON_TRIAL).await?.and_then(|text| serde_json::from_str(&text).ok()),
             failures: self.failures(true).await?,
             audit: self.audit_head().await?,

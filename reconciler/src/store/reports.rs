@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::drift_reads::uuid_text;
+use super::drift_reads::{DIGITS_MIN, uuid_text};
 use super::observed::Observation;
 use super::switches::{Note, write_notes};
 use super::tx::Tx;
@@ -20,8 +20,10 @@ const LISTED_MAX: i64 = 1_000;
 /// What a report is made from.
 #[derive(Debug, Clone)]
 pub struct ReportFacts {
-    /// What differed in the period, or still does; newest first.
+    /// What differed in the period, or still does: first what does, each newest first.
     pub rows: Vec<DriftEntry>,
+    /// How many more ended in the period.
+    pub rows_cut: u64,
     /// What is decided about differences now.
     pub decisions: Vec<DriftDecision>,
     /// What is in force, target by target.
@@ -84,10 +86,10 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn report_facts(&self, begins: Timestamp, now: Timestamp) -> Result<ReportFacts, Error> {
-        let mut rows = self.drift(false).await?;
-        rows.retain(|row| row.resolved_at.is_none_or(|ended| ended >= begins));
+        let (rows, rows_cut) = self.drift_since(begins).await?;
         Ok(ReportFacts {
             rows,
+            rows_cut,
             decisions: self.drift_decisions(now).await?,
             enforced: self.enforced_all().await?,
             observations: self.observations().await?,
@@ -115,13 +117,31 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn reports(&self) -> Result<Vec<ReportEntry>, Error> {
+        self.reports_where("", LISTED_MAX).await
+    }
+
+    /// The reports whose id ends or begins with these digits, however old; two at most, as more than one is one too many.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn reports_like(&self, digits: &str) -> Result<Vec<ReportEntry>, Error> {
+        let digits = digits.replace('-', "");
+        if digits.len() < DIGITS_MIN || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+            return Ok(Vec::new());
+        }
+        self.reports_where(&digits, 2).await
+    }
+
+    async fn reports_where(&self, digits: &str, most: i64) -> Result<Vec<ReportEntry>, Error> {
         if !self.knows_decisions().await? {
             return Ok(Vec::new());
         }
         let query = sqlx::query_as(
-            "SELECT id, begins, ends, written_at, summary, html, json FROM reports ORDER BY written_at DESC, rowid DESC LIMIT ?",
+            "SELECT id, begins, ends, written_at, summary, html, json FROM reports WHERE hex(id) LIKE ?1 || '%' OR hex(id) LIKE '%' || ?1 \
+             ORDER BY written_at DESC, rowid DESC LIMIT ?2",
         )
-        .bind(LISTED_MAX);
+        .bind(digits)
+        .bind(most);
         let rows: Vec<Row> = self.read("cannot read the reports", query.fetch_all(&self.readers)).await?;
         let entry = |(id, begins, ends, written, summary, html, json): Row| ReportEntry {
             id: uuid_text(&id),
@@ -135,15 +155,15 @@ impl Store {
         Ok(rows.into_iter().map(entry).collect())
     }
 
-    /// When the newest report was written.
+    /// When the newest report was written; what was written while the clock was ahead does not count.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn last_report(&self) -> Result<Option<Timestamp>, Error> {
+    pub async fn last_report(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         if !self.knows_decisions().await? {
             return Ok(None);
         }
-        let query = sqlx::query_scalar("SELECT max(written_at) FROM reports");
+        let query = sqlx::query_scalar("SELECT max(written_at) FROM reports WHERE written_at <= ?").bind(to_ns(now));
         let newest: Option<i64> = self.read("cannot read when a report was written", query.fetch_one(&self.readers)).await?;
         Ok(newest.map(from_ns))
     }
@@ -154,6 +174,27 @@ impl Store {
     /// The database cannot be read.
     pub async fn reports_cover(&self) -> Result<Option<Timestamp>, Error> {
         Ok(self.meta_get(COVERED).await?.and_then(|text| text.parse().ok()))
+    }
+
+    /// Where the period of a report begins that is written now: where the last one of the schedule ended, else where the log was opened.
+    ///
+    /// What the schedule wrote while the clock was ahead covers nothing; then the period begins where the first of those began.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn period_begins(&self, now: Timestamp) -> Result<Timestamp, Error> {
+        let opened = self.opened_at().await?.unwrap_or(now).min(now);
+        if !self.knows_decisions().await? {
+            return Ok(opened);
+        }
+        let query = sqlx::query_as("SELECT count(*), min(CASE WHEN ends > ?1 THEN begins END) FROM reports").bind(to_ns(now));
+        let (count, ahead): (i64, Option<i64>) = self.read("cannot read the reports", query.fetch_one(&self.readers)).await?;
+        let covered = self.reports_cover().await?.filter(|_| count > 0);
+        Ok(match covered {
+            None => opened,
+            Some(covered) if covered <= now => covered,
+            Some(_) => ahead.map(from_ns).filter(|begins| *begins <= now).unwrap_or(opened),
+        })
     }
 
     /// From now on the schedule counts.

@@ -27,7 +27,7 @@ fn parcel(signer: &NoteSigner, size: u64, on: Option<CommitId>) -> Parcel {
 }
 
 fn ours(signer: &NoteSigner) -> Ours {
-    Ours { keys: vec![signer.verifier().clone()] }
+    Ours { keys: vec![signer.verifier().clone()], ..Ours::default() }
 }
 
 fn notes_on(world: &World, commit: &CommitId) -> String {

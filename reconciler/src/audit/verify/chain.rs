@@ -51,8 +51,6 @@ pub struct Fork {
     pub seq: u64,
     /// By which origin the log went before; empty if the row does not say.
     pub old_origin: String,
-    /// Notes of that origin up to this size speak of the rows here; larger ones speak of what was given up.
-    pub agreed: u64,
     /// Notes of that origin the row names: size, and root in hexadecimal.
     pub named: Vec<(u64, String)>,
 }
@@ -61,19 +59,18 @@ impl Fork {
     pub(in crate::audit) fn read(seq: u64, payload: &str) -> Self {
         let payload: Value = serde_json::from_str(payload).unwrap_or_default();
         let old_origin = payload.get("old_origin").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let agreed = payload.get("agreed").and_then(Value::as_u64).unwrap_or(seq).min(seq);
         let anchors = payload.get("anchors").and_then(Value::as_array).into_iter().flatten().filter_map(|anchor| anchor.get("has"));
         let notes = payload.get("audit_head").into_iter().chain(anchors);
         let named = notes.filter(|note| note.get("origin").and_then(Value::as_str) == Some(&old_origin)).filter_map(|note| {
             Some((note.get("size").and_then(Value::as_u64)?, note.get("root").and_then(Value::as_str)?.to_owned()))
         });
-        Self { seq, named: named.collect(), old_origin, agreed }
+        Self { seq, named: named.collect(), old_origin }
     }
 
     /// Whether the row says that rows of this number and before are not those the old origin signed.
     pub(super) fn gives_up(&self, size: u64, root_at: impl Fn(u64) -> Option<Hash>) -> bool {
         let other = |named: u64, root: &str| named > self.seq || root_at(named).is_some_and(|here| hex(&here) != root);
-        size > self.agreed || self.named.iter().any(|(named, root)| *named >= size && other(*named, root))
+        size > self.seq || self.named.iter().any(|(named, root)| *named >= size && other(*named, root))
     }
 }
 

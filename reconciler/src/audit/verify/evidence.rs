@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::{Hash, Note, VerifierKey};
-use super::chain::Chain;
+use super::chain::{Chain, Fork};
 use super::fault::Fault;
 
 /// An anchor that took nothing for longer vouches for little.
@@ -212,10 +212,21 @@ impl Evidence {
     }
 
     /// Whether a fork says that the rows this note speaks of are no longer those of the log. The first note of the new origin covers
-    /// all rows before the fork anew.
+    /// all rows before the fork anew; without one anybody could have written the row.
     fn given_up(&self, claim: &Claim, chain: &Chain) -> bool {
-        let origin = self.origins.get(claim.origin).map_or("", String::as_str);
-        chain.forks().iter().any(|fork| fork.old_origin == origin && fork.gives_up(claim.size, |size| chain.root_at(size)))
+        let origin = self.origin(claim);
+        let gives_up = |fork: &&Fork| fork.old_origin == origin && fork.gives_up(claim.size, |size| chain.root_at(size));
+        chain.forks().iter().filter(gives_up).any(|fork| self.vouched(fork, chain))
+    }
+
+    /// Whether a note of another origin than the one that is left is over the row of a fork, and agrees with the rows.
+    fn vouched(&self, fork: &Fork, chain: &Chain) -> bool {
+        let over = |claim: &Claim| claim.size > fork.seq && self.origin(claim) != fork.old_origin;
+        self.claims().any(|claim| over(claim) && chain.root_at(claim.size) == Some(claim.root))
+    }
+
+    fn origin(&self, claim: &Claim) -> &str {
+        self.origins.get(claim.origin).map_or("", String::as_str)
     }
 
     /// The note, if one of the keys signed it.

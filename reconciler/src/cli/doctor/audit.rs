@@ -18,7 +18,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
         Err(_) => Vec::new(),
     };
     let mut checks = vec![key(config, !keys.is_empty())];
-    match ask_anchors(config, Ours { keys }).await {
+    match ask_anchors(config, Ours { keys, ..Ours::default() }).await {
         Ok(said) => checks.extend(said.into_iter().map(anchor)),
         Err(error) => checks.push(Check::bad("anchors", chain(error.as_ref()), "mend audit.anchors")),
     }

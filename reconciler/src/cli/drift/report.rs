@@ -10,7 +10,7 @@ use crate::cli::output::{Output, escape};
 use crate::cli::records::open;
 use crate::cli::{Exit, Format};
 use crate::config::Config;
-use crate::report::Trigger;
+use crate::report::{Grounds, Trigger};
 use crate::run::control::Order;
 use crate::run::reports;
 use crate::store::{ReportEntry, Store};
@@ -68,10 +68,7 @@ fn print(args: &ReportArgs, id: &str, out: Output) -> anyhow::Result<Exit> {
 }
 
 async fn bytes(store: &Store, id: &str, as_page: bool) -> anyhow::Result<Vec<u8>> {
-    let plain = |text: &str| text.replace('-', "").to_ascii_lowercase();
-    let digits = plain(id);
-    let mut rows = store.reports().await?;
-    rows.retain(|row| digits.len() >= 6 && (plain(&row.id).ends_with(&digits) || plain(&row.id).starts_with(&digits)));
+    let rows = store.reports_like(id).await?;
     let row = match rows.as_slice() {
         [row] => row,
         [] => bail!("{id} names no report; pci-segment drift report lists them, six digits of an id are enough"),
@@ -91,7 +88,7 @@ fn now(args: &ReportArgs, out: Output) -> anyhow::Result<Exit> {
     let config = if args.records.database.is_none() { Some(Config::load(&args.records.config)?) } else { None };
     let said = or_by_hand(&args.records, &Order::Report, |store, who| async move {
         let config = config.context("a report needs the configuration; leave --database out")?;
-        reports::write(&store, &config, Trigger::Asked, &who).await.map_err(Into::into)
+        reports::write(&store, &config, (Trigger::Asked, Grounds::Records), &who).await.map_err(Into::into)
     })?;
     out.line(escape(&said));
     Ok(Exit::Done)

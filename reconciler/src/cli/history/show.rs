@@ -44,8 +44,47 @@ async fn story(store: &Store, digits: &str) -> anyhow::Result<CommitStory> {
     }
 }
 
+/// No line is wider: what is longer goes on in the next one.
+const COLUMNS: usize = 100;
+
+/// A name and what is to be said of it, in as many lines as that takes.
+fn entry(name: &str, text: &str, out: Output) {
+    wrapped(&format!("{name:<12} "), 13, &escape(text), out);
+}
+
+/// Text behind a beginning, all further lines set in.
+fn wrapped(begin: &str, indent: usize, text: &str, out: Output) {
+    for line in lines(begin, indent, text) {
+        out.line(line);
+    }
+}
+
+fn lines(begin: &str, indent: usize, text: &str) -> Vec<String> {
+    let (mut lines, mut line) = (Vec::new(), begin.to_owned());
+    let mut is_fresh = true;
+    for word in text.split(' ') {
+        let mut rest: Vec<char> = word.chars().collect();
+        let free = COLUMNS.saturating_sub(line.chars().count() + usize::from(!is_fresh));
+        if !is_fresh && rest.len() > free {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        } else if !is_fresh {
+            line.push(' ');
+        }
+        // A word that fills a whole line by itself is cut where it ends.
+        while rest.len() > COLUMNS.saturating_sub(line.chars().count()) {
+            let free = COLUMNS.saturating_sub(line.chars().count()).max(1);
+            line.extend(rest.drain(..free));
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        }
+        line.extend(rest);
+        is_fresh = false;
+    }
+    lines.push(line);
+    lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
 fn tell(story: &CommitStory, out: Output) {
-    let line = |name: &str, text: &str| out.line(format!("{name:<12} {}", escape(text)));
+    let line = |name: &str, text: &str| entry(name, text, out);
     line("commit", &story.commit);
     line("author", &story.author);
     line("committer", &story.committer);
@@ -72,6 +111,9 @@ fn tell(story: &CommitStory, out: Output) {
     }
     let rows = story.audit_rows.as_ref().map(|rows| rows.iter().map(|row| format!("{} {}", row.seq, row.kind)).collect::<Vec<_>>());
     line("audit rows", &rows.map_or_else(|| "too many to look through".to_owned(), |rows| rows.join(", ")));
+    if !story.older_left_out.is_empty() {
+        line("left out", &format!("older ones of: {}; the log itself has them all", story.older_left_out.join(", ")));
+    }
 }
 
 fn approved(story: &CommitStory) -> String {
@@ -85,7 +127,7 @@ fn approved(story: &CommitStory) -> String {
 
 fn tell_pass(pass: &PassStory, out: Output) {
     out.line(String::new());
-    let line = |name: &str, text: &str| out.line(format!("{name:<12} {}", escape(text)));
+    let line = |name: &str, text: &str| entry(name, text, out);
     let until = pass.closed.map_or_else(|| "not ended".to_owned(), when);
     line("pass", &format!("{} from {} to {until}", pass.id, when(pass.opened)));
     let why = if pass.reason.is_empty() { String::new() } else { format!(": {}", pass.reason) };
@@ -115,7 +157,7 @@ fn tell_plan(target: &Value, out: Output) {
             let key = text("key").unwrap_or_default();
             let before = text("from").or_else(|| text("observed")).unwrap_or("nothing");
             let after = text("to").or_else(|| text("expected")).unwrap_or("nothing");
-            out.line(format!("      {sign} {}: {} -> {}", escape(key), escape(before), escape(after)));
+            wrapped(&format!("      {sign} "), 10, &format!("{}: {} -> {}", escape(key), escape(before), escape(after)), out);
         }
     }
 }
@@ -125,6 +167,22 @@ fn tell_answer(answer: &TargetAnswer, out: Output) {
     for step in &answer.steps {
         let code = step.code.as_deref().map_or_else(String::new, |code| format!(", {}", escape(code)));
         let finished = step.finished.map_or_else(|| "no end".to_owned(), when);
-        out.line(format!("      {} {} {}: {}{code}, {finished}", step.n, step.ensure, escape(&step.key), step.state));
+        let text = format!("{} {} {}: {}{code}, {finished}", step.n, step.ensure, escape(&step.key), step.state);
+        wrapped("      ", 10, &text, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_goes_on_in_the_next_one_after_a_hundred_columns_and_nothing_of_it_is_lost() {
+        let text = format!("{} {} end", "word ".repeat(40).trim(), "x".repeat(230));
+        let told = lines("subject      ", 13, &text);
+        assert!(told.len() > 4 && told.iter().all(|line| line.chars().count() <= COLUMNS), "{told:?}");
+        let plain = |text: &str| text.chars().filter(|c| *c != ' ').collect::<String>();
+        assert_eq!(plain(&told.concat()), plain(&format!("subject{text}")));
+        assert_eq!(lines("commit       ", 13, "abc def"), ["commit       abc def"]);
     }
 }

@@ -9,12 +9,11 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::start::{Difference, difference};
+use super::compare::{Difference, difference, gives_back, vanished};
 use super::{BEHIND, DISAGREES, hold, release};
 use crate::anchor::{Anchor, AnchorError, AnyAnchor, Ours, Parcel};
-use crate::audit::{Note, hex};
+use crate::audit::Note;
 use crate::chain::chain;
-use crate::converge::AUDIT_HOLD;
 use crate::store::{self, AnchorState, Queued, Store};
 
 /// An anchor that takes nothing for so long is behind.
@@ -99,7 +98,7 @@ impl<A: Anchor> Deliverer<A> {
             self.stand(now).await?;
             return Ok(Round::Settled);
         }
-        let ended = match tokio::time::timeout(DELIVERY_TIME_MAX, self.try_once(queued.as_ref(), now)).await {
+        let ended = match tokio::time::timeout(DELIVERY_TIME_MAX, self.try_once(queued.as_ref(), !*compared, now)).await {
             Ok(ended) => ended?,
             Err(_) => Err(AnchorError(format!("not within {} s", DELIVERY_TIME_MAX.as_secs()))),
         };
@@ -120,23 +119,33 @@ impl<A: Anchor> Deliverer<A> {
         Ok(round)
     }
 
-    async fn try_once(&self, queued: Option<&Queued>, now: Timestamp) -> Result<Result<Round, AnchorError>, Unrecorded> {
+    async fn try_once(
+        &self,
+        queued: Option<&Queued>,
+        from_the_first: bool,
+        now: Timestamp,
+    ) -> Result<Result<Round, AnchorError>, Unrecorded> {
         let name = self.anchor.name().to_owned();
         let found = match self.anchor.latest(&self.ours).await {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
         if let Some(found) = &found
-            && let Some(why) = difference(&self.store, &found.note.checkpoint, false).await?
+            && let Some(why) = difference(&self.store, &self.ours, found, from_the_first).await?
         {
-            let size = found.note.checkpoint.size;
-            let said = match why {
-                Difference::Shorter(rows) => format!("{name} has {size} rows signed, the log has {rows}"),
-                Difference::Other(root) => {
-                    format!("{name} has root {} at {size} rows, the log gives {}", hex(&found.note.checkpoint.root), hex(&root))
-                }
-            };
-            self.disagrees(name, said, size, now).await?;
+            // How large a note of somebody else is, says nothing of ours.
+            let size = if matches!(why, Difference::Foreign) { 0 } else { found.note.checkpoint.size };
+            self.disagrees(name.clone(), why.told(&name, found), size, now).await?;
+            return Ok(Ok(Round::Disagrees));
+        }
+        let has = found.map(|found| found.note.checkpoint.size);
+        let had = self.store.anchored(&name, &self.store.log_origin().await?).await?;
+        if gives_back(&name) && has.unwrap_or(0) < had {
+            self.disagrees(name.clone(), vanished(&name, had, has), had, now).await?;
+            return Ok(Ok(Round::Disagrees));
+        }
+        // What is gone is no agreement: a note of at least the size that was contested is.
+        if self.store.anchor_contested(&name).await?.is_some_and(|contested| has.unwrap_or(0) < contested) {
             return Ok(Ok(Round::Disagrees));
         }
         self.agrees(&name, now).await?;
@@ -166,7 +175,7 @@ impl<A: Anchor> Deliverer<A> {
     }
 
     async fn disagrees(&self, name: String, said: String, size: u64, now: Timestamp) -> Result<(), Unrecorded> {
-        hold(&self.store, DISAGREES, &said, now).await?;
+        hold(&self.store, DISAGREES, &name, &said, now).await?;
         if self.store.anchor_disagrees(name, said.clone(), size, now).await? {
             tracing::error!("{said}; changes stop: compare with pci-segment audit verify, then restore, or pci-segment audit fork");
         }
@@ -176,10 +185,7 @@ impl<A: Anchor> Deliverer<A> {
     /// Changes go on if this anchor was what stopped them; another one that disagrees still does.
     async fn agrees(&self, name: &str, now: Timestamp) -> Result<(), Unrecorded> {
         self.store.anchor_agrees(name, now).await?;
-        let switches = self.store.switches().await?;
-        let own = format!("{name} has ");
-        let ours = |switch: &store::Switch| switch.name == AUDIT_HOLD && switch.value == DISAGREES && switch.why.starts_with(&own);
-        if switches.iter().any(ours) && release(&self.store, DISAGREES, &format!("{name} has this log again"), now).await? {
+        if release(&self.store, DISAGREES, name, &format!("{name} has this log again"), now).await? {
             self.wake.notify_one();
         }
         Ok(())
@@ -198,9 +204,9 @@ impl<A: Anchor> Deliverer<A> {
         let Some(all) = &self.required else { return Ok(()) };
         let of_all = || states.iter().filter(|state| all.contains(&state.sink));
         if of_all().count() == all.len() && of_all().all(is_behind) {
-            hold(&self.store, BEHIND, "no anchor has taken a checkpoint for 15 minutes, and audit.require_anchor is set", now)
+            hold(&self.store, BEHIND, "", "no anchor has taken a checkpoint for 15 minutes, and audit.require_anchor is set", now)
                 .await?;
-        } else if release(&self.store, BEHIND, "an anchor takes checkpoints again", now).await? {
+        } else if release(&self.store, BEHIND, "", "an anchor takes checkpoints again", now).await? {
             self.wake.notify_one();
         }
         Ok(())

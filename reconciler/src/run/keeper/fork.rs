@@ -4,10 +4,11 @@
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::identity::{Identity, key_texts, ours, with_key};
-use super::start::{SinkSaid, ask_anchors, beside, write_head};
+use super::start::{SinkSaid, UNNAMED, ask_anchors, beside, head_bytes, write_head};
 use crate::anchor::Found;
 use crate::audit::event::tidy;
 use crate::audit::{NoteSigner, Trunk, hex};
@@ -25,26 +26,29 @@ pub async fn fork(config: &Config, reason: &str, actor: &str) -> anyhow::Result<
         bail!("a reason is needed");
     }
     let now = Timestamp::now();
-    let head = beside(config.database.folder()).unwrap_or_default();
+    let (head, head_said) = evidence(config);
     let key = match signing::read(&config.signing_key_file())? {
         Some(key) => key,
         None => Identity::key(config)?,
     };
     let store = Store::open(config.database.as_path(), &format!("host:{}", config.host_name()), now).await?;
     let known = store.meta_get(AUDIT_ORIGIN).await?;
-    let old = known.or_else(|| head.as_ref().map(|head| head.note.checkpoint.origin.clone())).unwrap_or_default();
+    let signer = NoteSigner::new(&config.audit_origin(UNNAMED), key.clone())?;
+    let said = ask_anchors(config, ours(&store, Some(signer.verifier())).await?).await?;
+    // Of a database that is gone, only what lies elsewhere still has the name.
+    let elsewhere = said.iter().filter_map(|sink| sink.said.as_ref().ok()?.as_ref());
+    let named = head.iter().chain(elsewhere).map(|found| found.note.checkpoint.origin.clone()).next();
+    let old = known.or(named).unwrap_or_default();
     sound(&store, &old).await?;
-    let signer = NoteSigner::new(&old, key.clone()).ok();
-    let said = ask_anchors(config, ours(&store, signer.as_ref().map(NoteSigner::verifier)).await?).await?;
     let mut known = key_texts(&store).await?;
-    if let (true, Some(signer)) = (known.is_empty(), &signer) {
+    if known.is_empty() && !old.is_empty() {
         // The database that knew the key is gone; notes of the old log can still be told from forged ones.
-        known.push(signer.verifier().to_string());
+        known.extend(NoteSigner::new(&old, key.clone()).ok().map(|signer| signer.verifier().to_string()));
     }
     let log = store.audit_head().await?;
     let payload = json!({
         "why": tidy(reason, 2_000), "old_origin": old, "database": { "size": log.size, "root": log.root },
-        "audit_head": head.as_ref().map(signed), "anchors": said.iter().map(told).collect::<Vec<_>>(),
+        "audit_head": head_said, "anchors": said.iter().map(told).collect::<Vec<_>>(),
     });
     let install_id = Uuid::now_v7().to_string();
     let origin = config.audit_origin(&install_id);
@@ -55,6 +59,20 @@ pub async fn fork(config: &Config, reason: &str, actor: &str) -> anyhow::Result<
     sign(config, &store, &signer, now).await?;
     store.close().await;
     Ok((old, origin, row))
+}
+
+/// The note beside the database, and what the row says of it: a file that is none is evidence, too, and is about to be replaced.
+fn evidence(config: &Config) -> (Option<Found>, Value) {
+    match beside(config.database.folder()) {
+        Ok(head) => {
+            let said = head.as_ref().map_or(Value::Null, signed);
+            (head, said)
+        }
+        Err(error) => {
+            let sum = head_bytes(config).ok().map(|bytes| hex(&<[u8; 32]>::from(Sha256::digest(bytes))));
+            (None, json!({ "damaged": tidy(&format!("{error:#}"), 500), "sha256": sum }))
+        }
+    }
 }
 
 /// A log that contradicts itself cannot go on under any name.

@@ -9,24 +9,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use tokio::task::JoinSet;
 
-use super::identity::{known_keys, ours};
+use super::compare::{Difference, difference, gives_back, vanished};
+use super::identity::{check_origin, known_keys, ours};
 use crate::anchor::file::FileAnchor;
 use crate::anchor::git::GitAnchor;
 use crate::anchor::syslog::{Server, SyslogAnchor};
 use crate::anchor::{Anchor as _, AnchorError, AnyAnchor, Found, Ours};
 use crate::audit::note::NOTE_BYTES_MAX;
-use crate::audit::{Checkpoint, Note, NoteSigner, hex};
+use crate::audit::{Note, NoteSigner, hex};
 use crate::config::{AnchorConfig, Config, head_file, syslog_address};
-use crate::signing;
+use crate::signing::{self, KeyError};
 use crate::source::git::{GitConfig, GitSource};
 use crate::store::{self, AUDIT_ORIGIN, Store};
 
 /// An anchor that does not answer by then is compared later.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// The last part of a name of which only the key is meant.
+pub(super) const UNNAMED: &str = "unnamed";
+/// Of a file that is no note, so much is summed up.
+const HEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What an anchor said.
 pub struct SinkSaid {
@@ -89,15 +95,12 @@ pub async fn ask_anchors(config: &Config, ours: Ours) -> anyhow::Result<Vec<Sink
 /// It is there and is no note.
 pub fn beside(folder: &Path) -> anyhow::Result<Option<Found>> {
     let path = head_file(folder);
-    let plain = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(plain).open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.with_context(|| format!("cannot read {}", path.display()))?,
-    };
+    let Some(file) = open_head(&path)? else { return Ok(None) };
     let at = file.metadata().ok().and_then(|about| Timestamp::try_from(about.modified().ok()?).ok());
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let limit = u64::try_from(NOTE_BYTES_MAX).unwrap_or(u64::MAX);
-    file.take(limit).read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+    file.take(limit).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = String::from_utf8_lossy(&bytes);
     let note = Note::parse(&text).with_context(|| {
         format!(
             "{} is damaged; if pci-segment audit verify finds the log whole against an anchor, remove that file",
@@ -105,6 +108,27 @@ pub fn beside(folder: &Path) -> anyhow::Result<Option<Found>> {
         )
     })?;
     Ok(Some(Found { note, at }))
+}
+
+fn open_head(path: &Path) -> anyhow::Result<Option<File>> {
+    let plain = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(plain).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    if !file.metadata().with_context(|| format!("cannot read {}", path.display()))?.is_file() {
+        bail!("{} is not a plain file; look who put it there, and remove it", path.display());
+    }
+    Ok(Some(file))
+}
+
+/// What lies beside the database in place of a note.
+pub(super) fn head_bytes(config: &Config) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(file) = open_head(&head_file(config.database.folder()))? {
+        file.take(HEAD_BYTES_MAX).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Writes the note beside the database: all of it or nothing.
@@ -137,7 +161,11 @@ pub(super) fn write_head(path: &Path, text: &str) -> io::Result<()> {
 pub async fn writable(database: &Path) -> anyhow::Result<()> {
     let Some(head) = beside(database.parent().unwrap_or(Path::new("")))? else { return Ok(()) };
     let store = Store::open_read_only(database).await?;
-    let compared = compare(&store, "audit.head", &head).await;
+    let compared = async {
+        let ours = ours(&store, None).await?;
+        if ours.gave_up(&head.note) { Ok(()) } else { compare(&store, &ours, "audit.head", &head).await }
+    };
+    let compared = compared.await;
     store.close().await;
     compared
 }
@@ -153,7 +181,7 @@ pub(in crate::run) async fn allowed(config: &Config) -> anyhow::Result<()> {
     let store = match Store::open_read_only(config.database.as_path()).await {
         Ok(store) => store,
         // What else is wrong with it, opening it to write says better.
-        Err(store::Error::NoDatabase(_)) => return head.map_or(Ok(()), |head| Err(shorter("audit.head", &head, 0))),
+        Err(store::Error::NoDatabase(_)) => return without_database(config, key, head).await,
         Err(_) => return Ok(()),
     };
     let compared = compare_all(config, &store, key, head).await;
@@ -161,32 +189,87 @@ pub(in crate::run) async fn allowed(config: &Config) -> anyhow::Result<()> {
     compared
 }
 
-async fn compare_all(
-    config: &Config,
-    store: &Store,
-    key: Option<ed25519_dalek::SigningKey>,
-    head: Option<Found>,
-) -> anyhow::Result<()> {
-    if let Some(head) = &head {
-        compare(store, "audit.head", head).await?;
-    } else if !known_keys(store).await?.is_empty() {
-        tracing::warn!("audit.head is missing beside the database: only anchors can tell whether the log is whole");
+/// A first start has no key. Whoever has one had a log, and it is asked for.
+async fn without_database(config: &Config, key: Option<SigningKey>, head: Option<Found>) -> anyhow::Result<()> {
+    if let Some(head) = head {
+        return Err(shorter("audit.head", &head, 0));
     }
-    let origin = store.meta_get(AUDIT_ORIGIN).await?.or_else(|| head.map(|head| head.note.checkpoint.origin));
-    let signer = origin.zip(key).and_then(|(origin, key)| NoteSigner::new(&origin, key).ok());
-    let ours = ours(store, signer.as_ref().map(NoteSigner::verifier)).await?;
+    let Some(key) = key else { return Ok(()) };
+    let signer = NoteSigner::new(&config.audit_origin(UNNAMED), key)?;
+    let own = signer.verifier().clone();
+    let ours = Ours { keys: vec![own.clone()], own: Some(own), ..Ours::default() };
     for SinkSaid { name, said } in ask_anchors(config, ours).await? {
         match said {
-            Ok(Some(found)) => compare(store, &name, &found).await?,
+            Ok(Some(found)) => return Err(shorter(&name, &found, 0)),
+            Ok(None) => {}
+            Err(error) if config.audit.require_anchor => bail!(
+                "there is a key and no database, and {name} cannot say whether there was a log: {error}. Restore a backup, or start \
+                 again when it answers"
+            ),
+            Err(error) => tracing::warn!("there is a key and no database, and {name} cannot say whether there was a log: {error}"),
+        }
+    }
+    if config.audit.signing_key_file.is_none() {
+        bail!(
+            "the key {} signed a log, and its database is gone: database has 0 rows. Restore a backup, or start a new log with: \
+             pci-segment audit fork --reason …",
+            config.signing_key_file().display()
+        );
+    }
+    Ok(())
+}
+
+async fn compare_all(config: &Config, store: &Store, key: Option<SigningKey>, head: Option<Found>) -> anyhow::Result<()> {
+    if key.is_none() && !known_keys(store).await?.is_empty() {
+        return Err(KeyError::Missing(config.signing_key_file()).into());
+    }
+    let origin = store.meta_get(AUDIT_ORIGIN).await?;
+    let name = origin.clone().unwrap_or_else(|| config.audit_origin(UNNAMED));
+    let signer = key.and_then(|key| NoteSigner::new(&name, key).ok());
+    let ours = ours(store, signer.as_ref().map(NoteSigner::verifier)).await?;
+    if let Some(origin) = &origin {
+        check_origin(origin, ours.install.as_deref())?;
+    }
+    match &head {
+        Some(head) if ours.gave_up(&head.note) => {
+            tracing::warn!("audit.head is of a log that was given up; the next one replaces it");
+        }
+        Some(head) => compare(store, &ours, "audit.head", head).await?,
+        None if ours.keys.is_empty() => {}
+        None => tracing::warn!("audit.head is missing beside the database: only anchors can tell whether the log is whole"),
+    }
+    let said = ask_anchors(config, ours.clone()).await?;
+    for SinkSaid { name, said } in &said {
+        match said {
+            Ok(Some(found)) => compare(store, &ours, name, found).await?,
             Ok(None) => {}
             Err(error) => tracing::warn!("{name} cannot be compared with the audit log now, and is when it answers: {error}"),
+        }
+    }
+    // After what an anchor has: that says more than what it has no longer.
+    for SinkSaid { name, said } in &said {
+        if let (Ok(found), Some(origin)) = (said, &origin) {
+            still_there(store, origin, name, found.as_ref()).await?;
         }
     }
     Ok(())
 }
 
-async fn compare(store: &Store, name: &str, found: &Found) -> anyhow::Result<()> {
-    let Some(why) = difference(store, &found.note.checkpoint, true).await? else { return Ok(()) };
+/// What an anchor took must still be there.
+async fn still_there(store: &Store, origin: &str, name: &str, found: Option<&Found>) -> anyhow::Result<()> {
+    let (had, has) = (store.anchored(name, origin).await?, found.map(|found| found.note.checkpoint.size));
+    if gives_back(name) && has.unwrap_or(0) < had {
+        bail!(
+            "{}. Put back what it had; where that is lost, name another place in audit.anchors, or start a new log with: pci-segment \
+             audit fork --reason …",
+            vanished(name, had, has)
+        );
+    }
+    Ok(())
+}
+
+async fn compare(store: &Store, ours: &Ours, name: &str, found: &Found) -> anyhow::Result<()> {
+    let Some(why) = difference(store, ours, found, true).await? else { return Ok(()) };
     match why {
         Difference::Shorter(rows) => Err(shorter(name, found, rows)),
         Difference::Other(root) => bail!(
@@ -196,6 +279,11 @@ async fn compare(store: &Store, name: &str, found: &Found) -> anyhow::Result<()>
             hex(&root),
             hex(&found.note.checkpoint.root),
             when(found)
+        ),
+        Difference::Gap(_) | Difference::Foreign | Difference::Named(_) => bail!(
+            "the audit log is not the one its anchor has: {}. Restore the database that was signed, or start a new log with: \
+             pci-segment audit fork --reason …",
+            why.told(name, found)
         ),
     }
 }
@@ -211,25 +299,4 @@ fn shorter(name: &str, found: &Found, rows: u64) -> anyhow::Error {
 
 fn when(found: &Found) -> String {
     found.at.map_or_else(|| "a time not known".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}
-
-/// How a log is not the one that was signed.
-pub(super) enum Difference {
-    /// It has so many rows only.
-    Shorter(u64),
-    /// At the signed size it gives this root.
-    Other(crate::audit::Hash),
-}
-
-/// Compares the log with what was signed of it, from its first row on or from where it was signed before.
-pub(super) async fn difference(
-    store: &Store,
-    signed: &Checkpoint,
-    from_the_first: bool,
-) -> Result<Option<Difference>, store::Error> {
-    Ok(match store.root_at(signed.size, from_the_first).await? {
-        None => Some(Difference::Shorter(store.audit_head().await?.size)),
-        Some(root) if root != signed.root => Some(Difference::Other(root)),
-        Some(_) => None,
-    })
 }

@@ -1,5 +1,7 @@
 //! Checkpoints and anchors on a real database, with the time given.
 
+mod hostile;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -137,15 +139,15 @@ async fn another_root_for_a_size_that_was_signed_is_never_signed() {
     let other = Bed::new("").await;
     other.write(u32::try_from(signed).unwrap()).await;
     let file = other.config.database.as_path().display().to_string();
+    let mut fresh = bed.keeper().await;
+    fresh.trunk = Trunk::default();
     bed.tamper(&format!(
         "DROP TRIGGER audit_log_is_never_updated; DROP TRIGGER audit_log_is_never_deleted; ATTACH '{file}' AS o; \
          DELETE FROM audit_log; INSERT INTO audit_log SELECT * FROM o.audit_log WHERE seq < {signed};"
     ));
-    let mut fresh = bed.keeper().await;
-    fresh.trunk = Trunk::default();
     assert!(matches!(fresh.cut(bed.now).await.unwrap(), Cut::Refused(_)));
     assert_eq!(bed.held().await.as_deref(), Some(UNSOUND));
-    assert!(start::allowed(&bed.config).await.unwrap_err().to_string().contains("not the one its anchor has"));
+    assert!(start::allowed(&bed.config).await.unwrap_err().to_string().contains("changed by other hands"));
 }
 
 #[tokio::test]

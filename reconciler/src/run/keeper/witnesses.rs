@@ -44,7 +44,7 @@ pub async fn notes(anchor: &AnyAnchor, keys: &[VerifierKey]) -> Result<Vec<Witne
         let mut found = Vec::new();
         for origin in origins {
             let keys = keys.iter().filter(|key| key.name() == origin).cloned().collect();
-            found.extend(anchor.latest(&Ours { keys }).await?);
+            found.extend(anchor.latest(&Ours { keys, ..Ours::default() }).await?);
         }
         Ok(found)
     };
