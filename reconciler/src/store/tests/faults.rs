@@ -183,7 +183,7 @@ async fn d15_a_clock_set_back_while_nothing_ran_is_a_row_of_the_next_start() {
 async fn d15_an_acceptance_lasts_as_long_as_was_meant_when_the_clock_is_set() {
     let place = Place::new();
     let store = place.open().await;
-    let put = "INSERT INTO drift_decisions VALUES ('host', 'k', 'extra', 'accepted', 'uid:0', 'r', 0, ?), \
+    let put = "INSERT INTO drift_decisions (target, key, kind, decision, who, why, set_at, until) VALUES ('host', 'k', 'extra', 'accepted', 'uid:0', 'r', 0, ?), \
                ('host', 'over', 'extra', 'accepted', 'uid:0', 'r', 0, ?)";
     let mut intruder = place.intruder().await;
     sqlx::query(put).bind(to_ns(at(600))).bind(to_ns(at(50))).execute(&mut intruder).await.unwrap();
