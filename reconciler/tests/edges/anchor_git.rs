@@ -64,7 +64,8 @@ async fn goes_on_beside_others(world: &World, config: GitConfig) {
     let found = anchor.latest(&ours(&us)).await.unwrap().unwrap();
     assert_eq!(found.note, us.sign(12, [1; 32]));
     assert!(found.at.is_some());
-    assert_eq!(anchor.latest(&ours(&signer("nobody/pci-segment/3"))).await, Ok(None));
+    let nobody = NoteSigner::new("nobody/pci-segment/3", SigningKey::from_bytes(&[8; 32])).unwrap();
+    assert_eq!(anchor.latest(&ours(&nobody)).await, Ok(None), "signed by another key");
 }
 
 #[tokio::test]

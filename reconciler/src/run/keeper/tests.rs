@@ -253,7 +253,7 @@ async fn d12_a_sink_with_another_root_for_a_size_we_signed_stops_changes_at_once
     let mut keeper = bed.keeper().await;
     let (sink, _) = moody(&bed, &keeper).await;
     bed.write(5).await;
-    keeper.cut(bed.now).await.unwrap();
+    let signed = Note::parse(&keeper.cut(bed.now).await.unwrap()).unwrap();
     let other = Parcel { note: keeper.signer.sign(3, [9; 32]), commit: None, rows: Vec::new() };
     sink.anchor.inner.put(&other).await.unwrap();
     let mut compared = false;
@@ -267,6 +267,8 @@ async fn d12_a_sink_with_another_root_for_a_size_we_signed_stops_changes_at_once
     let control = format!("audit log at {}", keeper.sinks[0]);
     assert_eq!(bed.failed().await, [(control.clone(), true)]);
     std::fs::write(bed.folder.path().join("anchors"), "").unwrap();
+    assert_eq!(sink.round(bed.now, &mut compared).await, Ok(Round::Disagrees), "that it is gone is no agreement");
+    sink.anchor.inner.put(&Parcel { note: signed, commit: None, rows: Vec::new() }).await.unwrap();
     assert_eq!(sink.round(bed.now, &mut compared).await, Ok(Round::Given));
     assert_eq!((bed.failed().await, bed.held().await), (vec![(control, false)], None));
 }
@@ -331,8 +333,8 @@ async fn d08_a_log_without_its_database_begins_anew_and_old_notes_are_known_and_
 #[tokio::test]
 async fn d08_a_log_whose_old_bodies_are_only_in_segments_can_be_forked() {
     let mut bed = Bed::new("").await;
-    bed.write(20).await;
     let (mut keeper, first) = (bed.keeper().await, bed.now);
+    bed.write(20).await;
     let days = |days: i64| first + SignedDuration::from_hours(24 * days);
     bed.now = days(35);
     bed.write(3).await;
