@@ -253,7 +253,7 @@ async fn d12_a_sink_with_another_root_for_a_size_we_signed_stops_changes_at_once
     let mut keeper = bed.keeper().await;
     let (sink, _) = moody(&bed, &keeper).await;
     bed.write(5).await;
-    let signed = Note::parse(&keeper.cut(bed.now).await.unwrap()).unwrap();
+    let Cut::Signed(signed) = keeper.cut(bed.now).await.unwrap() else { panic!("nothing is signed") };
     let other = Parcel { note: keeper.signer.sign(3, [9; 32]), commit: None, rows: Vec::new() };
     sink.anchor.inner.put(&other).await.unwrap();
     let mut compared = false;
@@ -268,7 +268,7 @@ async fn d12_a_sink_with_another_root_for_a_size_we_signed_stops_changes_at_once
     assert_eq!(bed.failed().await, [(control.clone(), true)]);
     std::fs::write(bed.folder.path().join("anchors"), "").unwrap();
     assert_eq!(sink.round(bed.now, &mut compared).await, Ok(Round::Disagrees), "that it is gone is no agreement");
-    sink.anchor.inner.put(&Parcel { note: signed, commit: None, rows: Vec::new() }).await.unwrap();
+    sink.anchor.inner.put(&Parcel { note: *signed, commit: None, rows: Vec::new() }).await.unwrap();
     assert_eq!(sink.round(bed.now, &mut compared).await, Ok(Round::Given));
     assert_eq!((bed.failed().await, bed.held().await), (vec![(control, false)], None));
 }
