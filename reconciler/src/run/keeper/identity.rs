@@ -5,6 +5,7 @@ use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 
 use crate::anchor::{GivenUp, Ours};
+use crate::audit::export::named_keys;
 use crate::audit::{Note, NoteSigner, VerifierKey};
 use crate::config::Config;
 use crate::signing::{self, KeyError};
@@ -72,7 +73,7 @@ pub(super) fn with_key(mut known: Vec<String>, verifier: String) -> Vec<String> 
 /// Every verifier key of a log as it is written, oldest first.
 pub(super) async fn key_texts(store: &Store) -> Result<Vec<String>, crate::store::Error> {
     let known = store.meta_get(AUDIT_KEYS).await?;
-    Ok(known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    Ok(named_keys(&known.unwrap_or_default()).unwrap_or_default())
 }
 
 /// Every verifier key of a log, oldest first.
