@@ -1,6 +1,11 @@
 //! What enforces rules. Each backend maps the core's words to its library's, and nothing else.
 
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "azure")]
+pub mod azure;
 pub mod choice;
+pub mod cloud;
 mod displaced;
 pub mod ebpf;
 mod host;

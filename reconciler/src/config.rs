@@ -4,6 +4,7 @@
 //! the file: a `*_file` key says where they are. All but `source.url` has a default.
 
 mod audit;
+mod clouds;
 mod hooks;
 mod sections;
 mod source;
@@ -20,10 +21,11 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 pub use self::audit::{AnchorConfig, AuditConfig, RetentionDays, head_file, syslog_address};
+pub use self::clouds::{AwsConfig, AzureConfig, AzureTargetMode, CloudConfig, CloudProvider};
 pub use self::hooks::{BodyMib, GitlabHookConfig, TlsConfig, TrustedProxies, WebhookSecretConfig, WebhooksConfig};
 pub use self::sections::{
-    CloudConfig, DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, HostBackend, HostConfig, HostMode, HostXdp,
-    LimitsConfig, MetricsConfig, PolicyConfig, ProfileName,
+    DriftConfig, DriftMode, EmptyState, FailsafeConfig, FirstEnforcement, HostBackend, HostConfig, HostMode, HostXdp, LimitsConfig,
+    MetricsConfig, PolicyConfig, ProfileName,
 };
 pub use self::source::{CredentialsConfig, SourceConfig, VerifyConfig, VerifyModeName};
 pub use self::status::{ForgeName, GithubAppConfig, StatusConfig};
@@ -177,9 +179,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        if let Some(cloud) = self.clouds.first() {
-            return Err(refuse_cloud(&cloud.provider));
-        }
+        self.check_clouds()?;
         if !(1..=100).contains(&self.limits.change_percent) {
             return Err(format!("limits.change_percent is {}; write 1 to 100", self.limits.change_percent));
         }
@@ -200,6 +200,22 @@ impl Config {
         Ok(())
     }
 
+    fn check_clouds(&self) -> Result<(), String> {
+        let mut labels = std::collections::BTreeSet::new();
+        for cloud in &self.clouds {
+            cloud.check()?;
+            if !labels.insert(cloud.label()) {
+                return Err(format!("clouds: two entries are called {}; give each a name", cloud.label()));
+            }
+        }
+        match &self.limits.first_wave {
+            Some(first) if !labels.contains(first) => {
+                Err(format!("limits.first_wave is {first}; write the name of an entry of clouds"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Under which name records tell of what is enforced on this host.
     #[must_use]
     pub fn target(&self) -> String {
@@ -217,19 +233,6 @@ impl Config {
 #[must_use]
 pub fn kernel_host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn refuse_cloud(provider: &str) -> String {
-    let built = match provider {
-        "aws" => cfg!(feature = "aws"),
-        "azure" => cfg!(feature = "azure"),
-        other => return format!("clouds: provider {other} is not known; aws and azure are"),
-    };
-    if built {
-        format!("clouds: this version does not apply to {provider} yet; take the entry out")
-    } else {
-        format!("clouds: this binary was built without {provider}; build it with `--features {provider}`, or take the entry out")
-    }
 }
 
 #[cfg(test)]
@@ -345,9 +348,20 @@ mod tests {
     }
 
     #[test]
-    fn a_cloud_is_refused_with_what_to_do() {
-        let error = parse("source: {url: file:///p}\nclouds: [{provider: aws, region: us-east-1}]").unwrap_err();
-        assert!(error.contains("clouds:"), "{error}");
+    fn a_cloud_that_is_unknown_incomplete_or_not_built_is_refused_with_what_to_do() {
+        let with = |cloud: &str| parse(&format!("source: {{url: file:///p}}\nclouds: [{cloud}]")).map(drop);
+        for (cloud, built, said) in [
+            ("{provider: gcp, region: x}", true, "gcp"),
+            ("{provider: aws, region: us-east-1}", cfg!(feature = "aws"), "vpc_ids"),
+            ("{provider: aws, region: us-east-1, azure: {subscription_id: s}}", cfg!(feature = "aws"), "no azure section"),
+            ("{provider: aws, region: us-east-1, aws: {vpc_ids: [vpc-1, vpc-1]}}", cfg!(feature = "aws"), "vpc-1 twice"),
+            ("{provider: azure, region: eastus}", cfg!(feature = "azure"), "resource_groups"),
+        ] {
+            let error = with(cloud).unwrap_err();
+            assert!(error.contains(if built { said } else { "--features" }), "{error}");
+        }
+        let good = with("{provider: aws, region: us-east-1, aws: {vpc_ids: [vpc-1]}}");
+        assert_eq!(good.is_ok(), cfg!(feature = "aws"), "{good:?}");
     }
 
     #[test]

@@ -16,12 +16,14 @@ mod managed;
 mod pass;
 mod pinned;
 mod probe;
+mod provider;
 mod quarantine;
 mod requests;
 mod restore;
 mod rollback;
 mod seams;
 mod signed;
+mod stepped;
 mod suspended;
 mod target;
 mod trial;
@@ -51,6 +53,7 @@ pub use self::managed::Managed;
 pub use self::pass::kept_name;
 pub use self::pinned::PINNED;
 pub use self::probe::{Errand, Prober, Tried};
+pub use self::provider::{Acted, Actor, Ended, Part, Provider, Shown, Stage};
 pub(crate) use self::quarantine::ends_with_a_look;
 pub use self::quarantine::{FAILED, Failed};
 pub use self::requests::{COMMENT_MARK, judge_left_over, judge_request, request_out_of_reach};
@@ -60,10 +63,11 @@ pub use self::seams::{
     Reviewed, SignerList, Source, SourceError, Standing, StatusState, StoredCommits,
 };
 pub use self::signed::{Verify, VerifyMode};
+pub use self::stepped::{Entry, Stepped};
 pub use self::suspended::{AUDIT_HOLD, DISABLED, SUSPENDED, until};
 pub use self::target::{
-    Backend, BackendError, Boxed, Class, Deviation, Difference, Holding, Kept, Lowered, NotLowered, Observed, Rehearsal, Step,
-    Target, TargetPlan, Trial,
+    Backend, BackendError, Boxed, Class, Deviation, Difference, EndedStep, Holding, Kept, Lowered, NotLowered, Observed, Rehearsal,
+    Step, Taken, Target, TargetPlan, Trial,
 };
 pub use self::trial::{CONFIRMED_TRIAL, ON_TRIAL, OnTrial, SELF_CONFIRM};
 
@@ -324,7 +328,7 @@ impl<S: Source> World<'_, S> {
             return self.hold_back(head, &reason, started).await;
         }
         let ruleset = compile(&admitted);
-        match self.aim(&ruleset) {
+        match self.aim(&ruleset).await {
             Ok(()) => {}
             Err(NotAimed::Unsupported(unsupported)) => return self.inexpressible(head, &unsupported, started).await,
             Err(NotAimed::Failed(trouble)) => return Err(self.failed_to_aim(head, trouble, started).await),

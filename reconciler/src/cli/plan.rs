@@ -82,6 +82,7 @@ async fn enforced(config: &Config, source: &GitSource) -> Option<Arc<PolicySet>>
 }
 
 async fn plan_one(target: &mut dyn Target, admitted: &policy::admit::Admitted) -> anyhow::Result<Option<TargetPlan>> {
+    target.survey().await?;
     match target.aim(&compile(admitted)) {
         Ok(()) => {}
         Err(NotLowered::Unsupported(problems)) => {

@@ -161,13 +161,6 @@ pub struct FailsafeConfig {
     pub outbound: Vec<FailsafePeer>,
 }
 
-/// A cloud entry: its provider decides whether this binary knows it.
-#[derive(Debug, Deserialize)]
-pub struct CloudConfig {
-    /// `aws` or `azure`.
-    pub provider: String,
-}
-
 /// `limits:`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,11 +171,13 @@ pub struct LimitsConfig {
     /// What happens when nothing would be left.
     #[serde(default)]
     pub empty_state: EmptyState,
+    /// The entry of `clouds` that is changed first; the others follow when all of it is in force.
+    pub first_wave: Option<String>,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { change_percent: default_change_percent(), empty_state: EmptyState::Hold }
+        Self { change_percent: default_change_percent(), empty_state: EmptyState::Hold, first_wave: None }
     }
 }
 

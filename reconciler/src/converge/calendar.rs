@@ -74,7 +74,7 @@ impl<S: Source> World<'_, S> {
             tracing::warn!(commit = %base, "cannot see whether rules end today: this version does not read what is in force");
             return Ok(false);
         };
-        if self.aim(&compile(&admitted)).is_err() {
+        if self.aim(&compile(&admitted)).await.is_err() {
             tracing::warn!(commit = %base, "cannot see whether rules end today: what is in force cannot be aimed at");
             return Ok(false);
         }

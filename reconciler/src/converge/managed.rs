@@ -86,6 +86,7 @@ impl<B: Backend> Managed<B> {
             blank,
             audited,
             absent: Vec::new(),
+            foreign: Vec::new(),
             changes,
             differences,
         }

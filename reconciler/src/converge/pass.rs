@@ -50,10 +50,14 @@ pub(super) enum NotAimed {
 
 impl<S: Source> World<'_, S> {
     /// Sets every target's candidate, or none.
-    pub(super) fn aim(&mut self, ruleset: &Ruleset) -> Result<(), NotAimed> {
+    pub(super) async fn aim(&mut self, ruleset: &Ruleset) -> Result<(), NotAimed> {
         let mut problems = Vec::new();
         let mut failed = None;
         for target in self.targets.iter_mut() {
+            if let Err(cause) = target.survey().await {
+                failed = Some(Trouble::Backend { target: target.name().to_owned(), cause });
+                continue;
+            }
             match target.aim(ruleset) {
                 Ok(()) => {}
                 Err(NotLowered::Unsupported(more)) => problems.extend(more),

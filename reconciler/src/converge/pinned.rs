@@ -174,7 +174,7 @@ impl<S: Source> World<'_, S> {
             },
             Err(reason) => return Ok(Err(format!("{short} cannot be judged: {reason}"))),
         };
-        let aimed = self.aim(&compile(&admitted));
+        let aimed = self.aim(&compile(&admitted)).await;
         self.discard();
         Ok(match aimed {
             Ok(()) => Ok(commit),

@@ -16,6 +16,9 @@ use policy::plan::{Excess, Limits};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::provider::{Actor, Part};
+use crate::store::StepState;
+
 /// A boxed future.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -93,6 +96,26 @@ pub struct Observed<K, R> {
     pub audited: bool,
     /// What cannot be guarded yet because it is not there, an interface say. Nothing passes through it either.
     pub absent: Vec<Difference>,
+}
+
+/// What one call to a target that is changed step by step came to.
+#[derive(Debug)]
+pub struct Taken {
+    /// The steps of the plan that ended.
+    pub ended: Vec<EndedStep>,
+    /// Why the target stops here, if it does. What was added stays, nothing is removed.
+    pub failed: Option<BackendError>,
+}
+
+/// How one step of a plan ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedStep {
+    /// Its key, in words.
+    pub key: String,
+    /// How.
+    pub state: StepState,
+    /// The provider's own code, where there is one.
+    pub code: Option<String>,
 }
 
 /// Rules that are in force until somebody confirms them; the target itself takes the way back when the time is over.
@@ -250,6 +273,9 @@ pub struct TargetPlan {
     /// What cannot be guarded before it appears.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Difference>,
+    /// What others put where ours is: reported, never changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<Difference>,
     /// Rules that are added, changed or removed.
     #[serde(skip)]
     pub changes: usize,
@@ -290,6 +316,35 @@ pub trait Target: Send {
     fn name(&self) -> &str;
     /// Which backend.
     fn backend(&self) -> &'static str;
+    /// The entry of the configuration it belongs to; empty for the host. One entry can be the first wave.
+    fn entry(&self) -> &str {
+        ""
+    }
+    /// Plans are made and shown, nothing is applied.
+    fn dry_run(&self) -> bool {
+        false
+    }
+    /// Finds who is there to be protected; before `aim`, and before `setup_text` is compared.
+    fn survey(&mut self) -> Boxed<'_, Result<(), BackendError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+    /// Whether it is changed step by step, with [`Target::take`], and not by [`Target::apply`].
+    fn in_steps(&self) -> bool {
+        false
+    }
+    /// Makes the next call of a part of the last plan; `None` once all of the part is made and verified. What was begun is given up
+    /// by `plan` and by `discard`.
+    fn take(&mut self, _part: Part) -> Boxed<'_, Result<Option<Taken>, BackendError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+    /// Why the last plan waits for a person whatever its size.
+    fn waits(&self) -> Option<String> {
+        None
+    }
+    /// Who changed what differs under a key, if the provider's own log names exactly one.
+    fn actor<'a>(&'a mut self, _key: &'a str) -> Boxed<'a, Option<Actor>> {
+        Box::pin(std::future::ready(None))
+    }
     /// Whether it is known what should be in force.
     fn knows(&self) -> bool;
     /// Sets the candidate.

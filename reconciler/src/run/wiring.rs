@@ -1,5 +1,6 @@
 //! From the configuration to the parts it names.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,9 +14,11 @@ use policy::plan::{EmptyState, Limits};
 use super::forge::AnyForge;
 use super::reach::{self, Keeping, Reach};
 use crate::backend::choice::{self, Firewall, Wanted};
+use crate::backend::cloud;
 use crate::backend::ebpf::{Ebpf, Setup};
 use crate::config::{
-    self, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, HostXdp, ProfileName, VerifyModeName,
+    self, CloudProvider, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, HostXdp, ProfileName,
+    VerifyModeName,
 };
 use crate::converge::{Backend, FirstEnforcement, Managed, Posture, Settings, Target, Verify, VerifyMode};
 use crate::forge::ForgeConfig;
@@ -25,6 +28,10 @@ use crate::forge::gitlab::GitLab;
 use crate::forge::silent::Silent;
 use crate::metrics::Calls;
 use crate::source::git::{Credentials, GitConfig, PACK_OBJECTS_MAX, RequestRefs};
+use crate::store::{INSTALL_ID, Store};
+
+/// Under which name the store keeps what marks things in clouds as ours.
+const CLOUD_MARK: &str = "cloud_mark";
 
 /// Version of the program and of its rule catalogue: a verdict of another one is given again.
 fn judged_by(config: &Config) -> String {
@@ -67,11 +74,7 @@ pub fn settings(config: &Config) -> Settings {
             file: config.source.verify.allowed_signers_file.clone(),
             path: config.source.verify.allowed_signers_path.clone(),
         },
-        backends: match (config.host.interfaces.is_empty(), config.host.backend) {
-            (true, _) => Vec::new(),
-            (false, HostBackend::Auto | HostBackend::Ebpf) => vec![Enforcer::Ebpf],
-            (false, HostBackend::Nftables) => vec![Enforcer::Nftables],
-        },
+        backends: backends(config),
         posture: posture(config),
         confirm_within: Some(config.host.confirm_within.get()).filter(|time| !time.is_zero()),
         first: FirstEnforcement {
@@ -84,6 +87,20 @@ pub fn settings(config: &Config) -> Settings {
     }
 }
 
+/// What enforces here, each once.
+fn backends(config: &Config) -> Vec<Enforcer> {
+    let host = match (config.host.interfaces.is_empty(), config.host.backend) {
+        (true, _) => None,
+        (false, HostBackend::Auto | HostBackend::Ebpf) => Some(Enforcer::Ebpf),
+        (false, HostBackend::Nftables) => Some(Enforcer::Nftables),
+    };
+    let clouds = config.clouds.iter().map(|cloud| match cloud.provider {
+        CloudProvider::Aws => Enforcer::Aws,
+        CloudProvider::Azure => Enforcer::Azure,
+    });
+    host.into_iter().chain(clouds).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// Which start of the host this is.
 pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
@@ -91,6 +108,7 @@ pub(super) fn boot_id() -> String {
 
 fn posture(config: &Config) -> Posture {
     match (config.host.interfaces.is_empty(), config.host.mode) {
+        (true, _) if config.clouds.iter().any(|cloud| !cloud.dry_run) => Posture::Enforced,
         (true, _) => Posture::JudgedOnly,
         (false, HostMode::Audit) => Posture::Audited,
         (false, HostMode::Enforce) => Posture::Enforced,
@@ -172,15 +190,51 @@ pub fn wanted(backend: HostBackend) -> Wanted {
     }
 }
 
-/// What this host enforces with; nothing where no interface is configured.
+/// Everything that is enforced on: this host, then clouds as they are configured.
 ///
 /// # Errors
-/// The kernel or the process's rights do not allow it.
+/// The kernel or the process's rights do not allow it; a cloud cannot be used as it is configured.
 pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Vec<Box<dyn Target>>> {
+    let mut targets = Vec::new();
     if config.host.interfaces.is_empty() {
-        tracing::warn!("host.interfaces is empty: commits are judged, nothing is enforced on this host");
-        return Ok(Vec::new());
+        let elsewhere = if config.clouds.is_empty() { "commits are judged, " } else { "" };
+        tracing::warn!("host.interfaces is empty: {elsewhere}nothing is enforced on this host");
+    } else {
+        targets.push(host(config, purpose).await?);
     }
+    if !config.clouds.is_empty() {
+        let installation = installation(config, purpose).await?;
+        for cloud in &config.clouds {
+            targets.extend(cloud::open(cloud, &installation).await.with_context(|| format!("clouds: {}", cloud.label()))?);
+        }
+    }
+    Ok(targets)
+}
+
+/// What marks things in clouds as ours: the installation's first id, which stays when the log is forked. Where no controller has run
+/// yet, nothing is ours.
+async fn installation(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<String> {
+    let known = match purpose {
+        Purpose::Enforce(keeping) => Some(mark(&keeping.store).await?),
+        Purpose::Plan => match Store::open_read_only(config.database.as_path()).await {
+            Ok(store) => store.meta_get(CLOUD_MARK).await?,
+            Err(_) => None,
+        },
+    };
+    Ok(known.unwrap_or_else(|| uuid::Uuid::now_v7().to_string()))
+}
+
+async fn mark(store: &Store) -> anyhow::Result<String> {
+    if let Some(mark) = store.meta_get(CLOUD_MARK).await? {
+        return Ok(mark);
+    }
+    let mark = store.meta_get(INSTALL_ID).await?.context("the database has no installation id; restore a backup")?;
+    store.meta_set(CLOUD_MARK.to_owned(), mark.clone(), jiff::Timestamp::now()).await?;
+    Ok(mark)
+}
+
+/// What this host enforces with.
+async fn host(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Box<dyn Target>> {
     let store = match purpose {
         Purpose::Plan => None,
         Purpose::Enforce(keeping) => Some(&keeping.store),
@@ -208,10 +262,10 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
         let _ = keeping.view.set(firewall.view());
         tokio::spawn(reach::keep(Reach::new(config)?, keeping.clone(), firewall.failsafe_list()));
     }
-    Ok(vec![match firewall {
+    Ok(match firewall {
         Firewall::Ebpf(firewall) => Box::new(Managed::new(*firewall)),
         Firewall::Nftables(firewall) => Box::new(Managed::new(*firewall)),
-    }])
+    })
 }
 
 /// The firewall that is configured, with some interfaces and a list of what always passes.

@@ -120,6 +120,9 @@ impl<S: Source> World<'_, S> {
         let Some(target) = self.targets.get_mut(index) else { return Ok(None) };
         let name = target.name().to_owned();
         let failed = |reason| PlannedTarget { name: name.clone(), plan: Err(reason), held: None };
+        if let Err(error) = target.survey().await {
+            return Ok(Some(failed(chain(&error))));
+        }
         // The loop that follows the branch runs on this thread.
         match catch_unwind(AssertUnwindSafe(|| target.aim(ruleset))) {
             Ok(Ok(())) => {}
