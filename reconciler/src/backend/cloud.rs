@@ -88,7 +88,7 @@ pub async fn open(config: &CloudConfig, installation: &str) -> Result<Vec<Box<dy
         #[cfg(feature = "azure")]
         CloudProvider::Azure => super::azure::open(config, installation).await,
         #[cfg(not(all(feature = "aws", feature = "azure")))]
-        other => Err(not_built(other, installation)),
+        other => std::future::ready(Err(not_built(other, installation))).await,
     }
 }
 
@@ -103,7 +103,7 @@ pub async fn groups(config: &CloudConfig, installation: &str) -> Result<Vec<Foun
         #[cfg(feature = "azure")]
         CloudProvider::Azure => super::azure::groups(config, installation).await,
         #[cfg(not(all(feature = "aws", feature = "azure")))]
-        other => Err(not_built(other, installation)),
+        other => std::future::ready(Err(not_built(other, installation))).await,
     }
 }
 

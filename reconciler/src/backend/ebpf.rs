@@ -26,7 +26,7 @@ use self::hooks::{attach_all, check_all, drop_early_where_guarded, present};
 pub use self::view::{Numbers, View, runs};
 use self::words::{from_kernel, to_kernel};
 use super::displaced::Displaced;
-use super::host::absent;
+use super::host::{Guarded, absent, blocking, refused};
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
 /// The eBPF firewall of this host.
@@ -34,16 +34,13 @@ use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehe
 pub struct Ebpf {
     /// None where nothing is pinned and it was opened only to look.
     enforcer: Arc<Mutex<Option<Enforcer>>>,
-    identity: HostIdentity,
+    guarded: Guarded,
     interfaces: Vec<String>,
     failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
-    target: String,
     pins: std::path::PathBuf,
     numbers: Numbers,
     wrong: view::Wrong,
     swap: view::Swap,
-    audit: bool,
-    dhcp: bool,
     displaced: Displaced,
     xdp: bool,
     /// Opened for more than to look.
@@ -91,16 +88,13 @@ impl Ebpf {
     fn with(setup: Setup<'_>, enforcer: Option<Enforcer>) -> Self {
         Self {
             enforcer: Arc::new(Mutex::new(enforcer)),
-            identity: setup.identity,
-            target: format!("host/{}", setup.interfaces.join(",")),
+            guarded: Guarded::new(setup.identity, &setup.interfaces, setup.audit, setup.dhcp),
             interfaces: setup.interfaces,
             pins: setup.pins.to_owned(),
             numbers: Numbers::default(),
             wrong: view::Wrong::default(),
             swap: view::Swap::default(),
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
-            audit: setup.audit,
-            dhcp: setup.dhcp,
             displaced: Displaced::table(),
             xdp: setup.xdp,
             enforces: false,
@@ -133,7 +127,7 @@ impl Ebpf {
             enforcer: Arc::clone(&self.enforcer),
             pins: self.pins.clone(),
             interfaces: self.interfaces.clone(),
-            target: self.target.clone(),
+            target: self.guarded.target.clone(),
             numbers: self.numbers.clone(),
             wrong: Arc::clone(&self.wrong),
             swap: self.swap.clone(),
@@ -166,16 +160,11 @@ impl Ebpf {
         F: FnOnce(&mut Enforcer) -> Result<T, enforcer::Error> + Send + 'static,
     {
         let enforcer = Arc::clone(&self.enforcer);
-        let done = tokio::task::spawn_blocking(move || {
+        let held = blocking(doing, move || {
             let mut held = enforcer.lock().unwrap_or_else(PoisonError::into_inner);
-            held.as_mut().map(work)
-        })
-        .await;
-        match done {
-            Ok(Some(answer)) => answer.map_err(|e| refused(doing, e)),
-            Ok(None) => Err(BackendError { doing: format!("{doing}: nothing is pinned there"), cause: None }),
-            Err(cause) => Err(BackendError { doing: doing.to_owned(), cause: Some(Box::new(cause)) }),
-        }
+            held.as_mut().map(work).transpose()
+        });
+        held.await?.ok_or_else(|| BackendError { doing: format!("{doing}: nothing is pinned there"), cause: None })
     }
 }
 
@@ -192,29 +181,20 @@ impl FailsafeList {
     /// # Errors
     /// The kernel refuses; the list is then expected as it was.
     pub async fn put(&self, entries: Vec<FailsafeEntry>) -> Result<(), BackendError> {
-        let (doing, this) = ("the failsafe list cannot be changed", self.clone());
-        let done = tokio::task::spawn_blocking(move || {
+        let this = self.clone();
+        blocking("the failsafe list cannot be changed", move || -> Result<(), enforcer::Error> {
             let mut held = this.enforcer.lock().unwrap_or_else(PoisonError::into_inner);
             held.as_mut().map_or(Ok(()), |enforcer| enforcer.set_failsafe(&entries))?;
             *this.list.lock().unwrap_or_else(PoisonError::into_inner) = entries;
             Ok(())
         })
-        .await;
-        match done {
-            Ok(answer) => answer.map_err(|error| refused(doing, error)),
-            Err(cause) => Err(BackendError { doing: doing.to_owned(), cause: Some(Box::new(cause)) }),
-        }
+        .await
     }
 }
 
 /// The list as it is expected now; asked for while the enforcer is held.
 fn current(list: &Mutex<Vec<FailsafeEntry>>) -> Vec<FailsafeEntry> {
     list.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-/// The enforcer's error as one line that says what to do, its cause kept.
-fn refused(doing: &str, error: enforcer::Error) -> BackendError {
-    BackendError { doing: doing.to_owned(), cause: Some(Box::new(error)) }
 }
 
 impl Backend for Ebpf {
@@ -227,12 +207,11 @@ impl Backend for Ebpf {
     }
 
     fn target(&self) -> &str {
-        &self.target
+        &self.guarded.target
     }
 
     fn lower(&self, ruleset: &Ruleset, memory: &RuleIds) -> Result<Lowered<Self>, NotLowered> {
-        let (rules, memory) = super::host::lower(&self.identity, self.audit, ruleset, memory)?;
-        Ok(Lowered { rules, memory })
+        self.guarded.lower(ruleset, memory)
     }
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
@@ -252,12 +231,12 @@ impl Backend for Ebpf {
         let mut damage = damage(&seen, &there);
         damage.extend(unattached(&seen, &there));
         damage.extend(failsafe_damage(&failsafe, &wanted));
-        damage.extend(dhcp_damage(&seen, self.dhcp));
+        damage.extend(dhcp_damage(&seen, self.guarded.dhcp));
         Ok(Observed { rules, damage, audited: seen.audit, absent: absent(&gone) })
     }
 
     async fn apply(&mut self, desired: &Table, digest: Digest, within: Option<Duration>) -> Result<u64, BackendError> {
-        let table = to_kernel(desired, self.dhcp);
+        let table = to_kernel(desired, self.guarded.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         let done = self
             .blocking("the rules cannot be put in force", move |enforcer| {
@@ -298,7 +277,7 @@ impl Backend for Ebpf {
     }
 
     async fn rehearse(&mut self, desired: &Table, digest: Digest) -> Result<Rehearsal, BackendError> {
-        let table = to_kernel(desired, self.dhcp);
+        let table = to_kernel(desired, self.guarded.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         let rehearsed = self.blocking("the first enforcement cannot be prepared", move |enforcer| {
             check_all(&interfaces)?;
@@ -313,7 +292,7 @@ impl Backend for Ebpf {
     }
 
     async fn mend(&mut self, desired: &Table, digest: Digest, blank: bool) -> Result<Option<u64>, BackendError> {
-        let table = to_kernel(desired, self.dhcp);
+        let table = to_kernel(desired, self.guarded.dhcp);
         let (interfaces, failsafe, xdp) = (self.interfaces.clone(), Arc::clone(&self.failsafe), self.xdp);
         let mended = self.blocking("the hooks cannot be put back", move |enforcer| {
             enforcer.set_failsafe(&current(&failsafe))?;
@@ -343,7 +322,7 @@ impl Backend for Ebpf {
     }
 
     fn setup_text(&self) -> String {
-        super::host::setup_text(&self.identity, self.audit, self.dhcp)
+        self.guarded.setup_text()
     }
 
     fn keep(rules: &Table) -> String {

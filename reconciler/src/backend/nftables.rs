@@ -33,19 +33,16 @@ use self::firewall::{Error, Firewall};
 pub use self::view::{Reading, View};
 use super::displaced::Displaced;
 use super::ebpf::{Ebpf, Numbers};
-use super::host::absent;
+use super::host::{Guarded, absent, blocking, refused};
 use crate::converge::{Backend, BackendError, Lowered, NotLowered, Observed, Rehearsal, Trial};
 
 /// The nftables firewall of this host.
 #[derive(Debug)]
 pub struct Nftables {
     firewall: Firewall,
-    identity: HostIdentity,
+    guarded: Guarded,
     failsafe: Arc<Mutex<Vec<FailsafeEntry>>>,
-    target: String,
     numbers: Numbers,
-    audit: bool,
-    dhcp: bool,
     displaced: Displaced,
 }
 
@@ -75,12 +72,9 @@ impl Nftables {
         let firewall = Firewall::find(&setup.interfaces, setup.dhcp).map_err(|e| refused("nftables cannot be used", e))?;
         Ok(Self {
             firewall,
-            identity: setup.identity,
-            target: format!("host/{}", setup.interfaces.join(",")),
+            guarded: Guarded::new(setup.identity, &setup.interfaces, setup.audit, setup.dhcp),
             numbers: Numbers::default(),
             failsafe: Arc::new(Mutex::new(setup.failsafe)),
-            audit: setup.audit,
-            dhcp: setup.dhcp,
             displaced: Displaced::pins(setup.pins),
         })
     }
@@ -116,7 +110,7 @@ impl Nftables {
     /// What looks at the firewall beside the loop.
     #[must_use]
     pub fn view(&self) -> View {
-        View { firewall: self.firewall.clone(), target: self.target.clone(), numbers: self.numbers.clone() }
+        View { firewall: self.firewall.clone(), target: self.guarded.target.clone(), numbers: self.numbers.clone() }
     }
 
     /// Runs work on a thread that may block.
@@ -126,7 +120,7 @@ impl Nftables {
         F: FnOnce(&Firewall, &[FailsafeEntry]) -> Result<T, Error> + Send + 'static,
     {
         let (firewall, failsafe) = (self.firewall.clone(), Arc::clone(&self.failsafe));
-        run(doing, move || {
+        blocking(doing, move || {
             let failsafe = failsafe.lock().unwrap_or_else(PoisonError::into_inner);
             work(&firewall, &failsafe)
         })
@@ -148,7 +142,7 @@ impl FailsafeList {
     /// The kernel refuses; the list is then expected as it was.
     pub async fn put(&self, entries: Vec<FailsafeEntry>) -> Result<(), BackendError> {
         let this = self.clone();
-        run("the failsafe list cannot be changed", move || {
+        blocking("the failsafe list cannot be changed", move || -> Result<(), Error> {
             let mut held = this.list.lock().unwrap_or_else(PoisonError::into_inner);
             this.firewall.put_failsafe(&entries)?;
             *held = entries;
@@ -156,20 +150,6 @@ impl FailsafeList {
         })
         .await
     }
-}
-
-async fn run<T: Send + 'static>(
-    doing: &'static str,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, BackendError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(answer) => answer.map_err(|error| refused(doing, error)),
-        Err(cause) => Err(BackendError { doing: doing.to_owned(), cause: Some(Box::new(cause)) }),
-    }
-}
-
-fn refused(doing: &str, error: Error) -> BackendError {
-    BackendError { doing: doing.to_owned(), cause: Some(Box::new(error)) }
 }
 
 impl Backend for Nftables {
@@ -182,12 +162,11 @@ impl Backend for Nftables {
     }
 
     fn target(&self) -> &str {
-        &self.target
+        &self.guarded.target
     }
 
     fn lower(&self, ruleset: &Ruleset, memory: &RuleIds) -> Result<Lowered<Self>, NotLowered> {
-        let (rules, memory) = super::host::lower(&self.identity, self.audit, ruleset, memory)?;
-        Ok(Lowered { rules, memory })
+        self.guarded.lower(ruleset, memory)
     }
 
     async fn observe(&mut self) -> Result<Observed<Key, Rule>, BackendError> {
@@ -246,7 +225,7 @@ impl Backend for Nftables {
     }
 
     fn setup_text(&self) -> String {
-        super::host::setup_text(&self.identity, self.audit, self.dhcp)
+        self.guarded.setup_text()
     }
 
     fn keep(rules: &Table) -> String {
