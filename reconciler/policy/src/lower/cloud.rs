@@ -5,12 +5,15 @@
 //! whoever is in no other, and so open what another policy closes. The name of a group depends on the labels that policies speak of, so
 //! that a changed rule changes a group and never replaces it.
 
+mod reach;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+pub use self::reach::{Needed, lost};
 use super::Unsupported;
 use crate::compile::{Endpoint, Ruleset};
 use crate::digest::Digest;
