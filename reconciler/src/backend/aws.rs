@@ -1,6 +1,6 @@
 //! AWS: to be filled.
 
-use super::cloud::FoundGroup;
+use super::cloud::{FoundGroup, Opening};
 use crate::config::CloudConfig;
 use crate::converge::{BackendError, Target};
 
@@ -8,7 +8,7 @@ use crate::converge::{BackendError, Target};
 ///
 /// # Errors
 /// What is configured cannot be used.
-pub async fn open(config: &CloudConfig, _installation: &str) -> Result<Vec<Box<dyn Target>>, BackendError> {
+pub async fn open(config: &CloudConfig, _opening: &Opening) -> Result<Vec<Box<dyn Target>>, BackendError> {
     std::future::ready(Err(BackendError { doing: format!("{} is not there yet", config.label()), cause: None })).await
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use policy::lower::cloud::Needed;
 use policy::model::inventory::Enforcer;
 use policy::net::{Cidr, Direction, ServiceRange};
 
@@ -77,18 +78,27 @@ pub enum FoundSide {
     ServiceTag(String),
 }
 
+/// What targets are opened with beside their entry.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// The value of our mark.
+    pub installation: String,
+    /// What a commit must not cut this controller off from; see [`policy::lower::cloud::lost`].
+    pub needed: Vec<Needed>,
+}
+
 /// The targets of an entry. Nothing is asked of the provider yet.
 ///
 /// # Errors
 /// Credentials that contradict each other, an address that is none.
-pub async fn open(config: &CloudConfig, installation: &str) -> Result<Vec<Box<dyn Target>>, BackendError> {
+pub async fn open(config: &CloudConfig, opening: &Opening) -> Result<Vec<Box<dyn Target>>, BackendError> {
     match config.provider {
         #[cfg(feature = "aws")]
-        CloudProvider::Aws => super::aws::open(config, installation).await,
+        CloudProvider::Aws => super::aws::open(config, opening).await,
         #[cfg(feature = "azure")]
-        CloudProvider::Azure => super::azure::open(config, installation).await,
+        CloudProvider::Azure => super::azure::open(config, opening).await,
         #[cfg(not(all(feature = "aws", feature = "azure")))]
-        other => std::future::ready(Err(not_built(other, installation))).await,
+        other => std::future::ready(Err(not_built(other, &opening.installation))).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The controller's own reach: Git, the forge and the resolvers stay reachable whatever a commit says, or the controller could
+//! The controller's own reach: Git, the forge, clouds and the resolvers stay reachable whatever a commit says, or the controller could
 //! enforce a commit that keeps it from ever seeing the next one.
 //!
 //! Names are resolved at start, for at most [`START_TIME_MAX`], and again in the background ([`keep`]). The addresses are kept in the
@@ -6,6 +6,7 @@
 //! [`known::KEPT_FOR`], because a connection may still be on its way to it.
 
 mod known;
+mod needed;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::known::{Known, Resolved};
+pub(super) use self::needed::needed;
 use crate::backend::{FailsafeList, View};
 use crate::chain::chain;
 use crate::config::{Config, FailsafePeer, ForgeName};
@@ -232,12 +234,13 @@ fn nameservers(text: &str) -> Vec<IpAddr> {
     named.filter_map(|rest| rest.split(['%', '#']).next()?.trim().parse().ok()).collect()
 }
 
-/// Host and port of the Git remote and of the forge.
+/// Host and port of the Git remote, of the forge and of clouds.
 pub(super) fn remotes(config: &Config) -> Vec<(String, u16)> {
     let mut list: Vec<(String, u16)> = host_of(&config.source.url).into_iter().collect();
     if config.status.forge != ForgeName::None {
         list.extend(config.status.api_url().and_then(host_of));
     }
+    list.extend(needed::cloud_remotes(&config.clouds));
     list
 }
 

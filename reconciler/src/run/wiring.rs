@@ -8,13 +8,14 @@ use anyhow::{Context as _, bail};
 use enforcer::FailsafeEntry;
 use policy::host::HostIdentity;
 use policy::lower::bpf::Table;
+use policy::lower::cloud::Needed;
 use policy::model::inventory::Enforcer;
 use policy::plan::{EmptyState, Limits};
 
 use super::forge::AnyForge;
 use super::reach::{self, Keeping, Reach};
 use crate::backend::choice::{self, Firewall, Wanted};
-use crate::backend::cloud;
+use crate::backend::cloud::{self, Opening};
 use crate::backend::ebpf::{Ebpf, Setup};
 use crate::config::{
     self, CloudProvider, Config, CredentialsConfig, DriftMode, ForgeName, HostBackend, HostMode, HostXdp, ProfileName,
@@ -203,9 +204,9 @@ pub async fn targets(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Ve
         targets.push(host(config, purpose).await?);
     }
     if !config.clouds.is_empty() {
-        let installation = installation(config, purpose).await?;
+        let opening = Opening { installation: installation(config, purpose).await?, needed: needed(config, purpose).await? };
         for cloud in &config.clouds {
-            targets.extend(cloud::open(cloud, &installation).await.with_context(|| format!("clouds: {}", cloud.label()))?);
+            targets.extend(cloud::open(cloud, &opening).await.with_context(|| format!("clouds: {}", cloud.label()))?);
         }
     }
     Ok(targets)
@@ -222,6 +223,14 @@ async fn installation(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<S
         },
     };
     Ok(known.unwrap_or_else(|| uuid::Uuid::now_v7().to_string()))
+}
+
+async fn needed(config: &Config, purpose: Purpose<'_>) -> anyhow::Result<Vec<Needed>> {
+    let store = match purpose {
+        Purpose::Plan => None,
+        Purpose::Enforce(keeping) => Some(&keeping.store),
+    };
+    reach::needed(config, store, jiff::Timestamp::now()).await
 }
 
 async fn mark(store: &Store) -> anyhow::Result<String> {
