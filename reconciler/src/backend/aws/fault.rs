@@ -58,7 +58,9 @@ impl Fault {
             }
             SdkError::ConstructionFailure(_) => Self { kind: Kind::Unsent, code: None, message: root(error) },
             SdkError::DispatchFailure(failed) => {
-                let kind = if failed.is_io() || failed.is_timeout() { Kind::Unknown } else { Kind::Unsent };
+                // What broke after it was sent has a kind, or is about the connection; the rest never came that far.
+                let unsent = failed.is_user() || (failed.is_other() && failed.as_other().is_none());
+                let kind = if unsent { Kind::Unsent } else { Kind::Unknown };
                 Self { kind, code: None, message: root(error) }
             }
             SdkError::TimeoutError(_) => Self { kind: Kind::Unknown, code: None, message: "no answer in time".to_owned() },
