@@ -143,10 +143,11 @@ async fn pass_on(State(between): State<Between>, request: Request) -> Response {
 
 impl Between {
     async fn forward(&self, request: Request) -> Result<Response, Failure> {
-        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let (parts, body) = request.into_parts();
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let (kind, signed) = (header("content-type"), header("authorization"));
         let target = header("x-amz-target");
-        let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await?;
+        let body = to_bytes(body, BODY_BYTES_MAX).await?;
         let mut send = self.client.post(&self.behind).header("content-type", &kind).header("authorization", &signed);
         if !target.is_empty() {
             send = send.header("x-amz-target", target);
