@@ -87,6 +87,14 @@ pub struct Opening {
     pub needed: Vec<Needed>,
 }
 
+impl Opening {
+    /// For an installation that is elsewhere than what it enforces.
+    #[must_use]
+    pub fn of(installation: &str) -> Self {
+        Self { installation: installation.to_owned(), needed: Vec::new() }
+    }
+}
+
 /// The targets of an entry. Nothing is asked of the provider yet.
 ///
 /// # Errors
