@@ -1,21 +1,60 @@
-//! AWS: to be filled.
+//! AWS: security groups of a network, through the EC2 API.
+//!
+//! Ours is what carries our mark as a tag and a name of ours; such a group is wholly ours, and nothing else is ever changed, but for
+//! the list of groups of an interface where `attach` says so. Types of the SDK stay in here. What AWS writes in many ways is brought
+//! to one before it is compared; every call has a bucket, a timeout and an end.
 
+mod act;
+mod actions;
+mod client;
+mod describe;
+mod fault;
+mod kept;
+mod lists;
+mod normalise;
+mod pace;
+mod provider;
+mod quota;
+mod seen;
+mod survey;
+mod trail;
+
+use std::time::Duration;
+
+pub use self::actions::{ACTIONS, Action};
+use self::client::Connection;
+use self::provider::Aws;
+pub use self::seen::Rule;
 use super::cloud::FoundGroup;
 use crate::config::CloudConfig;
-use crate::converge::{BackendError, Target};
+use crate::converge::{BackendError, Entry, Stepped, Target};
 
-/// The targets of an entry.
+/// Between two readings that have to agree.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The targets of an entry: each of its networks is one. Nothing is asked of AWS yet.
 ///
 /// # Errors
-/// What is configured cannot be used.
-pub async fn open(config: &CloudConfig, _installation: &str) -> Result<Vec<Box<dyn Target>>, BackendError> {
-    std::future::ready(Err(BackendError { doing: format!("{} is not there yet", config.label()), cause: None })).await
+/// `endpoint_url` is no address.
+pub async fn open(config: &CloudConfig, installation: &str) -> Result<Vec<Box<dyn Target>>, BackendError> {
+    let connection = Connection::open(config).await?;
+    let networks = config.aws.iter().flat_map(|aws| &aws.vpc_ids);
+    let entry = || Entry { name: config.label(), dry_run: config.dry_run, pause: PAUSE };
+    let target = |vpc: &String| -> Box<dyn Target> {
+        Box::new(Stepped::new(Aws::new(connection.clone(), config, vpc, installation), entry()))
+    };
+    Ok(networks.map(target).collect())
 }
 
-/// Every group of its networks.
+/// Every group of its networks, whoever made it.
 ///
 /// # Errors
-/// The provider does not answer.
-pub async fn groups(config: &CloudConfig, _installation: &str) -> Result<Vec<FoundGroup>, BackendError> {
-    std::future::ready(Err(BackendError { doing: format!("{} is not there yet", config.label()), cause: None })).await
+/// AWS does not answer, or refuses.
+pub async fn groups(config: &CloudConfig, installation: &str) -> Result<Vec<FoundGroup>, BackendError> {
+    let connection = Connection::open(config).await?;
+    let mut found = Vec::new();
+    for vpc in config.aws.iter().flat_map(|aws| &aws.vpc_ids) {
+        found.extend(describe::groups(&connection, vpc, installation).await?);
+    }
+    Ok(found)
 }

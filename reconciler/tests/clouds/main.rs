@@ -4,4 +4,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod aws;
+mod aws_binary;
+mod aws_faults;
+mod aws_kit;
+mod aws_permissions;
 mod moto;
+mod proxy;

@@ -18,14 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PORTS_MAX: usize = 5;
 
 /// A server; it ends with this value.
-pub struct Moto {
+pub(crate) struct Moto {
     child: Child,
     address: SocketAddr,
 }
 
 impl Moto {
     /// Starts one. `None`, said on the terminal, where it cannot be installed; in CI that is a failure.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let server = installed()?;
         (0..PORTS_MAX).find_map(|_| Self::on_a_port(server)).or_else(|| panic!("moto's server does not answer on any port"))
     }
@@ -52,12 +52,12 @@ impl Moto {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The same for an SDK.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }

@@ -61,6 +61,8 @@ pub enum Side {
     Prefix(Cidr),
     /// Whoever belongs to a group of ours.
     Group(Arc<str>),
+    /// What we never ask for and may find: a list of prefixes kept elsewhere, a group of somebody else.
+    Other(Arc<str>),
 }
 
 /// What there can be.
@@ -179,12 +181,12 @@ impl Group<'_> {
 }
 
 impl Key {
-    /// Whether the quota of a family counts it. A rule that names a group counts for both.
+    /// Whether the quota of a family counts it. A rule that names a group, or something else, counts for both.
     #[must_use]
     pub fn counts_for(&self, family: Family) -> bool {
         match self {
             Self::Rule { side: Side::Prefix(cidr), .. } => cidr.family() == family,
-            Self::Rule { side: Side::Group(_), .. } => true,
+            Self::Rule { side: Side::Group(_) | Side::Other(_), .. } => true,
             Self::Group { .. } | Self::Member { .. } => false,
         }
     }
@@ -323,7 +325,7 @@ impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Prefix(cidr) => write!(f, "{cidr}"),
-            Self::Group(group) => f.write_str(group),
+            Self::Group(name) | Self::Other(name) => f.write_str(name),
         }
     }
 }
