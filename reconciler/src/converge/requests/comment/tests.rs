@@ -32,6 +32,7 @@ fn plan_of(keys: &[&str]) -> TargetPlan {
         blank: false,
         audited: false,
         absent: Vec::new(),
+        foreign: Vec::new(),
         changes: keys.len() + 1,
         differences: Vec::new(),
     }
