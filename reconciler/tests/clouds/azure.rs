@@ -166,7 +166,7 @@ fn the_first_deny_for_what_is_attached_waits_for_a_person_and_later_ones_do_not(
 
         // Nobody wants it any more: detached, then deleted, and never without its deny while it is attached.
         azure.calls();
-        converge(&mut target, &ruleset(&[])).await.unwrap();
+        converge(&mut target, &ruleset(&[policy("elsewhere", &[APP])])).await.unwrap();
         assert!(has(&nic).is_null() && azure.arm.lock().unwrap().groups.is_empty());
         let writes: Vec<String> = azure.writes().into_iter().map(|(action, _)| action).collect();
         assert_eq!(writes, ["Microsoft.Network/networkInterfaces/write", "Microsoft.Network/networkSecurityGroups/delete"]);

@@ -231,13 +231,13 @@ impl Network {
                 self.settled(name, failure, made).await?
             }
         };
-        self.keep_others(name, &before).await?;
+        self.keep_others(name, &before, &rule_name).await?;
         Ok(state)
     }
 
     /// What is unknown is looked at: done after all, or still unknown.
     pub(super) async fn settled(&self, name: &str, failure: Failure, made: impl Fn(Option<&Group>) -> bool + Send) -> Outcome {
-        if failure.kind != Kind::Unknown || failure.code == "OperationNeverEnded" {
+        if !failure.is_open() {
             return Err(failure);
         }
         match self.read_group(name).await {
@@ -247,7 +247,7 @@ impl Network {
     }
 
     /// Rules of others that are gone after our write are put back, and said aloud.
-    async fn keep_others(&mut self, name: &str, before: &Group) -> Result<(), Failure> {
+    async fn keep_others(&mut self, name: &str, before: &Group, written: &str) -> Result<(), Failure> {
         let lost = |after: &Group| -> Vec<Seen> {
             let foreign = before.properties.security_rules.iter().filter(|seen| self.manner().is_foreign(seen));
             foreign.filter(|seen| !after.properties.security_rules.iter().any(|other| other.name == seen.name)).cloned().collect()
@@ -257,7 +257,7 @@ impl Network {
         // Reads may lag behind: it takes three that agree.
         for _ in 0..3 {
             let Some(after) = self.read_group(name).await? else { return Err(changed(name)) };
-            if let Some(failed) = after.properties.security_rules.iter().find(|seen| is_failed(seen)) {
+            if let Some(failed) = after.properties.security_rules.iter().find(|seen| seen.name == written && is_failed(seen)) {
                 let doing = format!(
                     "rule {} of network security group {name} is in provisioning state Failed; the next pass looks",
                     failed.name
@@ -295,9 +295,7 @@ fn has(group: &Group, wanted: &Seen) -> bool {
 
 /// Azure answered and did not do it, or gave the number to another rule meanwhile: reading again and writing again is safe.
 fn worth_another(failure: &Failure) -> bool {
-    failure.code == "SecurityRuleConflict"
-        || (failure.kind == Kind::Unknown && failure.code.bytes().all(|byte| byte.is_ascii_digit()))
-        || matches!(failure.code.as_str(), "InternalServerError" | "ServiceUnavailable" | "ServerTimeout" | "GatewayTimeout")
+    failure.code == "SecurityRuleConflict" || failure.kind == Kind::Ailing
 }
 
 pub(super) fn changed(name: &str) -> Failure {
@@ -314,7 +312,7 @@ fn ended(taken: &[&ChangeOf], outcome: Outcome) -> Acted<Key> {
     let (state, code, failed) = match outcome {
         Ok((state, code)) => (state, code, None),
         Err(failure) => {
-            let state = if failure.kind == Kind::Unknown { StepState::Unknown } else { StepState::Failed };
+            let state = if matches!(failure.kind, Kind::Unknown | Kind::Ailing) { StepState::Unknown } else { StepState::Failed };
             (state, Some(failure.code.clone()), Some(BackendError::from(failure)))
         }
     };

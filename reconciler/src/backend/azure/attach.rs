@@ -48,7 +48,7 @@ impl Network {
         let body = place.with_group(to.as_deref());
         match self.arm.write_and_wait(write, Method::PUT, path, Some(&body), &condition).await {
             Ok(()) => Ok((StepState::Done, None)),
-            Err(failure) if failure.kind == Kind::Unknown && failure.code != "OperationNeverEnded" => {
+            Err(failure) if failure.is_open() => {
                 let after: Place = self.arm.read(read, path).await?;
                 let made = match (after.group(), &to) {
                     (Some(has), Some(to)) => same(has, to),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rand::RngExt as _;
-use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, IF_MATCH, IF_NONE_MATCH, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderMap, IF_MATCH, IF_NONE_MATCH, RETRY_AFTER};
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,10 +50,6 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
-    }
-
-    pub(super) fn etag(&self) -> Option<&str> {
-        self.header(ETAG.as_str())
     }
 
     /// How long the other side asks us to wait.

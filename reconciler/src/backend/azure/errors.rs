@@ -12,6 +12,8 @@ pub(super) enum Kind {
     Absent,
     /// It has changed since it was read.
     Changed,
+    /// Azure answered that it could not just now: after another look it may be sent again.
+    Ailing,
     /// It was sent, and nobody knows what became of it.
     Unknown,
 }
@@ -24,6 +26,13 @@ pub(super) struct Failure {
     pub(super) code: String,
     pub(super) doing: String,
     pub(super) cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Failure {
+    /// Whether a look can tell what became of it. An operation that never ended may still be running.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.kind, Kind::Unknown | Kind::Ailing) && self.code != "OperationNeverEnded"
+    }
 }
 
 impl From<Failure> for BackendError {
@@ -44,7 +53,7 @@ pub(super) fn refused(action: &str, path: &str, status: u16, fault: &Fault) -> F
     let kind = match status {
         404 => Kind::Absent,
         412 => Kind::Changed,
-        408 | 500..=599 => Kind::Unknown,
+        408 | 500..=599 => Kind::Ailing,
         _ => Kind::Refused,
     };
     let code = if fault.code.is_empty() { status.to_string() } else { fault.code.clone() };

@@ -43,8 +43,6 @@ pub(super) struct GroupProperties {
     pub(super) network_interfaces: Vec<Reference>,
     #[serde(default, skip_serializing)]
     pub(super) subnets: Vec<Reference>,
-    #[serde(default, skip_serializing)]
-    pub(super) provisioning_state: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) flush_connection: Option<bool>,
 }

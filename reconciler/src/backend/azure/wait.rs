@@ -45,8 +45,9 @@ impl Arm {
                 "Succeeded" => return Ok(()),
                 "Failed" | "Canceled" => {
                     let fault = operation.error.unwrap_or_default();
-                    let status = if fault.code == "SecurityRuleConflict" { 400 } else { 500 };
-                    return Err(refused(action, path, status, &fault));
+                    let failure = refused(action, path, 400, &fault);
+                    // A number that another rule has is a refusal; of anything else nobody knows how far it went.
+                    return Err(if fault.code == "SecurityRuleConflict" { failure } else { unknown(failure) });
                 }
                 _ => pause = answer.retry_after(),
             }

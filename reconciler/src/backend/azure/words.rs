@@ -163,7 +163,9 @@ impl Key {
             }
             Self::Lowered(_) | Self::Probes { .. } | Self::Stray { .. } => Some(Rule::default()),
         };
-        let says = rule.filter(|rule| key.says(rule, properties));
+        // What Azure did not finish is not in force, whatever it says.
+        let finished = properties.provisioning_state.as_deref() != Some("Failed");
+        let says = rule.filter(|rule| finished && key.says(rule, properties));
         let rule = says.unwrap_or_else(|| other(Vec::new()));
         (key, rule)
     }

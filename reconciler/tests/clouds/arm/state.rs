@@ -25,6 +25,8 @@ pub(crate) struct Arm {
     pub(crate) polls: usize,
     /// How an operation ends.
     pub(crate) end: &'static str,
+    /// A rule that goes with the next write of another one.
+    pub(crate) loses: Option<&'static str>,
     /// So many reads after a write show what was there before.
     pub(crate) lag: usize,
     lagging: usize,
@@ -45,6 +47,7 @@ impl Arm {
             judge: None,
             polls: 2,
             end: "Succeeded",
+            loses: None,
             lag: 0,
             lagging: 0,
             before: BTreeMap::new(),
@@ -309,10 +312,13 @@ impl Arm {
                 let mut rule = body.clone();
                 rule["name"] = path.rsplit('/').next().unwrap().into();
                 rule["etag"] = tag.into();
-                rule["properties"]["provisioningState"] = "Succeeded".into();
+                rule["properties"]["provisioningState"] = self.end.into();
                 match at {
                     Some(at) => rules[at] = rule,
                     None => rules.push(rule),
+                }
+                if let Some(lost) = self.loses.take() {
+                    rules.retain(|rule| rule["name"] != lost);
                 }
                 judged(rules).map_err(|(code, why)| no(400, code, &why))?;
             }
