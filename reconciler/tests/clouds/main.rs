@@ -5,10 +5,16 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 #![expect(clippy::print_stderr, reason = "a test says what it left out")]
 
+mod arm;
 mod aws;
 mod aws_binary;
 mod aws_faults;
 mod aws_kit;
 mod aws_permissions;
+mod azure;
+mod azure_binary;
+mod azure_faults;
+mod azure_kit;
+mod azure_role;
 mod moto;
 mod proxy;

@@ -18,7 +18,7 @@ use super::Unsupported;
 use crate::compile::{Endpoint, Ruleset};
 use crate::digest::Digest;
 use crate::model::inventory::{Member, NamedPort};
-use crate::model::{Labels, NetworkPolicy, Part, Peer, PolicyName, Spot, Whom};
+use crate::model::{Labels, Mode, NetworkPolicy, Part, Peer, PolicyName, Spot, Whom};
 use crate::net::{AddressSet, Cidr, Direction, Family, ServiceRange};
 use crate::select::Term;
 
@@ -103,6 +103,14 @@ impl Pass<'_> {
             message,
         }
     }
+}
+
+/// Those whom an enforced policy selects. Nobody else gets a group: one that lets everything pass would open what other groups of
+/// theirs close.
+#[must_use]
+pub fn enforced(ruleset: &Ruleset, mut found: Vec<Found>) -> Vec<Found> {
+    found.retain(|one| ruleset.selecting(&one.endpoint).any(|policy| policy.mode == Mode::Enforce));
+    found
 }
 
 /// The groups for these endpoints, in order of their names.

@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{NetworkInterface, Tag};
 use policy::compile::{Endpoint, Ruleset};
 use policy::digest::{Digest, text};
 use policy::lower::Unsupported;
-use policy::lower::cloud::{Found, Needed, Subject, lost, subjects, subjects_by_selector};
+use policy::lower::cloud::{Found, Needed, Subject, enforced, lost, subjects, subjects_by_selector};
 use policy::lower::security_group::BACKEND;
 use policy::model::Labels;
 use policy::model::inventory::Enforcer;
@@ -60,8 +60,10 @@ impl Survey {
     /// The groups for those who are there.
     pub(super) fn subjects(&self, ruleset: &Ruleset, attach: bool) -> Result<Vec<Subject>, NotLowered> {
         let mut found = match (asks(ruleset), attach) {
-            (true, _) => subjects(ruleset, &self.members(ruleset).map_err(not_seen)?),
-            (false, true) if !ruleset.has_inventory() => subjects(ruleset, &self.tagged().map_err(not_seen)?),
+            (true, _) => subjects(ruleset, &enforced(ruleset, self.members(ruleset).map_err(not_seen)?)),
+            (false, true) if !ruleset.has_inventory() => {
+                subjects(ruleset, &enforced(ruleset, self.tagged().map_err(not_seen)?))
+            }
             (false, _) if ruleset.has_inventory() => Vec::new(),
             (false, _) => subjects_by_selector(ruleset, BACKEND).map_err(NotLowered::Unsupported)?,
         };
