@@ -152,7 +152,10 @@ impl Target for Host {
             hash: Digest([3; 32]),
             blank: self.mood == Mood::Blank,
             audited: self.audited,
+            dry_run: false,
+            in_steps: false,
             absent: Vec::new(),
+            foreign: Vec::new(),
             changes: usize::from(self.applied == 0),
             differences,
         }))
@@ -255,6 +258,7 @@ pub(crate) fn settings() -> Settings {
         pinned_profile: None,
         backends: Vec::new(),
         limits: Limits::default(),
+        first_wave: None,
         heal: true,
         judged_by: "test 1".to_owned(),
         verify: Verify::default(),
