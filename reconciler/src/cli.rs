@@ -6,6 +6,9 @@
 pub mod audit;
 pub mod backup;
 pub mod boot;
+mod cloud;
+pub mod cloud_sync;
+pub mod cloud_validate;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
@@ -40,6 +43,9 @@ use crate::config::Interval;
 pub use audit::{CheckpointArgs, ForkArgs};
 pub use audit::{ExportArgs, ProveArgs, VerifyArgs};
 pub use backup::{BackupArgs, RestoreArgs};
+pub use cloud::CloudArgs;
+pub use cloud_sync::CloudSyncArgs;
+pub use cloud_validate::CloudValidateArgs;
 pub use diff::DiffArgs;
 pub use drift::DriftArgs;
 pub use enforce::EnforceArgs;
@@ -100,6 +106,12 @@ pub enum Command {
     Run(RunArgs),
     /// Enforces policy files on this host, without Git
     Enforce(EnforceArgs),
+    /// Brings the groups of a cloud to what policy files say: the plan first, then what adds, then what takes away
+    #[command(long_about = cloud_sync::HELP)]
+    CloudSync(CloudSyncArgs),
+    /// Judges the groups of a cloud by the rules of `validate`, and compares ours with policy files
+    #[command(long_about = cloud_validate::HELP)]
+    CloudValidate(CloudValidateArgs),
     /// Shows what is enforced, and what is waiting
     Status(RecordArgs),
     /// Lists what became of each commit, newest first; `history show` tells everything of one

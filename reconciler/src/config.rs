@@ -143,20 +143,7 @@ impl Config {
     /// # Errors
     /// The file is unreadable, is not a configuration, or contradicts itself; each error names the place.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = |cause| ConfigError::Read { path: path.to_owned(), cause };
-        // Opening a pipe without a writer would wait for one.
-        let no_wait = OFlags::NONBLOCK.bits().cast_signed();
-        let file = std::fs::File::options().read(true).custom_flags(no_wait).open(path).map_err(read)?;
-        let metadata = file.metadata().map_err(read)?;
-        if !metadata.is_file() {
-            return Err(ConfigError::NotAFile { path: path.to_owned() });
-        }
-        if metadata.len() > CONFIG_FILE_BYTES_MAX {
-            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes: metadata.len() });
-        }
-        let mut text = String::new();
-        file.take(CONFIG_FILE_BYTES_MAX).read_to_string(&mut text).map_err(read)?;
-        Self::parse(&text, path)
+        Self::parse(&read_text(path)?, path)
     }
 
     /// Parses a configuration; `path` is for error texts.
@@ -164,15 +151,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = serde_saphyr::from_str(text).map_err(|error| {
-            let at = error.location();
-            ConfigError::Text {
-                path: path.to_owned(),
-                line: at.map_or(1, |l| l.line().max(1)),
-                column: at.map_or(1, |l| l.column().max(1)),
-                reason: types::plain_reason(&error),
-            }
-        })?;
+        let mut config: Self = parse_text(text, path)?;
         config.sha256 = crate::audit::hex(&Sha256::digest(text.as_bytes()));
         config.check().map_err(|reason| ConfigError::Meaning { path: path.to_owned(), reason })?;
         Ok(config)
@@ -227,6 +206,38 @@ impl Config {
     pub fn host_name(&self) -> String {
         self.host.name.clone().unwrap_or_else(kernel_host_name)
     }
+}
+
+/// A configuration's text, if it is a file of a size that one has.
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let read = |cause| ConfigError::Read { path: path.to_owned(), cause };
+    // Opening a pipe without a writer would wait for one.
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::File::options().read(true).custom_flags(no_wait).open(path).map_err(read)?;
+    let metadata = file.metadata().map_err(read)?;
+    if !metadata.is_file() {
+        return Err(ConfigError::NotAFile { path: path.to_owned() });
+    }
+    if metadata.len() > CONFIG_FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), bytes: metadata.len() });
+    }
+    let mut text = String::new();
+    file.take(CONFIG_FILE_BYTES_MAX).read_to_string(&mut text).map_err(read)?;
+    Ok(text)
+}
+
+/// YAML of ours; `path` is for error texts.
+fn parse_text<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let at = error.location();
+        let reason = types::plain_reason(&error);
+        ConfigError::Text {
+            path: path.to_owned(),
+            line: at.map_or(1, |l| l.line().max(1)),
+            column: at.map_or(1, |l| l.column().max(1)),
+            reason: clouds::instead_of(&reason).unwrap_or(reason),
+        }
+    })
 }
 
 /// What the kernel calls this host.

@@ -4,6 +4,7 @@
 //! `Err` always means "try again later", with what is enforced left as it is. Everything it knows of the world comes through the
 //! seams, the store, and a clock given as an argument.
 
+mod aiming;
 mod announced;
 mod calendar;
 mod drift;
@@ -14,6 +15,7 @@ mod judge;
 mod lineage;
 mod managed;
 mod pass;
+mod phases;
 mod pinned;
 mod probe;
 mod provider;
@@ -47,7 +49,7 @@ pub use self::announced::{announce, watch_announced};
 #[cfg(test)]
 pub(crate) use self::calendar::tests as kit;
 pub(crate) use self::drift::row as drift_row;
-pub use self::drift::{Compared, check_drift};
+pub use self::drift::{Compared, Scope, check_drift, check_drift_of};
 pub use self::first::FirstEnforcement;
 pub use self::managed::Managed;
 pub use self::pass::kept_name;
@@ -71,9 +73,10 @@ pub use self::target::{
 };
 pub use self::trial::{CONFIRMED_TRIAL, ON_TRIAL, OnTrial, SELF_CONFIRM};
 
+use self::aiming::{NotAimed, Plans};
 use self::judge::Judged;
 use self::lineage::Lineage;
-use self::pass::{Decisions, Deed, NotAimed};
+use self::pass::{Decisions, Deed};
 use crate::metrics::Judging;
 use crate::store::{self, Came, Store};
 
@@ -103,6 +106,8 @@ pub struct Settings {
     pub backends: Vec<Enforcer>,
     /// How much one pass may change.
     pub limits: Limits,
+    /// The entry of the configuration whose targets are changed before those of any other.
+    pub first_wave: Option<String>,
     /// Whether drift is put back.
     pub heal: bool,
     /// Program, catalogue and pinned profile: a verdict of another one is given again.
@@ -191,6 +196,14 @@ pub struct Memory {
     pub told: BTreeMap<CommitId, Timestamp>,
     /// What was judged, counted.
     pub judging: Arc<Judging>,
+    /// Set from outside: a pass stops before its next call.
+    pub stop: Arc<std::sync::atomic::AtomicBool>,
+    /// Targets that were changed in steps towards a commit that is not in force there yet: what differs is no drift.
+    pub(crate) unfinished: BTreeMap<String, CommitId>,
+    /// When we last wrote to a target.
+    pub(crate) written: BTreeMap<String, Timestamp>,
+    /// When who is to be protected was last looked for beside a pass.
+    pub(crate) surveyed: Option<Timestamp>,
     /// The set in force, read once.
     pub(crate) enforced: Option<(CommitId, Arc<PolicySet>)>,
 }
@@ -241,6 +254,24 @@ pub enum Trouble {
         #[source]
         cause: BackendError,
     },
+    /// Some targets are in force, others are not.
+    #[error("{in_force} of {of} targets in force; {target}: {why}")]
+    Partly {
+        /// How many are.
+        in_force: usize,
+        /// Of how many.
+        of: usize,
+        /// The first that is not.
+        target: String,
+        /// Why.
+        why: String,
+    },
+    /// Something else comes first.
+    #[error("{why}")]
+    Superseded {
+        /// What.
+        why: &'static str,
+    },
     /// A target does not show what was applied.
     #[error("{target} does not show what was applied to it: {detail}")]
     NotVerified {
@@ -270,6 +301,7 @@ pub async fn converge<S: Source>(world: &mut World<'_, S>, came: Came) -> Result
         tracing::error!("what was last in force is not back: {}", crate::chain::chain(&trouble));
     }
     let started = (world.clock)();
+    world.look_who_is_there().await;
     world.catch_up(started).await?;
     world.keep_in_force().await?;
     if let Some(pin) = world.pin().await? {
@@ -328,16 +360,21 @@ impl<S: Source> World<'_, S> {
             return self.hold_back(head, &reason, started).await;
         }
         let ruleset = compile(&admitted);
-        match self.aim(&ruleset).await {
-            Ok(()) => {}
+        let left_out = match self.aim(&ruleset).await {
+            Ok(left_out) => left_out,
             Err(NotAimed::Unsupported(unsupported)) => return self.inexpressible(head, &unsupported, started).await,
             Err(NotAimed::Failed(trouble)) => return Err(self.failed_to_aim(head, trouble, started).await),
-        }
-        let plans = match self.plan().await {
+        };
+        let Plans { plans, left_out } = match self.plan(left_out).await {
             Ok(plans) => plans,
             Err(trouble @ Trouble::Backend { .. }) => return Err(self.failed_to_aim(head, trouble, started).await),
             Err(trouble) => return Err(trouble),
         };
+        let narrow = self.narrow();
+        if !narrow.is_empty() {
+            self.discard();
+            return self.inexpressible(head, &narrow, started).await;
+        }
         if let Some(reason) = self.too_large(head, &plans).await? {
             return self.hold_plan(head, &reason, &plans, started).await;
         }
@@ -351,7 +388,7 @@ impl<S: Source> World<'_, S> {
             self.discard();
             return self.hold_back(head, &reason, started).await;
         }
-        let deed = Deed { head, base, decisions: Decisions::Used, started, reached };
+        let deed = Deed { head, base, decisions: Decisions::Used, started, reached, left_out };
         let outcome = self.carry_out(deed, &plans).await?;
         if !matches!(outcome, Outcome::InForce { .. }) {
             return Ok(outcome);

@@ -15,6 +15,7 @@ pub mod drops;
 mod fault;
 pub mod forge;
 pub mod metrics;
+pub mod posture;
 pub mod reading;
 pub mod report;
 pub mod run;

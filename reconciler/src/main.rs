@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use pci_segment::cli::output::Output;
 use pci_segment::cli::{
-    Cli, Command, Exit, audit, backup, boot, demo, diff, doctor, drift, enforce, events, explain, history, init, operate, plan,
-    records, rescue, rules, run, usage, validate, webhook,
+    Cli, Command, Exit, audit, backup, boot, cloud_sync, cloud_validate, demo, diff, doctor, drift, enforce, events, explain,
+    history, init, operate, plan, records, rescue, rules, run, usage, validate, webhook,
 };
 
 fn main() -> ExitCode {
@@ -32,6 +32,8 @@ fn dispatch(command: Command, out: Output) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::plan(&args, out),
         Command::Run(args) => run::run(&args, out),
         Command::Enforce(args) => enforce::enforce(&args, out),
+        Command::CloudSync(args) => cloud_sync::cloud_sync(&args, out),
+        Command::CloudValidate(args) => cloud_validate::cloud_validate(&args, out),
         Command::Status(args) => records::status(&args, out),
         Command::History(args) => history::history(&args, out),
         Command::Drift(args) => drift::drift(&args, out),

@@ -144,19 +144,32 @@ impl<K, R> Plan<K, R> {
     /// The first limit that the plan passes, if any.
     #[must_use]
     pub fn excess(&self, limits: &Limits) -> Option<Excess> {
-        let (changed, owned) = (self.disturbed(), self.owned);
-        if self.empties && limits.empty_state == EmptyState::Hold {
+        limits.excess(self.disturbed(), self.owned, self.empties)
+    }
+
+    /// Whether a target that had rules would have none.
+    #[must_use]
+    pub const fn empties(&self) -> bool {
+        self.empties
+    }
+}
+
+impl Limits {
+    /// The first limit that is passed where so many of the rules that are owned would be removed or changed, or all.
+    #[must_use]
+    pub fn excess(&self, changed: usize, owned: usize, empties: bool) -> Option<Excess> {
+        if empties && self.empty_state == EmptyState::Hold {
             return Some(Excess::EmptyState { owned });
         }
         if owned < SMALL_TARGET_RULES && changed > SMALL_TARGET_CHANGES_MAX {
             return Some(Excess::Count { changed, max: SMALL_TARGET_CHANGES_MAX });
         }
-        let percent_max = limits.change_percent;
+        let percent_max = self.change_percent;
         let allowed = owned.saturating_mul(usize::try_from(percent_max).unwrap_or(usize::MAX));
         if owned >= SMALL_TARGET_RULES && changed.saturating_mul(100) > allowed {
             return Some(Excess::Share { changed, owned, percent_max });
         }
-        (changed > limits.changes).then_some(Excess::Count { changed, max: limits.changes })
+        (changed > self.changes).then_some(Excess::Count { changed, max: self.changes })
     }
 }
 

@@ -93,6 +93,13 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 
+    /// What is going on, on one line that the next one replaces; only where somebody watches. Empty text takes it away.
+    pub fn progress(self, text: impl Display) {
+        if std::io::stderr().is_terminal() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
+        }
+    }
+
     /// An error with its causes on one line; with `-v` a line each, and whole where a cause has many (a verifier's log).
     pub fn error(self, error: &anyhow::Error) {
         let label = self.paint(Tone::Bad, "error:");

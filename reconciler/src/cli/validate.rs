@@ -9,9 +9,10 @@ pub(super) mod human;
 mod junit;
 mod sarif;
 mod source;
-mod words;
+pub(super) mod words;
 mod xml;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -25,26 +26,32 @@ use policy::snapshot::Snapshot;
 use super::Exit;
 use super::files::{self, Loaded};
 use super::output::{Output, escape};
+use crate::posture::Subject;
 use crate::reading::read_named;
 
 pub use args::{Backend, Profile, ValidateArgs, ValidateFormat};
 
 /// What every format shows.
-struct Report<'a> {
-    judgement: &'a Judgement,
-    snapshot: &'a Snapshot,
+pub(super) struct Report<'a> {
+    pub(super) judgement: &'a Judgement,
+    /// What places lead to.
+    pub(super) snapshot: &'a Snapshot,
+    /// Whether nothing forbids it.
+    pub(super) compliant: bool,
     /// Whether warnings count as errors.
-    strict: bool,
+    pub(super) strict: bool,
     /// Whether everything that was named could be read.
-    complete: bool,
+    pub(super) complete: bool,
+    /// Where findings are not in files but in groups of a cloud: what places mean.
+    pub(super) groups: Option<&'a BTreeMap<Arc<str>, Subject>>,
 }
 
 impl Report<'_> {
     /// Compliant with the rules that ran: no error, and with `--strict` no warning.
-    fn passes(&self) -> bool {
+    pub(super) fn passes(&self) -> bool {
         // What was only counted may hold warnings.
         let warned = self.judgement.counts().warning + self.judgement.more_findings > 0;
-        self.judgement.compliant() && !(self.strict && warned)
+        self.compliant && !(self.strict && warned)
     }
 
     /// Whether a finding of this severity fails the run.
@@ -53,8 +60,8 @@ impl Report<'_> {
     }
 
     /// How the process ends; what could not be read wins over what was found.
-    fn exit(&self) -> Exit {
-        let found_something = self.judgement.policies > 0 || !self.judgement.findings.is_empty();
+    pub(super) fn exit(&self) -> Exit {
+        let found_something = self.groups.is_some() || self.judgement.policies > 0 || !self.judgement.findings.is_empty();
         match (self.complete && found_something, self.passes()) {
             (false, _) => Exit::CouldNotRun,
             (true, true) => Exit::Done,
@@ -73,19 +80,31 @@ pub fn validate(args: &ValidateArgs, out: Output) -> anyhow::Result<Exit> {
     let Loaded { snapshot, hidden, errors: unreadable } = files::load_readable(&patterns)?;
     let mut judgement = admit(read_named(&snapshot), &circumstances(args, today)?);
     judgement.skipped += hidden;
-    let report = Report { judgement: &judgement, snapshot: &snapshot, strict: args.strict, complete: unreadable.is_empty() };
-    match args.format {
-        ValidateFormat::Human => human::print(&report, out),
-        ValidateFormat::Json => out.json(&judgement),
-        ValidateFormat::Sarif => sarif::print(&report, out),
-        ValidateFormat::Junit => junit::print(&report, out),
-        ValidateFormat::Github => github::print(&report, out),
-    }
+    let report = Report {
+        judgement: &judgement,
+        snapshot: &snapshot,
+        compliant: judgement.compliant(),
+        strict: args.strict,
+        complete: unreadable.is_empty(),
+        groups: None,
+    };
+    present(&report, args.format, &judgement, out);
     unreadable.iter().for_each(|error| out.error(error));
     if judgement.policies == 0 && judgement.findings.is_empty() {
         bail!("no NetworkPolicy found in {}: nothing would be enforced", patterns.join(", "));
     }
     Ok(report.exit())
+}
+
+/// Prints a report; `json` is its JSON document.
+pub(super) fn present(report: &Report<'_>, format: ValidateFormat, json: &impl serde::Serialize, out: Output) {
+    match format {
+        ValidateFormat::Human => human::print(report, out),
+        ValidateFormat::Json => out.json(json),
+        ValidateFormat::Sarif => sarif::print(report, out),
+        ValidateFormat::Junit => junit::print(report, out),
+        ValidateFormat::Github => github::print(report, out),
+    }
 }
 
 /// What is known besides the files.
@@ -183,6 +202,6 @@ mod tests {
             });
         }
         assert_eq!((judgement.findings.len(), judgement.counts().waived), (1, 1));
-        check(&Report { judgement: &judgement, snapshot: &snapshot, strict: false, complete: true });
+        check(&Report { judgement: &judgement, snapshot: &snapshot, compliant: true, strict: false, complete: true, groups: None });
     }
 }

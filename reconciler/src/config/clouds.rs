@@ -1,9 +1,11 @@
 //! `clouds:`, where rules are enforced beside this host, as people write it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use super::{ConfigError, parse_text, read_text};
 
 /// One entry of `clouds:`; also a file of its own for `cloud-sync` and `cloud-validate`.
 #[derive(Debug, Clone, Deserialize)]
@@ -121,7 +123,42 @@ impl CloudProvider {
     }
 }
 
+/// Fields that other tools read secrets from, and what to write for them.
+const INSTEAD: [(&str, &str); 3] = [
+    ("access_key_id", "AWS_ACCESS_KEY_ID in the environment, aws.profile, or aws.role_arn"),
+    ("secret_access_key", "AWS_SECRET_ACCESS_KEY in the environment, aws.profile, or aws.role_arn"),
+    ("client_secret", "azure.client_secret_file with the path of a file that holds it"),
+];
+
+/// What to write for an unknown field, if it is a secret: no secret stands in a configuration.
+pub(super) fn instead_of(reason: &str) -> Option<String> {
+    let named = |field: &str| reason.starts_with(&format!("unknown field `{field}`"));
+    let (field, instead) = INSTEAD.iter().find(|(field, _)| named(field))?;
+    Some(format!("`{field}` is not read from here: secrets do not stand in a configuration; take the line out and use {instead}"))
+}
+
 impl CloudConfig {
+    /// A file that holds one entry on its own, for `cloud-sync` and `cloud-validate`.
+    ///
+    /// # Errors
+    /// The file is unreadable, is no such entry, or contradicts itself; each error names the place.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&read_text(path)?, path)
+    }
+
+    /// The same of a text; `path` is for error texts.
+    ///
+    /// # Errors
+    /// As [`CloudConfig::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let entry: Self = parse_text(text, path)?;
+        entry.check().map_err(|reason| ConfigError::Meaning {
+            path: path.to_owned(),
+            reason: reason.strip_prefix("clouds: ").map(str::to_owned).unwrap_or(reason),
+        })?;
+        Ok(entry)
+    }
+
     /// What it is called.
     #[must_use]
     pub fn label(&self) -> String {
@@ -189,3 +226,6 @@ fn each_once(label: &str, key: &str, names: &[String]) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use policy::date::Date;
 use policy::model::PolicySet;
 use policy::snapshot::CommitId;
 
+use super::aiming::Plans;
 use super::drift::AUDITED;
 use super::pass::{Decisions, Deed};
 use super::{Source, TargetPlan, Trouble, World};
@@ -74,12 +75,12 @@ impl<S: Source> World<'_, S> {
             tracing::warn!(commit = %base, "cannot see whether rules end today: this version does not read what is in force");
             return Ok(false);
         };
-        if self.aim(&compile(&admitted)).await.is_err() {
+        let Ok(left_out) = self.aim(&compile(&admitted)).await else {
             tracing::warn!(commit = %base, "cannot see whether rules end today: what is in force cannot be aimed at");
             return Ok(false);
-        }
-        let plans = self.plan().await?;
-        if self.means_the_same(&plans).await? {
+        };
+        let Plans { plans, left_out } = self.plan(left_out).await?;
+        if left_out.is_empty() && self.means_the_same(&plans).await? {
             self.discard();
             return Ok(true);
         }
@@ -92,14 +93,14 @@ impl<S: Source> World<'_, S> {
         tracing::info!(commit = %base, "rules have ended today");
         // No limit holds this back: that these rules end today was decided when they were approved.
         // Nor is it on trial: the way back would be rules that have ended.
-        let deed = Deed { head: base, base: Some(base), decisions: Decisions::Kept, started, reached: None };
+        let deed = Deed { head: base, base: Some(base), decisions: Decisions::Kept, started, reached: None, left_out };
         self.carry_out(deed, &plans).await?;
         Ok(true)
     }
 
     /// Whether every target should enforce what is on record for it. What it really enforces is a question of drift.
     async fn means_the_same(&self, plans: &[TargetPlan]) -> Result<bool, Trouble> {
-        for plan in plans {
+        for plan in plans.iter().filter(|plan| !plan.dry_run) {
             let row = self.store.enforced(plan.backend, &plan.target).await?;
             if row.is_none_or(|row| row.desired_hash != plan.desired_hash.to_string()) {
                 return Ok(false);

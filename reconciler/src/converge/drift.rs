@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use policy::snapshot::CommitId;
 
 use super::suspended::{DISABLED, until};
-use super::{Class, Deviation, Difference, Source, TargetPlan, Trouble, World};
+use super::{Class, Deviation, Difference, Head, Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
 use crate::store::{AUDIT, Closing, DriftClass, DriftDecision, DriftKind, DriftSeen, DriftVerdict};
 
@@ -18,6 +19,24 @@ use crate::store::{AUDIT, Closing, DriftClass, DriftDecision, DriftKind, DriftSe
 pub(super) const AUDITED: &str = "nothing is dropped: audit was turned on by hand; end it with pci-segment rescue enforce";
 /// A difference that lasts is written down again after this long.
 const NOTED_AGAIN: Duration = Duration::from_secs(60);
+
+/// Somebody who changed a cloud is looked for so long: its log may name them only after a while.
+const ASKED_FOR: Duration = Duration::from_secs(3600);
+/// Questions of one look.
+const ACTORS_ASKED_MAX: usize = 20;
+/// Rules of others named in one alarm.
+const FOREIGN_NAMED_MAX: usize = 8;
+/// After our own write a cloud is not judged for so long: reads may lag behind it.
+const SETTLES: Duration = Duration::from_secs(30);
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// This host: a comparison costs next to nothing.
+    Host,
+    /// Clouds as well, where every reading is paid for with calls.
+    Everywhere,
+}
 
 /// What a comparison came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,10 +71,21 @@ impl Found {
 /// # Errors
 /// A target or the store did not answer.
 pub async fn check_drift<S: Source>(world: &mut World<'_, S>) -> Result<Compared, Trouble> {
+    check_drift_of(world, Scope::Everywhere).await
+}
+
+/// As [`check_drift`], of some targets.
+///
+/// # Errors
+/// A target or the store did not answer.
+pub async fn check_drift_of<S: Source>(world: &mut World<'_, S>, scope: Scope) -> Result<Compared, Trouble> {
     // Also where nothing can be read or written: what enforcement hangs on is looked at all the same.
     let mut failed = world.end_acceptances().await.err();
     let mut all = Compared::default();
     for index in 0..world.targets.len() {
+        if scope == Scope::Host && world.targets.get(index).is_some_and(|target| target.in_steps()) {
+            continue;
+        }
         match world.check_target(index).await {
             Ok(one) => {
                 all.left += one.left;
@@ -70,14 +100,16 @@ pub async fn check_drift<S: Source>(world: &mut World<'_, S>) -> Result<Compared
 impl<S: Source> World<'_, S> {
     async fn check_target(&mut self, index: usize) -> Result<Compared, Trouble> {
         let Some(target) = self.targets.get_mut(index) else { return Ok(Compared::default()) };
-        if !target.knows() {
+        let name = target.name().to_owned();
+        if !target.knows() || (target.in_steps() && self.has_to_settle(&name)) {
             return Ok(Compared::default());
         }
+        let Some(target) = self.targets.get_mut(index) else { return Ok(Compared::default()) };
         target.discard();
-        let name = target.name().to_owned();
         let looked = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause });
         self.note_look(&name, looked.as_ref().err()).await;
         let Some(plan) = looked? else { return Ok(Compared::default()) };
+        self.alarm_foreign(&name, &plan);
         // What cannot be written down is put back all the same: a full disk must not open a host. The failure is told after that.
         let recorded = self.write_down(index, &plan).await;
         if !plan.damage.is_empty() || plan.blank {
@@ -99,6 +131,51 @@ impl<S: Source> World<'_, S> {
         Ok(Compared { left: left.saturating_sub(healed), again_in })
     }
 
+    /// Whether what differs on a cloud may be our own doing: reads lag behind a write, a commit is only half in force there, or what takes
+    /// away waits for a trial on this host to be confirmed.
+    fn has_to_settle(&self, target: &str) -> bool {
+        let lately = |at: &Timestamp| (self.clock)().duration_since(*at).unsigned_abs() < SETTLES;
+        let written = self.memory.written.get(target).is_some_and(lately);
+        let wanted = |commit: &CommitId| self.memory.head == Some(Head::At(*commit));
+        written || self.memory.unfinished.get(target).is_some_and(wanted) || self.memory.trial.is_some()
+    }
+
+    /// Who changed what is found on a cloud, where its own log names exactly one; asked of what differs in verdicts, and not of all.
+    async fn ask_who(&mut self, index: usize, seen: &[DriftSeen]) -> Result<(), Trouble> {
+        let Some(target) = self.targets.get_mut(index).filter(|target| target.in_steps()) else { return Ok(()) };
+        let name = target.name().to_owned();
+        let now = (self.clock)();
+        let nameless = self.store.drift(true).await?.into_iter().filter(|row| {
+            row.target == name && row.actor.is_none() && now.duration_since(row.first_seen).unsigned_abs() < ASKED_FOR
+        });
+        let is_flow = |key: &str| seen.iter().any(|one| one.key == key && one.class == DriftClass::Flow);
+        for row in nameless.filter(|row| is_flow(&row.key)).take(ACTORS_ASKED_MAX) {
+            if let Some(actor) = target.actor(&row.key).await {
+                self.store.name_drift_actor(name.clone(), row.key, row.kind, (actor.who, actor.evidence), now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A rule of somebody else that lets in what no policy allows is beyond our reach: whoever watches the alarms has to know.
+    fn alarm_foreign(&mut self, target: &str, plan: &TargetPlan) {
+        let opens = |one: &&Difference| one.kind == Deviation::Extra && one.class == Class::Flow;
+        let found: Vec<String> = plan
+            .foreign
+            .iter()
+            .filter(opens)
+            .map(|one| format!("{} ({})", one.key, one.observed))
+            .take(FOREIGN_NAMED_MAX)
+            .collect();
+        let about = format!("{target} foreign");
+        if found.is_empty() {
+            self.memory.drift_said.remove(&about);
+            return;
+        }
+        let text = format!("rules of others open what no policy allows, and are never changed by us: {}", found.join("; "));
+        self.say_once(&about, text);
+    }
+
     /// Writes down what differs, unless the same was written down a short while ago.
     async fn write_down(&mut self, index: usize, plan: &TargetPlan) -> Result<Found, Trouble> {
         let audited = if plan.audited { Some(self.audited().await?) } else { None };
@@ -108,6 +185,7 @@ impl<S: Source> World<'_, S> {
             let closing = Closing { wanted: self.wanted_now(index).await?, ..Closing::default() };
             let noted = self.store.note_drift(name.clone(), seen.clone(), closing, now).await?;
             self.memory.drift_noted.insert(name.clone(), (seen.clone(), now));
+            self.ask_who(index, &seen).await?;
             if noted.opened > 0 {
                 tracing::warn!(target = %name, found = seen.len(), "what is enforced is not what should be");
             }

@@ -48,8 +48,9 @@ impl<S: Source> World<'_, S> {
             return self.hold_audited(head, plans, started).await;
         }
         let mut cut = Vec::new();
-        for (index, plan) in plans.iter().enumerate() {
-            let Some(target) = self.targets.get_mut(index) else { continue };
+        // Only a host is rehearsed: on a cloud nothing is dropped before the plan for it is confirmed.
+        for plan in plans.iter().filter(|plan| !plan.in_steps) {
+            let Some(target) = self.targets.iter_mut().find(|target| target.name() == plan.target) else { continue };
             let rehearsal = match target.rehearse().await {
                 Ok(rehearsal) => rehearsal,
                 Err(cause) => {
@@ -73,7 +74,7 @@ impl<S: Source> World<'_, S> {
             );
             return self.hold_plan(head, &reason, plans, started).await.map(Some);
         }
-        let hash = plans.first().map_or_else(String::new, |plan| plan.desired_hash.short());
+        let hash = plans.iter().find(|plan| !plan.in_steps).map_or_else(String::new, |plan| plan.desired_hash.short());
         for line in &cut {
             tracing::warn!("the first enforcement would cut {line}");
         }

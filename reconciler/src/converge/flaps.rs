@@ -153,19 +153,25 @@ impl<S: Source> World<'_, S> {
         let Some(base) = self.store.last_in_force().await?.map(|last| last.commit) else { return Ok(None) };
         let name = whole.target.clone();
         let Some(target) = self.targets.get_mut(index) else { return Ok(None) };
+        let dry_run = target.dry_run();
         let plan = target.plan().await.map_err(|cause| Trouble::Backend { target: name.clone(), cause })?;
-        let Some(plan) = plan.filter(|plan| plan.changes > 0) else { return Ok(None) };
-        if let Some(excess) = target.excess(&self.settings.limits) {
-            self.say_once(&name, format!("drift is not healed: {excess}; push a commit, or mend it by hand"));
+        let Some(plan) = plan.filter(|plan| plan.changes > 0 && !dry_run) else { return Ok(None) };
+        let excess = target.excess(&self.settings.limits).map(|excess| excess.to_string());
+        if let Some(why) = excess.or(self.why_it_waits(&plan).await?) {
+            self.say_once(&name, format!("drift is not healed: {why}; push a commit, or mend it by hand"));
             return Ok(None);
         }
         let changes = plan.changes as u64;
         let plans = [plan];
         let pass = self.open(base, Some(base), &plans, Why::Drift, (self.clock)(), None).await?;
         let Some(target) = self.targets.get_mut(index) else { return Ok(None) };
-        // One target at a time: `apply_all` works on a slice that begins with it.
+        // One target at a time, and what it fails at ends the pass.
         let mut one = World { targets: std::slice::from_mut(target), memory: self.memory, ..*self };
-        let mut enforced = one.apply_all(base, pass, &plans, None).await?;
+        let mut enforced = match one.apply_alone(base, pass, &plans).await {
+            Ok(enforced) => enforced,
+            Err(trouble @ Trouble::Store(_)) => return Err(trouble),
+            Err(trouble) => return Err(one.fail(base, pass, Vec::new(), trouble).await),
+        };
         // On record stays what should be in force, also where something is left as it is: a restart looks for that.
         for row in &mut enforced {
             row.desired_hash = whole.desired_hash.0;

@@ -85,6 +85,8 @@ impl<B: Backend> Managed<B> {
             hash: plan.hash(),
             blank,
             audited,
+            dry_run: false,
+            in_steps: false,
             absent: Vec::new(),
             foreign: Vec::new(),
             changes,

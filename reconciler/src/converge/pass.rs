@@ -1,24 +1,18 @@
-//! From an admitted head to rules in force: aim, plan, limits, intent, apply, verify, record.
+//! From plans to rules in force: intent, apply, verify, record.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use policy::compile::Ruleset;
-use policy::lower::Unsupported;
 use policy::snapshot::CommitId;
 
+use super::phases::{Run, kept};
 use super::quarantine::{Failed, forgotten};
 use super::rollback::RollBack;
 use super::trial::{CONFIRMED_TRIAL, OnTrial, no_trial};
 use super::words::unguarded;
-use super::{
-    ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, Errand, NotLowered, Outcome, Source, StatusState, Target, TargetPlan, Trouble,
-    World,
-};
+use super::{ACCEPTED_HEAD, BackendError, CONFIRMED_PLAN, Errand, Outcome, Source, StatusState, TargetPlan, Trouble, World};
 use crate::chain::chain;
-use crate::store::{
-    EndedPass, EnforcedNow, Ensure, NewStep, Note, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, StepEnd, StepState, Why,
-};
+use crate::store::{EndedPass, EnforcedNow, Ensure, NewStep, OpenPass, Outcome as Recorded, PassEnd, PassId, Plan, Why};
 
 /// What a pass is about.
 pub(super) struct Deed {
@@ -29,6 +23,25 @@ pub(super) struct Deed {
     pub started: Timestamp,
     /// What connects now and must go on connecting; `None` where nothing is put on trial.
     pub reached: Option<Vec<Errand>>,
+    /// Targets that nobody could plan for, and why.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// What the end of a pass needs to know.
+struct End {
+    head: CommitId,
+    decisions: Decisions,
+    started: Timestamp,
+    confirmed_by: Option<String>,
+    left_out: Vec<(String, String)>,
+}
+
+/// Where a pass is on record.
+enum Row {
+    /// It was opened before the first change.
+    Open(PassId),
+    /// There was nothing to change: what was in force before, and the plan.
+    Ended(Option<CommitId>, Plan),
 }
 
 /// Whether a pass is what people decided about.
@@ -40,112 +53,138 @@ pub(super) enum Decisions {
     Kept,
 }
 
-/// Why no target has a candidate.
-pub(super) enum NotAimed {
-    /// A backend cannot say it.
-    Unsupported(Vec<Unsupported>),
-    /// A target does not know what it should say.
-    Failed(Trouble),
-}
-
 impl<S: Source> World<'_, S> {
-    /// Sets every target's candidate, or none.
-    pub(super) async fn aim(&mut self, ruleset: &Ruleset) -> Result<(), NotAimed> {
-        let mut problems = Vec::new();
-        let mut failed = None;
-        for target in self.targets.iter_mut() {
-            if let Err(cause) = target.survey().await {
-                failed = Some(Trouble::Backend { target: target.name().to_owned(), cause });
-                continue;
-            }
-            match target.aim(ruleset) {
-                Ok(()) => {}
-                Err(NotLowered::Unsupported(more)) => problems.extend(more),
-                Err(NotLowered::Failed(cause)) => failed = Some(Trouble::Backend { target: target.name().to_owned(), cause }),
-            }
-        }
-        if problems.is_empty() && failed.is_none() {
-            return Ok(());
-        }
-        self.discard();
-        // What no retry mends is said first.
-        Err(failed.filter(|_| problems.is_empty()).map_or(NotAimed::Unsupported(problems), NotAimed::Failed))
-    }
-
-    /// What each target needs.
-    pub(super) async fn plan(&mut self) -> Result<Vec<TargetPlan>, Trouble> {
-        let mut plans = Vec::with_capacity(self.targets.len());
-        for target in self.targets.iter_mut() {
-            let name = target.name().to_owned();
-            plans.extend(target.plan().await.map_err(|cause| Trouble::Backend { target: name, cause })?);
-        }
-        Ok(plans)
-    }
-
-    /// Why a plan waits for a person, unless one has confirmed it.
-    pub(super) async fn too_large(&self, head: CommitId, plans: &[TargetPlan]) -> Result<Option<String>, Trouble> {
-        for (target, plan) in self.targets.iter().zip(plans) {
-            let Some(excess) = target.excess(&self.settings.limits) else { continue };
-            let hash = plan.hash.short();
-            if self.is_plan_confirmed(&hash).await? {
-                continue;
-            }
-            let short = head.short();
-            return Ok(Some(format!(
-                "{short} on {}: {excess}; release exactly this plan with pci-segment confirm {hash} --reason …",
-                target.name()
-            )));
-        }
-        Ok(None)
-    }
-
     /// Does what the plans say, or records that there is nothing to do.
     pub(super) async fn carry_out(&mut self, deed: Deed, plans: &[TargetPlan]) -> Result<Outcome, Trouble> {
-        let Deed { head, base, decisions, started, .. } = deed;
-        let mut confirmed_by = if decisions == Decisions::Used { self.released_by(head, plans).await? } else { None };
-        if plans.iter().all(TargetPlan::is_empty) {
-            if let Some(trial) = self.memory.trial.clone() {
-                return self.join_trial(head, trial, started).await;
-            }
+        let Deed { head, base, decisions, started, reached, left_out } = deed;
+        let host_changes = plans.iter().any(|plan| !plan.in_steps && !plan.is_empty());
+        let has_host = plans.iter().any(|plan| !plan.in_steps);
+        if let Some(trial) = self.memory.trial.clone().filter(|_| has_host && !host_changes) {
+            // The host has these rules on trial already. Clouds wait until somebody vouches for them.
+            return self.join_trial(head, trial, started).await;
+        }
+        let confirmed_by = if decisions == Decisions::Used { self.released_by(head, plans).await? } else { None };
+        let ended = End { head, decisions, started, confirmed_by, left_out };
+        let idle = plans.iter().filter(|plan| !plan.dry_run).all(TargetPlan::is_empty);
+        if idle {
             let enforced = self.enforced_now(plans).await?;
-            let end = PassEnd { enforced, confirmed_by, ..self.in_force(head, plans) };
-            let git_ref = self.settings.git_ref.clone();
-            let plan = Some(evidence(plans));
-            self.store.record_pass(EndedPass { head: Some(head), git_ref, enforced_before: base, plan, started, end }).await?;
-        } else {
-            let trial = deed.reached.map(|reached| self.trial_of(head, plans, reached));
-            let why = match head {
-                head if base == Some(head) => Why::Drift,
-                head if self.memory.pinned == Some(head) => Why::Rollback,
-                _ => Why::Commit,
-            };
-            let pass = self.open(head, base, plans, why, started, trial.as_ref()).await?;
+            let row = Row::Ended(base, evidence(plans));
+            return self.end_pass(ended, row, plans, (enforced, Vec::new())).await;
+        }
+        let trial = reached.filter(|_| host_changes).map(|reached| self.trial_of(head, plans, reached));
+        let why = match head {
+            head if base == Some(head) => Why::Drift,
+            head if self.memory.pinned == Some(head) => Why::Rollback,
+            _ => Why::Commit,
+        };
+        let pass = self.open(head, base, plans, why, started, trial.as_ref()).await?;
+        let run = Run::new(head, (pass, why), plans, self.targets, started);
+        self.work_through(run, pass, trial, plans, ended).await
+    }
+
+    /// All phases of an open pass.
+    async fn work_through(
+        &mut self,
+        mut run: Run,
+        pass: PassId,
+        trial: Option<OnTrial>,
+        plans: &[TargetPlan],
+        mut ended: End,
+    ) -> Result<Outcome, Trouble> {
+        let (head, started) = (ended.head, ended.started);
+        let by_hand = trial.as_ref().is_some_and(|trial| trial.by_hand);
+        let left_out: Vec<String> = ended.left_out.iter().map(|(name, _)| name.clone()).collect();
+        if self.add_on_clouds(&mut run, &left_out, !by_hand).await? {
             let within = trial.as_ref().map(|_| self.settings.trial_time());
-            let enforced = self.apply_all(head, pass, plans, within).await?;
+            if let Err(trouble) = self.apply_on_host(&mut run, within).await {
+                return Err(self.fail(head, pass, run.enforced(), trouble).await);
+            }
             if let Some(trial) = trial {
-                if trial.by_hand {
-                    return self.wait_for_confirmation(pass, trial, &enforced, head, started).await;
+                if by_hand {
+                    return self.wait_for_confirmation(pass, trial, &run.enforced(), head, started).await;
                 }
                 if let Some(lost) = self.first_unreached(&trial.reached).await {
                     return self.take_back(trial, (RollBack::Probe, &lost), Some(pass), started).await;
                 }
                 if let Err(trouble) = self.confirm_all().await {
-                    return Err(self.fail(head, pass, enforced, trouble).await);
+                    return Err(self.fail(head, pass, run.enforced(), trouble).await);
                 }
                 // It was on trial, and the controller vouched for it.
-                confirmed_by.get_or_insert_with(|| "system".to_owned());
+                ended.confirmed_by.get_or_insert_with(|| "system".to_owned());
             }
-            let end = PassEnd { enforced, confirmed_by, ..self.in_force(head, plans) };
-            self.store.close_pass(pass, end).await?;
+            self.remove_on_clouds(&mut run).await?;
+        }
+        if let Some(why) = run.superseded {
+            return self.stop_in_between(ended, pass, run.enforced(), why).await;
+        }
+        self.end_pass(ended, Row::Open(pass), plans, (run.enforced(), run.failures())).await
+    }
+
+    /// What was verified is in force, whatever became of the rest; the head is, if that is everything.
+    async fn end_pass(
+        &mut self,
+        ended: End,
+        row: Row,
+        plans: &[TargetPlan],
+        (enforced, mut failures): (Vec<EnforcedNow>, Vec<(String, String)>),
+    ) -> Result<Outcome, Trouble> {
+        let End { head, decisions, started, confirmed_by, left_out } = ended;
+        failures.extend(left_out);
+        let trouble = failures.first().map(|(target, why)| Trouble::Partly {
+            in_force: enforced.len(),
+            of: enforced.len() + failures.len(),
+            target: target.clone(),
+            why: why.clone(),
+        });
+        let end = match &trouble {
+            None => PassEnd { enforced, confirmed_by, ..self.in_force(head, plans) },
+            Some(trouble) => {
+                let reason = chain(trouble);
+                let said = format!("compliant, but not everywhere in force: {reason}");
+                let status = Some(self.settings.status(head, StatusState::Error, &said));
+                let mut notes = self.adopt_verified(&enforced);
+                notes.push(no_trial());
+                PassEnd { enforced, confirmed_by, status, notes, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) }
+            }
+        };
+        match row {
+            Row::Open(pass) => self.store.close_pass(pass, end).await?,
+            Row::Ended(enforced_before, plan) => {
+                let (git_ref, plan) = (self.settings.git_ref.clone(), Some(plan));
+                self.store.record_pass(EndedPass { head: Some(head), git_ref, enforced_before, plan, started, end }).await?;
+            }
+        }
+        self.memory.trial = None;
+        if let Some(trouble) = trouble {
+            return Err(trouble);
         }
         self.adopt_all();
-        self.memory.trial = None;
+        self.memory.unfinished.clear();
         self.memory.learning_since = None;
         if decisions == Decisions::Used {
             self.forget_decisions(started).await?;
         }
         let changes = plans.iter().map(TargetPlan::changes_made).sum();
         Ok(self.settle(head, Outcome::InForce { commit: head, changes }))
+    }
+
+    /// Something else comes first. What was verified so far stays in force, what was added stays, nothing is half removed: the next trip
+    /// begins by looking.
+    async fn stop_in_between(
+        &mut self,
+        ended: End,
+        pass: PassId,
+        enforced: Vec<EnforcedNow>,
+        why: &'static str,
+    ) -> Result<Outcome, Trouble> {
+        let status = Some(self.settings.status(ended.head, StatusState::Pending, &format!("compliant, not applied: {why}")));
+        let mut notes = self.adopt_verified(&enforced);
+        notes.push(no_trial());
+        let end = PassEnd { enforced, status, notes, ..PassEnd::of(Recorded::Failed, why, (self.clock)()) };
+        self.store.close_pass(pass, end).await?;
+        (self.memory.trial, self.memory.settled) = (None, None);
+        self.memory.look_in = Some(Duration::ZERO);
+        Ok(Outcome::Held { reason: why.to_owned() })
     }
 
     /// Who accepted this head or confirmed one of these plans, if anybody had to.
@@ -155,7 +194,10 @@ impl<S: Source> World<'_, S> {
             let Some(switch) = self.store.switch_get(name, (self.clock)()).await? else { continue };
             let is_meant = match name {
                 ACCEPTED_HEAD => head.to_string().starts_with(&switch.value),
-                _ => plans.iter().any(|plan| plan.hash.short() == switch.value),
+                _ => {
+                    let released = self.released_with(plans).is_some_and(|hash| hash == switch.value);
+                    released || plans.iter().any(|plan| plan.hash.short() == switch.value)
+                }
             };
             if is_meant && !who.contains(&switch.who) {
                 who.push(switch.who);
@@ -172,21 +214,24 @@ impl<S: Source> World<'_, S> {
 
     /// The end of a pass that put the head in force, with all that later starts need, but for what is in force.
     fn in_force(&self, head: CommitId, plans: &[TargetPlan]) -> PassEnd {
-        let changes = plans.iter().map(TargetPlan::changes_made).sum();
+        let changes = plans.iter().filter(|plan| !plan.dry_run).map(TargetPlan::changes_made).sum();
         let (mut sentence, unguarded) = (self.settings.posture.sentence(changes), unguarded(plans));
         if !unguarded.is_empty() {
             sentence = format!("{sentence}; {unguarded}");
         }
         let status = Some(self.settings.status(head, StatusState::Success, &sentence));
-        let kept =
-            |target: &dyn Target| Note { name: kept_name(target.name()), value: serde_json::to_string(&target.remember()).ok() };
-        let notes = self.targets.iter().map(|target| kept(target.as_ref())).chain([no_trial(), forgotten()]).collect();
+        let real = self.targets.iter().filter(|target| !target.dry_run());
+        let notes = real.map(|target| kept(target.as_ref())).chain([no_trial(), forgotten()]).collect();
         PassEnd { changes: changes as u64, status, notes, ..PassEnd::of(Recorded::InForce, &unguarded, (self.clock)()) }
     }
 
     pub(super) fn adopt_all(&mut self) {
         for target in self.targets.iter_mut() {
-            target.adopt();
+            if target.dry_run() {
+                target.discard();
+            } else {
+                target.adopt();
+            }
         }
     }
 
@@ -200,44 +245,16 @@ impl<S: Source> World<'_, S> {
         at: Timestamp,
         trial: Option<&OnTrial>,
     ) -> Result<PassId, Trouble> {
-        let steps = plans.iter().flat_map(|plan| steps(plan, why)).collect();
+        let steps = plans.iter().filter(|plan| !plan.dry_run).flat_map(|plan| steps(plan, why)).collect();
         let (git_ref, plan, notes) =
             (self.settings.git_ref.clone(), evidence(plans), trial.map(OnTrial::note).into_iter().collect());
         Ok(self.store.open_pass(OpenPass { head, git_ref, enforced_before: base, plan, steps, notes, at }).await?)
     }
 
-    /// Applies target by target and looks again; a failure ends the pass as failed, with what was done on record.
-    pub(super) async fn apply_all(
-        &mut self,
-        head: CommitId,
-        pass: PassId,
-        plans: &[TargetPlan],
-        within: Option<Duration>,
-    ) -> Result<Vec<EnforcedNow>, Trouble> {
-        let mut enforced = Vec::with_capacity(plans.len());
-        let mut first = 0;
-        for (i, plan) in plans.iter().enumerate() {
-            let count = u32::try_from(steps(plan, Why::Commit).len()).unwrap_or(u32::MAX);
-            let result = self.apply_one(i, plan, within).await;
-            let (state, code) = match &result {
-                Ok(_) => (StepState::Done, None),
-                Err(trouble) => (StepState::Failed, Some(chain(trouble))),
-            };
-            let ends = (first..first + count).map(|n| StepEnd { n, state, code: code.clone() }).collect();
-            self.store.close_steps(pass, ends, (self.clock)()).await?;
-            first += count;
-            match result {
-                Ok(now) => enforced.push(now),
-                Err(trouble) => return Err(self.fail(head, pass, enforced, trouble).await),
-            }
-        }
-        Ok(enforced)
-    }
-
     /// Ends a pass as failed, with what was done on record. What it had put on trial is taken back; that the commit is at fault is not
     /// known.
-    async fn fail(&mut self, head: CommitId, pass: PassId, enforced: Vec<EnforcedNow>, trouble: Trouble) -> Trouble {
-        self.discard();
+    pub(super) async fn fail(&mut self, head: CommitId, pass: PassId, enforced: Vec<EnforcedNow>, trouble: Trouble) -> Trouble {
+        let mut kept = self.adopt_verified(&enforced);
         if let Err(more) = self.roll_back_all().await {
             tracing::error!("what is on trial is left to its deadline: {}", chain(&more));
         }
@@ -249,12 +266,17 @@ impl<S: Source> World<'_, S> {
         };
         let said = quarantine.clone().unwrap_or_else(|| format!("compliant, but not in force: {reason}"));
         let status = Some(self.settings.status(head, StatusState::Error, &said));
-        let notes = failed.iter().map(Failed::note).chain([no_trial()]).collect();
-        let end = PassEnd { enforced, status, quarantine, notes, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
+        kept.extend(failed.iter().map(Failed::note).chain([no_trial()]));
+        let end = PassEnd { enforced, status, quarantine, notes: kept, ..PassEnd::of(Recorded::Failed, &reason, (self.clock)()) };
         self.store.close_pass(pass, end).await.err().map_or(trouble, Into::into)
     }
 
-    async fn apply_one(&mut self, index: usize, plan: &TargetPlan, within: Option<Duration>) -> Result<EnforcedNow, Trouble> {
+    pub(super) async fn apply_one(
+        &mut self,
+        index: usize,
+        plan: &TargetPlan,
+        within: Option<Duration>,
+    ) -> Result<EnforcedNow, Trouble> {
         let Some(target) = self.targets.get_mut(index) else {
             let cause = BackendError { doing: "the target is gone".to_owned(), cause: None };
             return Err(Trouble::Backend { target: plan.target.clone(), cause });
@@ -287,7 +309,7 @@ impl<S: Source> World<'_, S> {
     /// What is in force where nothing had to change: the generation stays the one on record.
     async fn enforced_now(&self, plans: &[TargetPlan]) -> Result<Vec<EnforcedNow>, Trouble> {
         let mut rows = Vec::with_capacity(plans.len());
-        for plan in plans {
+        for plan in plans.iter().filter(|plan| !plan.dry_run) {
             let generation = self.store.enforced(plan.backend, &plan.target).await?.map_or(0, |row| row.generation);
             rows.push(EnforcedNow {
                 backend: plan.backend.to_owned(),
@@ -329,7 +351,7 @@ pub fn kept_name(target: &str) -> String {
     format!("kept:{target}")
 }
 
-fn steps(plan: &TargetPlan, why: Why) -> Vec<NewStep> {
+pub(super) fn steps(plan: &TargetPlan, why: Why) -> Vec<NewStep> {
     let step = |key: &str, ensure| NewStep {
         backend: plan.backend.to_owned(),
         target: plan.target.clone(),

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use policy::compile::compile;
 use policy::snapshot::CommitId;
 
+use super::aiming::NotAimed;
 use super::judge::Judged;
 use super::lineage::Lineage;
-use super::pass::NotAimed;
 use super::suspended::until;
 use super::words::first_finding;
 use super::{Head, Outcome, Source, StatusState, Trouble, World};
@@ -177,7 +177,7 @@ impl<S: Source> World<'_, S> {
         let aimed = self.aim(&compile(&admitted)).await;
         self.discard();
         Ok(match aimed {
-            Ok(()) => Ok(commit),
+            Ok(_) => Ok(commit),
             Err(NotAimed::Unsupported(problems)) => {
                 let first =
                     problems.first().map_or_else(String::new, |problem| format!("{}: {}", problem.backend, problem.message));

@@ -74,7 +74,8 @@ pub struct Acted<K> {
 pub struct Shown<K, R> {
     /// What is there and ours.
     pub rules: BTreeMap<K, R>,
-    /// What others put where ours is, and what is beside the rules: reported, never changed.
+    /// What others put where ours is, and what is beside the rules: reported, never changed. An `Extra` of class `Flow` opens what no
+    /// policy allows, and is alarmed.
     pub foreign: Vec<Difference>,
 }
 

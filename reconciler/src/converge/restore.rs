@@ -5,11 +5,17 @@
 //! after a restart they are found as they were, and content that differs is drift, which has its own way. On a host that goes back to a
 //! firewall it had before they are put in force beside those of the other one, which goes last.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use policy::snapshot::CommitId;
 
 use super::pass::kept_name;
 use super::{Kept, Source, Trouble, World};
 use crate::store::{Outcome as Recorded, PassEnd, Why};
+
+/// Between two looks at who is there on clouds.
+const SURVEYED_AGAIN: Duration = Duration::from_secs(60);
 
 impl<S: Source> World<'_, S> {
     /// Once per process, until every target answered.
@@ -26,9 +32,35 @@ impl<S: Source> World<'_, S> {
         Ok(())
     }
 
+    /// Finds who is to be protected on clouds, at most once a minute: the head that is in force may mean other rules by now.
+    pub(super) async fn look_who_is_there(&mut self) {
+        let now = (self.clock)();
+        let fresh = |at: &Timestamp| now.duration_since(*at).unsigned_abs() < SURVEYED_AGAIN;
+        if self.memory.surveyed.as_ref().is_some_and(fresh) {
+            return;
+        }
+        for target in self.targets.iter_mut().filter(|target| target.in_steps()) {
+            self.memory.surveyed = Some(now);
+            let before = target.setup_text();
+            if let Err(error) = target.survey().await {
+                tracing::warn!(target = target.name(), "cannot see who is there: {}", crate::chain::chain(&error));
+            } else if before != target.setup_text() {
+                self.memory.settled = None;
+            }
+        }
+    }
+
     /// Whether every target knows what should be in force, and nothing it depends on beside the commit has changed.
     pub(super) async fn is_known(&self) -> Result<bool, Trouble> {
-        for target in self.targets.iter() {
+        let base = self.store.last_in_force().await?.map(|last| last.commit.to_string());
+        for target in self.targets.iter().filter(|target| !target.dry_run()) {
+            if target.in_steps() {
+                // What takes away waits for a trial on this host to be confirmed, and a target that failed is not of this commit.
+                let row = self.store.enforced(target.backend(), target.name()).await?;
+                if row.map(|row| row.commit) != base {
+                    return Ok(false);
+                }
+            }
             let kept = self.store.meta_get(&kept_name(target.name())).await?;
             let kept = kept.and_then(|text| serde_json::from_str::<Kept>(&text).ok());
             if !target.knows() || kept.is_none_or(|kept| kept.setup != target.setup_text()) {
@@ -46,6 +78,10 @@ impl<S: Source> World<'_, S> {
         let Some(kept) = kept.and_then(|text| serde_json::from_str::<Kept>(&text).ok()) else { return Ok(()) };
         if !target.recall(&kept, &row.desired_hash) {
             tracing::error!(target = %name, "what was kept of the rules in force does not hash to what is on record; the head decides");
+            return Ok(());
+        }
+        if target.in_steps() {
+            // Nothing of it is gone because we were.
             return Ok(());
         }
         let trouble = |cause| Trouble::Backend { target: name.clone(), cause };

@@ -4,7 +4,10 @@
 //! What adds comes first and is read back twice, then comes what takes away. A target that fails stays where it is: what was added
 //! stays, nothing more is removed, and the next pass begins by looking.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod limits;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use policy::compile::Ruleset;
@@ -13,15 +16,11 @@ use policy::digest::Digest;
 use policy::lower::Unsupported;
 use policy::plan::{Excess, Limits, Plan};
 
-use super::provider::{Actor, Part, Provider, Stage};
+use self::work::Work;
+use super::provider::{Actor, Part, Provider};
 use super::target::{
-    BackendError, Boxed, Class, Deviation, Difference, EndedStep, Holding, Kept, NotLowered, Rehearsal, Step, Taken, Target,
-    TargetPlan, Trial,
+    BackendError, Boxed, Class, Deviation, Difference, Holding, Kept, NotLowered, Rehearsal, Step, Taken, Target, TargetPlan, Trial,
 };
-use crate::store::StepState;
-
-/// So often a target is read before it counts as not showing what was written to it.
-const READS_MAX: u32 = 60;
 
 /// Which entry of the configuration a target belongs to, and what was said there.
 #[derive(Debug, Clone)]
@@ -54,22 +53,10 @@ pub struct Stepped<P: Provider> {
 struct Planned<P: Provider> {
     plan: Plan<P::Key, P::Rule>,
     observed: Table<P>,
-}
-
-/// A part of a plan that is being carried out.
-struct Work<P: Provider> {
-    part: Part,
-    queue: VecDeque<(Stage, ChangeOf<P>)>,
-    /// What should be seen once the calls so far have arrived.
-    expected: Table<P>,
-    verify: Option<Verify>,
-    verified: bool,
-}
-
-#[derive(Default)]
-struct Verify {
-    reads: u32,
-    agreed: bool,
+    /// What does not fit at the same time.
+    narrow: Vec<Unsupported>,
+    /// Everything that adds was made and read back.
+    added: bool,
 }
 
 impl<P: Provider> Stepped<P> {
@@ -85,12 +72,10 @@ impl<P: Provider> Stepped<P> {
         let Some(desired) = self.candidate.as_ref().or(self.in_force.as_ref()) else { return Ok(None) };
         let shown = self.provider.observe().await?;
         let desired = but_left::<P>(desired, &shown.rules, &self.left);
-        if let Err(problems) = self.provider.fits(&shown.rules, &desired) {
-            return Err(too_narrow(&problems));
-        }
+        let narrow = self.provider.fits(&shown.rules, &desired).err().unwrap_or_default();
         let plan = Plan::new(&shown.rules, &desired);
         let described = self.describe(&plan, shown.foreign);
-        self.planned = Some(Planned { plan, observed: shown.rules });
+        self.planned = Some(Planned { plan, observed: shown.rules, narrow, added: false });
         Ok(Some(described))
     }
 
@@ -113,118 +98,13 @@ impl<P: Provider> Stepped<P> {
             hash: plan.hash(),
             blank: false,
             audited: false,
+            dry_run: self.entry.dry_run,
+            in_steps: true,
             absent: Vec::new(),
             foreign,
             changes,
             differences,
         }
-    }
-
-    /// The calls of a part, in their order.
-    fn begin(&self, part: Part) -> Option<Work<P>> {
-        let planned = self.planned.as_ref()?;
-        let mut staged: Vec<(Stage, ChangeOf<P>)> = Vec::new();
-        for change in &planned.plan.changes {
-            match change {
-                Change::Replace { key, old, new } => staged.extend(replaced::<P>(key, old, new)),
-                Change::Create { .. } | Change::Delete { .. } => staged.push((self.provider.stage(change), change.clone())),
-            }
-        }
-        // Stable: within a stage the order of keys.
-        staged.sort_by_key(|(stage, _)| *stage);
-        let mut expected = planned.observed.clone();
-        if part == Part::Removing {
-            staged
-                .iter()
-                .filter(|(stage, _)| stage.part() == Part::Adding)
-                .for_each(|(_, change)| make::<P>(&mut expected, change));
-        }
-        let queue: VecDeque<_> = staged.into_iter().filter(|(stage, _)| stage.part() == part).collect();
-        let verified = queue.is_empty();
-        Some(Work { part, queue, expected, verify: None, verified })
-    }
-
-    async fn step(&mut self, part: Part) -> Result<Option<Taken>, BackendError> {
-        let mut work = match self.work.take().filter(|work| work.part == part) {
-            Some(work) => work,
-            None => self.begin(part).ok_or_else(unknown)?,
-        };
-        if work.verified && work.queue.is_empty() {
-            return Ok(None);
-        }
-        let taken = match work.verify.take() {
-            Some(verify) => self.verify(&mut work, verify).await,
-            None => self.call(&mut work).await,
-        };
-        self.work = Some(work);
-        taken.map(Some)
-    }
-
-    /// One call of the first stage that is left; all of a stage is verified before the next one begins.
-    async fn call(&mut self, work: &mut Work<P>) -> Result<Taken, BackendError> {
-        let Some(stage) = work.queue.front().map(|(stage, _)| *stage) else {
-            work.verify = Some(Verify::default());
-            return Ok(nothing_yet());
-        };
-        let batch: Vec<ChangeOf<P>> =
-            work.queue.iter().take_while(|(one, _)| *one == stage).map(|(_, change)| change.clone()).collect();
-        let acted = self.provider.act(&batch).await;
-        let mut ended = Vec::new();
-        for one in acted.ended {
-            let Some(at) = work.queue.iter().position(|(of, change)| *of == stage && *change.key() == one.key) else { continue };
-            let Some((_, change)) = work.queue.remove(at) else { continue };
-            if matches!(one.state, StepState::Done | StepState::Already) {
-                make::<P>(&mut work.expected, &change);
-            }
-            ended.push(EndedStep { key: P::key_text(&one.key), state: one.state, code: one.code });
-        }
-        work.verified = false;
-        if work.queue.front().is_none_or(|(next, _)| *next != stage) {
-            work.verify = Some(Verify::default());
-        }
-        Ok(Taken { ended, failed: acted.failed })
-    }
-
-    /// One reading; two in a row have to show what is expected.
-    async fn verify(&mut self, work: &mut Work<P>, mut verify: Verify) -> Result<Taken, BackendError> {
-        if verify.reads > 0 {
-            tokio::time::sleep(self.entry.pause).await;
-        }
-        let shown = self.provider.observe().await?;
-        let agrees = shown.rules == work.expected;
-        if agrees && verify.agreed {
-            work.verified = true;
-            return Ok(nothing_yet());
-        }
-        verify.agreed = agrees;
-        verify.reads += 1;
-        if verify.reads > READS_MAX {
-            let first = Plan::new(&shown.rules, &work.expected).changes.first().map(|change| P::key_text(change.key()));
-            let doing = format!(
-                "{} does not show what was written to it: {}; look at who else writes there",
-                self.provider.target(),
-                first.unwrap_or_default()
-            );
-            return Err(BackendError { doing, cause: None });
-        }
-        work.verify = Some(verify);
-        Ok(nothing_yet())
-    }
-}
-
-/// A change of a rule that differs: first what either allows, then only the new.
-fn replaced<P: Provider>(key: &P::Key, old: &P::Rule, new: &P::Rule) -> Vec<(Stage, ChangeOf<P>)> {
-    let wide = P::widened(old, new);
-    let from_to = |old: &P::Rule, new: &P::Rule| Change::Replace { key: key.clone(), old: old.clone(), new: new.clone() };
-    let widen = (wide != *old).then(|| (Stage::Add, from_to(old, &wide)));
-    let narrow = (wide != *new).then(|| (Stage::Remove, from_to(&wide, new)));
-    widen.into_iter().chain(narrow).collect()
-}
-
-fn make<P: Provider>(table: &mut Table<P>, change: &ChangeOf<P>) {
-    match change {
-        Change::Create { key, rule } | Change::Replace { key, new: rule, .. } => drop(table.insert(key.clone(), rule.clone())),
-        Change::Delete { key, .. } => drop(table.remove(key)),
     }
 }
 
@@ -245,15 +125,6 @@ fn difference<P: Provider>(change: &ChangeOf<P>) -> Difference {
         Change::Delete { rule, .. } => (Deviation::Extra, String::new(), P::rule_text(rule), Class::Flow),
     };
     Difference { key: P::key_text(change.key()), kind, expected, observed, class, ours: Some(true) }
-}
-
-fn too_narrow(problems: &[Unsupported]) -> BackendError {
-    let all: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
-    BackendError { doing: all.join("; "), cause: None }
-}
-
-const fn nothing_yet() -> Taken {
-    Taken { ended: Vec::new(), failed: None }
 }
 
 fn unknown() -> BackendError {
@@ -313,7 +184,15 @@ impl<P: Provider> Target for Stepped<P> {
     }
 
     fn excess(&self, limits: &Limits) -> Option<Excess> {
-        self.planned.as_ref().and_then(|planned| planned.plan.excess(limits))
+        self.planned.as_ref().and_then(|planned| planned.excess(limits))
+    }
+
+    fn excess_of_group(&self, limits: &Limits) -> Option<String> {
+        self.planned.as_ref().and_then(|planned| planned.excess_of_group(&self.provider, limits))
+    }
+
+    fn narrow(&self) -> &[Unsupported] {
+        self.planned.as_ref().map_or(&[], |planned| &planned.narrow)
     }
 
     fn apply(&mut self, _within: Option<Duration>) -> Boxed<'_, Result<u64, BackendError>> {
@@ -404,3 +283,8 @@ impl<P: Provider> Target for Stepped<P> {
         self.provider.setup_text()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod memory;
+#[cfg(test)]
+mod tests;

@@ -270,6 +270,12 @@ pub struct TargetPlan {
     pub blank: bool,
     /// Nothing is dropped on the whole target, whatever the rules say.
     pub audited: bool,
+    /// It is shown and not applied.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// It is carried out call by call.
+    #[serde(skip)]
+    pub in_steps: bool,
     /// What cannot be guarded before it appears.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Difference>,
@@ -340,6 +346,14 @@ pub trait Target: Send {
     /// Why the last plan waits for a person whatever its size.
     fn waits(&self) -> Option<String> {
         None
+    }
+    /// As [`Target::excess`], of one group of rules where there are several; in words.
+    fn excess_of_group(&self, _limits: &Limits) -> Option<String> {
+        None
+    }
+    /// Why the last plan cannot be carried out: old and new do not fit at the same time. Nothing was called.
+    fn narrow(&self) -> &[Unsupported] {
+        &[]
     }
     /// Who changed what differs under a key, if the provider's own log names exactly one.
     fn actor<'a>(&'a mut self, _key: &'a str) -> Boxed<'a, Option<Actor>> {

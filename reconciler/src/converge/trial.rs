@@ -108,22 +108,27 @@ impl Settings {
 impl<S: Source> World<'_, S> {
     /// What a pass is about to put on trial.
     pub(super) fn trial_of(&self, head: CommitId, plans: &[TargetPlan], reached: Vec<Errand>) -> OnTrial {
-        let part = |target: &dyn Target, plan: &TargetPlan| TargetOnTrial {
-            target: plan.target.clone(),
-            backend: plan.backend.to_owned(),
-            desired_hash: plan.desired_hash.to_string(),
-            generation: 0,
-            kept: target.remember(),
+        // Clouds have no trial: what takes away there waits until this one is confirmed.
+        let on_host = || plans.iter().filter(|plan| !plan.in_steps);
+        let part = |plan: &TargetPlan| {
+            let target = self.targets.iter().find(|target| target.name() == plan.target)?;
+            Some(TargetOnTrial {
+                target: plan.target.clone(),
+                backend: plan.backend.to_owned(),
+                desired_hash: plan.desired_hash.to_string(),
+                generation: 0,
+                kept: target.remember(),
+            })
         };
         OnTrial {
             commit: head.to_string(),
-            hash: plans.first().map_or_else(String::new, |plan| plan.hash.short()),
+            hash: plans.iter().find(|plan| !plan.in_steps).map_or_else(String::new, |plan| plan.hash.short()),
             by_hand: self.settings.confirm_within.is_some(),
             until: None,
-            changes: plans.iter().map(|plan| plan.changes_made() as u64).sum(),
+            changes: on_host().map(|plan| plan.changes_made() as u64).sum(),
             boot_id: self.settings.boot_id.clone(),
             reached,
-            targets: self.targets.iter().zip(plans).map(|(target, plan)| part(target.as_ref(), plan)).collect(),
+            targets: on_host().filter_map(part).collect(),
         }
     }
 
@@ -140,10 +145,15 @@ impl<S: Source> World<'_, S> {
         for target in self.targets.iter_mut() {
             let running = trial_at(target.as_mut()).await?;
             left = running.map_or(left, |running| left.min(running.left));
-            target.begin_trial();
+            if target.in_steps() {
+                target.discard();
+            } else {
+                target.begin_trial();
+            }
         }
-        for (part, now) in trial.targets.iter_mut().zip(enforced) {
-            part.generation = now.generation;
+        for part in &mut trial.targets {
+            let now = enforced.iter().find(|now| now.target == part.target);
+            part.generation = now.map_or(0, |now| now.generation);
         }
         trial.until = (self.clock)().checked_add(left).ok();
         let reason = trial.sentence();

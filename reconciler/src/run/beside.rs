@@ -98,6 +98,12 @@ impl Controller {
         let (mut term, mut int, mut hup) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
         let (stop, wake) = (self.stop.clone(), self.wake.clone());
+        // A pass looks at this between two calls.
+        let (told, at_boundary) = (self.stop.clone(), Arc::clone(&self.memory.stop));
+        tokio::spawn(async move {
+            told.cancelled().await;
+            at_boundary.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
         tokio::spawn(async move {
             loop {
                 tokio::select! {

@@ -15,7 +15,9 @@ use super::requests::Queue;
 use super::rollback;
 use super::storm::Storm;
 use crate::chain::chain;
-use crate::converge::{Compared, Outcome, Settings, Trouble, announce as take_note, check_drift, converge, watch_announced};
+use crate::converge::{
+    Compared, Outcome, Scope, Settings, Trouble, announce as take_note, check_drift, check_drift_of, converge, watch_announced,
+};
 use crate::store::{self, Came, EndedPass, Outcome as Recorded, PassEnd, Store, Waiting};
 
 /// First wait after a failed trip; doubles.
@@ -38,7 +40,10 @@ enum Woken {
     /// There is time for a request.
     Request,
     Look(Came),
+    /// Something may differ on this host.
     Drift,
+    /// The schedule says that everything is to be compared.
+    Schedule,
     Report,
     Heartbeat,
 }
@@ -51,7 +56,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
     let mut next = Woken::Look(Came::Poll);
     let mut look_at = tokio::time::Instant::now();
     let mut drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
-    let mut cadence = Cadence::default();
+    let (mut cadence, mut clouds_at) = (Cadence::default(), None::<tokio::time::Instant>);
     let mut compare_at = tokio::time::Instant::now() + cadence.after(Duration::ZERO, true);
     let (mut requests, mut storm) = (Queue::default(), Storm::default());
     let (reports, mut calendar) = (controller.reports.clone(), Calendar::begin(controller).await?);
@@ -83,12 +88,21 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                 controller.desk.sign();
                 look_at = tokio::time::Instant::now() + pause(controller, failures).min(controller.memory.look_in.unwrap_or(NEVER));
             }
-            Woken::Drift => {
+            Woken::Drift | Woken::Schedule => {
                 let began = tokio::time::Instant::now();
-                let compared = drift(controller).await;
-                let again = compared.and_then(|compared| compared.again_in).unwrap_or(NEVER);
-                compare_at = tokio::time::Instant::now() + cadence.after(began.elapsed(), compared.is_some()).min(again);
-                drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
+                // Clouds are read call by call: on the schedule, and when something there has rested long enough to be put back.
+                let due = matches!(next, Woken::Schedule) || clouds_at.is_some_and(|at| at <= began);
+                let scope = if due { Scope::Everywhere } else { Scope::Host };
+                let compared = drift(controller, scope).await;
+                let again = compared.and_then(|compared| compared.again_in);
+                let (now, cost) = (tokio::time::Instant::now(), began.elapsed());
+                if due {
+                    clouds_at = again.map(|again| now + again);
+                    drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
+                }
+                // What reading the clouds takes says nothing of how often this host may be read.
+                let cost = if due { Duration::ZERO } else { cost };
+                compare_at = now + cadence.after(cost, compared.is_some()).min(again.unwrap_or(NEVER));
             }
             Woken::Report => report(controller, &mut calendar).await,
             Woken::Heartbeat => beat(controller).await,
@@ -98,7 +112,7 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
             biased;
             () = controller.stop.cancelled() => Woken::Stop,
             // Before the wake, so that a stream of pushes does not keep drift from being seen.
-            () = tokio::time::sleep(until(drift_at)) => Woken::Drift,
+            () = tokio::time::sleep(until(drift_at)) => Woken::Schedule,
             () = controller.drift_wake.notified() => Woken::Drift,
             () = tokio::time::sleep_until(compare_at) => Woken::Drift,
             () = wake.notified(), if storm.look_at().is_none() => Woken::Delivery,
@@ -269,15 +283,15 @@ async fn beat(controller: &Controller) {
 
 /// A report says what is so now: first everything is compared.
 async fn report(controller: &mut Controller, calendar: &mut Calendar) {
-    drift(controller).await;
+    drift(controller, Scope::Everywhere).await;
     calendar.write(controller).await;
     // Whoever asked for it had the loop stop waiting; that must not stop the next look.
     controller.urgent.take();
 }
 
 /// Nothing if a target or the store did not answer.
-async fn drift(controller: &mut Controller) -> Option<Compared> {
-    let compared = check_drift(&mut controller.world()).await;
+async fn drift(controller: &mut Controller, scope: Scope) -> Option<Compared> {
+    let compared = check_drift_of(&mut controller.world(), scope).await;
     compared.inspect_err(|trouble| tracing::error!("cannot look for drift: {}", chain(trouble))).ok()
 }
 

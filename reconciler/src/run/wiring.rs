@@ -64,6 +64,7 @@ pub fn settings(config: &Config) -> Settings {
             },
             ..Limits::default()
         },
+        first_wave: config.limits.first_wave.clone(),
         heal: config.drift.mode == DriftMode::Heal,
         judged_by: judged_by(config),
         verify: Verify {

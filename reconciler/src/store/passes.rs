@@ -160,6 +160,22 @@ impl Store {
         .await
     }
 
+    /// More steps of an open pass, from number `first` on, before they are taken: what it works on was changed, and planned again.
+    ///
+    /// # Errors
+    /// The database cannot be written: nothing may be changed.
+    pub async fn add_steps(&self, pass: PassId, first: u32, steps: Vec<NewStep>, now: Timestamp) -> Result<(), Error> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                for (n, step) in (i64::from(first)..).zip(&steps) {
+                    insert_step(tx, pass, n, step, now).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// How steps ended. A step that failed or whose end is unknown gets an audit row of its own; the others are in the plan.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ValidateFormat {
     /// For people.
+    #[value(alias = "text")]
     Human,
     /// One JSON document.
     Json,

@@ -26,8 +26,8 @@ fn lines(report: &Report<'_>) -> Vec<String> {
     let more = judgement.more_problems + judgement.more_findings > 0;
     let totals = more || counts.iter().any(|n| *n > SHOWN_MAX);
     let room = if totals { SHOWN_MAX - 1 } else { SHOWN_MAX };
-    let mut lines: Vec<String> = of(Level::Error).chain(of(Level::Warning)).map(annotation).collect();
-    lines.extend(of(Level::Notice).take(room).map(annotation));
+    let mut lines: Vec<String> = of(Level::Error).chain(of(Level::Warning)).map(|finding| annotation(report, finding)).collect();
+    lines.extend(of(Level::Notice).take(room).map(|finding| annotation(report, finding)));
     // Beyond the room they are lines of the log, not commands.
     lines.extend(of(Level::Notice).skip(room).map(logged));
     lines.extend(totals.then(|| format!("::notice title=pci-segment::{}", data(&summary(report, counts)))));
@@ -61,8 +61,14 @@ impl Level {
     }
 }
 
-fn annotation(finding: &Finding) -> String {
+fn annotation(report: &Report<'_>, finding: &Finding) -> String {
     let place = &finding.place;
+    if let Some(group) = report.groups.and_then(|groups| groups.get(&place.file)) {
+        // A group is in no file of the repository.
+        let rule = group.rule(place.spot).map(|rule| format!(" {rule}")).unwrap_or_default();
+        let title = property(&escape(&format!("{} {} ({}){rule}", finding.rule_id, group.name, group.id)));
+        return format!("::{} title={title}::{}", Level::of(finding).name(), data(&message(finding)));
+    }
     format!(
         "::{} file={},line={},col={},title={}::{}",
         Level::of(finding).name(),

@@ -58,8 +58,12 @@ fn not_run(report: &Report<'_>, out: Output) -> Vec<String> {
 fn verdict(report: &Report<'_>, out: Output) -> String {
     let (judgement, counts) = (report.judgement, report.judgement.counts());
     let word = if report.passes() { out.paint(Tone::Good, "compliant") } else { out.paint(Tone::Bad, "not compliant") };
+    let asked = match report.groups {
+        None => format!("{} in {}", counted(judgement.policies, "policy", "policies"), counted(judgement.files, "file", "files")),
+        Some(_) => format!("{} of {} judged", judgement.policies, counted(judgement.files, "group", "groups")),
+    };
     let mut parts = vec![
-        format!("{} in {}", counted(judgement.policies, "policy", "policies"), counted(judgement.files, "file", "files"),),
+        asked,
         format!("profile {}", judgement.profile.name()),
         counted(counts.error, "error", "errors"),
         counted(counts.warning, "warning", "warnings"),

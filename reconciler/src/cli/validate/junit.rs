@@ -30,7 +30,8 @@ pub(super) fn print(report: &Report<'_>, out: Output) {
 /// Gives the document part by part: a large set has hundreds of thousands of cases.
 fn write(report: &Report<'_>, part: &mut dyn FnMut(&str)) {
     part(r#"<?xml version="1.0" encoding="UTF-8"?>"#);
-    part(r#"<testsuites name="pci-segment validate">"#);
+    let command = if report.groups.is_some() { "cloud-validate" } else { "validate" };
+    part(&format!("<testsuites name=\"pci-segment {command}\">"));
     let cases = Cases::new(report);
     let mut suites: BTreeMap<Vec<u16>, (&str, BTreeSet<&str>)> = BTreeMap::new();
     for id in catalogue().map(|item| item.id).chain(cases.not_run.keys().copied()).chain(cases.found.keys().map(|(id, _)| *id)) {

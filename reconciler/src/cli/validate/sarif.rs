@@ -17,8 +17,8 @@ use policy::model::Place;
 use serde_json::json;
 
 use self::model::{
-    ArtifactLocation, BaseId, Driver, Invocation, Level, Location, Log, Notification, PhysicalLocation, Region, ReportingReference,
-    Run, SarifResult, Suppression, Text, Tool,
+    ArtifactLocation, BaseId, Driver, Invocation, Level, Location, Log, LogicalLocation, Notification, PhysicalLocation, Region,
+    ReportingReference, Run, SarifResult, Suppression, Text, Tool,
 };
 use super::Report;
 use super::source::Sources;
@@ -64,7 +64,7 @@ fn log<'a>(report: &'a Report<'a>) -> Log<'a> {
         }],
         original_uri_base_ids: [(ROOT, BaseId { description: Text::new("The folder the command ran in.") })].into(),
         column_kind: "unicodeCodePoints",
-        results: judgement.findings.iter().map(|finding| result(finding, &mut sources)).collect(),
+        results: judgement.findings.iter().map(|finding| result(report, finding, &mut sources)).collect(),
         properties: json!({
             "compliant": report.passes(),
             "profile": judgement.profile.name(),
@@ -111,20 +111,19 @@ fn reference(id: &str) -> ReportingReference {
     ReportingReference { id: id.to_owned(), index: rule(id).map(|(index, _)| index) }
 }
 
-fn result<'a>(finding: &'a Finding, sources: &mut Sources<'_>) -> SarifResult<'a> {
-    let related = |(id, place): (usize, &Place)| Location {
+fn result<'a>(report: &Report<'_>, finding: &'a Finding, sources: &mut Sources<'_>) -> SarifResult<'a> {
+    let mut related = |(id, place): (usize, &Place)| Location {
         id: Some(id),
         message: Some(Text::new("together with this")),
-        physical_location: physical(place, sources),
+        ..location(report, place, sources)
     };
-    let related_locations = finding.related.iter().enumerate().map(related).collect();
-    let physical_location = physical(&finding.place, sources);
+    let related_locations = finding.related.iter().enumerate().map(&mut related).collect();
     SarifResult {
         rule_id: finding.rule_id,
         rule_index: rule(finding.rule_id).map(|(index, _)| index),
         level: level(finding.severity),
         message: Text::new(message(finding)),
-        locations: [Location { id: None, message: None, physical_location }],
+        locations: [location(report, &finding.place, sources)],
         related_locations,
         partial_fingerprints: BTreeMap::from([("pciSegment/v1", json!(finding.fingerprint()))]),
         suppressions: suppressions(finding),
@@ -164,6 +163,22 @@ fn message(finding: &Finding) -> String {
 fn suppressions(finding: &Finding) -> Vec<Suppression> {
     let suppression = |justification| Suppression { kind: "external", status: "accepted", justification };
     waived(finding).map(suppression).into_iter().collect()
+}
+
+/// A place in a file, or a group of a cloud and its rule.
+fn location(report: &Report<'_>, place: &Place, sources: &mut Sources<'_>) -> Location {
+    let Some(group) = report.groups.and_then(|groups| groups.get(&place.file)) else {
+        let physical_location = Some(physical(place, sources));
+        return Location { id: None, message: None, physical_location, logical_locations: Vec::new() };
+    };
+    let rule = group.rule(place.spot);
+    let whole = rule.map_or_else(|| place.file.to_string(), |rule| format!("{}/{rule}", place.file));
+    let logical = LogicalLocation {
+        name: rule.unwrap_or(&group.name).to_owned(),
+        fully_qualified_name: whole,
+        kind: if rule.is_some() { "resource rule" } else { "resource" },
+    };
+    Location { id: None, message: None, physical_location: None, logical_locations: vec![logical] }
 }
 
 fn physical(place: &Place, sources: &mut Sources<'_>) -> PhysicalLocation {

@@ -69,7 +69,7 @@ pub(super) fn severity(severity: Severity) -> &'static str {
 }
 
 /// `1 file`, `2 files`.
-pub(super) fn counted(n: usize, one: &str, many: &str) -> String {
+pub(in crate::cli) fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
