@@ -40,9 +40,8 @@ pub async fn open(config: &CloudConfig, opening: &Opening) -> Result<Vec<Box<dyn
     let connection = Connection::open(config).await?;
     let networks = config.aws.iter().flat_map(|aws| &aws.vpc_ids);
     let entry = || Entry { name: config.label(), dry_run: config.dry_run, pause: PAUSE };
-    let target = |vpc: &String| -> Box<dyn Target> {
-        Box::new(Stepped::new(Aws::new(connection.clone(), config, vpc, opening), entry()))
-    };
+    let target =
+        |vpc: &String| -> Box<dyn Target> { Box::new(Stepped::new(Aws::new(connection.clone(), config, vpc, opening), entry())) };
     Ok(networks.map(target).collect())
 }
 

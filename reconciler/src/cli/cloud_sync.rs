@@ -16,7 +16,7 @@ use super::cloud::{CloudArgs, Judged, plan};
 use super::output::{Output, escape};
 use super::validate::ValidateFormat;
 use super::{Exit, Format, run};
-use crate::backend::cloud::open;
+use crate::backend::cloud::{Opening, open};
 use crate::config::CloudConfig;
 use crate::converge::{Target, TargetPlan};
 
@@ -73,7 +73,7 @@ pub fn cloud_sync(args: &CloudSyncArgs, out: Output) -> anyhow::Result<Exit> {
     };
     let Some(ruleset) = judged.ruleset(format, out) else { return Ok(Exit::Violations) };
     run::runtime()?.block_on(async {
-        let mut targets = open(&config, &args.cloud.installation).await?;
+        let mut targets = open(&config, &Opening::of(&args.cloud.installation)).await?;
         let plans = plan(&mut targets, &ruleset, out).await?;
         if args.format == Format::Human {
             plans.iter().for_each(|plan| show::plan(plan, out));

@@ -12,7 +12,7 @@ use super::cloud::{CloudArgs, Judged, plan};
 use super::output::Output;
 use super::validate::{Report, ValidateFormat, present};
 use super::{Exit, run};
-use crate::backend::cloud::{groups, open};
+use crate::backend::cloud::{Opening, groups, open};
 use crate::config::CloudConfig;
 use crate::posture::{Posture, Scope, judge};
 
@@ -58,7 +58,7 @@ pub fn cloud_validate(args: &CloudValidateArgs, out: Output) -> anyhow::Result<E
         let found = groups(&config, &args.cloud.installation).await;
         out.progress("");
         let found = found?;
-        let mut targets = open(&config, &args.cloud.installation).await?;
+        let mut targets = open(&config, &Opening::of(&args.cloud.installation)).await?;
         let plans = plan(&mut targets, &ruleset, out).await?;
         anyhow::Ok((found, plans))
     })?;

@@ -231,7 +231,10 @@ fn a_token_never_goes_over_plain_http_to_another_machine() {
     with_azure(async |azure| {
         let mut config = config(&azure);
         config.endpoint_url = Some("http://192.0.2.1:8080".to_owned());
-        let refused = pci_segment::backend::cloud::open(&config, &pci_segment::backend::cloud::Opening::of("mine")).await.map(|_| ()).unwrap_err();
+        let refused = pci_segment::backend::cloud::open(&config, &pci_segment::backend::cloud::Opening::of("mine"))
+            .await
+            .map(|_| ())
+            .unwrap_err();
         assert!(refused.to_string().contains("endpoint_url has to be https"), "{refused}");
     });
 }

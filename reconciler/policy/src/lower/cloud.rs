@@ -141,7 +141,7 @@ pub fn subjects(ruleset: &Ruleset, found: &[Found]) -> Vec<Subject> {
 pub fn subjects_by_selector(ruleset: &Ruleset, backend: &'static str) -> Result<Vec<Subject>, Vec<Unsupported>> {
     let mut found = Vec::new();
     let mut refused = Vec::new();
-    for policy in ruleset.policies() {
+    for policy in ruleset.policies().iter().filter(|policy| policy.mode == Mode::Enforce) {
         match exact_labels(policy) {
             Some(labels) => {
                 let endpoint = Endpoint { labels, namespace: policy.namespace.to_string(), ports: Vec::new() };

@@ -61,9 +61,7 @@ impl Survey {
     pub(super) fn subjects(&self, ruleset: &Ruleset, attach: bool) -> Result<Vec<Subject>, NotLowered> {
         let mut found = match (asks(ruleset), attach) {
             (true, _) => subjects(ruleset, &enforced(ruleset, self.members(ruleset).map_err(not_seen)?)),
-            (false, true) if !ruleset.has_inventory() => {
-                subjects(ruleset, &enforced(ruleset, self.tagged().map_err(not_seen)?))
-            }
+            (false, true) if !ruleset.has_inventory() => subjects(ruleset, &enforced(ruleset, self.tagged().map_err(not_seen)?)),
             (false, _) if ruleset.has_inventory() => Vec::new(),
             (false, _) => subjects_by_selector(ruleset, BACKEND).map_err(NotLowered::Unsupported)?,
         };
