@@ -5,7 +5,10 @@
 //! moto computes its answers while we wait, so its own time is taken off: every request is sent once more by a plain HTTP client, with the
 //! same body and nothing done with the answer, and what that takes is moto's. Fastest of five each.
 //!
-//! MEASURED
+//! Measured with moto 5.2.5 on two cores that others used as well, without `--release`: a look at 1,000 groups is 1 call and takes 3.1 s, of
+//! which moto 2.5 s and ours 0.65 s. A pass that changes one rule in 1,000 groups is `AuthorizeSecurityGroupIngress`,
+//! `DescribeSecurityGroupRules` for the id, and `RevokeSecurityGroupIngress`, beside one look to plan and two after each half; a pass that
+//! changes nothing is 2 calls that read. Making 1,000 groups with two rules each is 5 calls for each and takes 87 s.
 //!
 //! A proxy in this program counts the calls by their action; it is in the way of both clients.
 
@@ -13,7 +16,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -118,18 +120,19 @@ async fn converge(target: &mut Box<dyn Target>, ruleset: &Ruleset) -> Result<(),
 
 /// A policy for each group; one of them may say something else.
 fn rules(other: Option<usize>) -> Result<Ruleset, Failure> {
-    let mut text = String::new();
-    for i in 0..GROUPS {
+    let text = |i: usize| {
         let port = if other == Some(i) { 8443 } else { 443 };
-        write!(
-            text,
+        format!(
             "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {{name: p{i}}}\nspec: {{podSelector: {{matchLabels: {{tier: t{i}}}}}, \
              policyTypes: [Ingress, Egress], ingress: [{{from: [{{ipBlock: {{cidr: 10.1.0.0/16}}}}], ports: [{{port: {port}}}]}}], egress: \
-             [{{to: [{{ipBlock: {{cidr: 10.2.0.0/16}}}}], ports: [{{port: 5432}}]}}]}}\n---\n"
-        )?;
+             [{{to: [{{ipBlock: {{cidr: 10.2.0.0/16}}}}], ports: [{{port: 5432}}]}}]}}\n"
+        )
+    };
+    let entries = (0..GROUPS).map(|i| (format!("{i}.yaml"), Entry::File(text(i).into_bytes())));
+    let reading = read(&Snapshot { entries: entries.collect() });
+    if let Some(problem) = reading.problems.first() {
+        return Err(format!("{problem:?}").into());
     }
-    let entries = [("policies.yaml".to_owned(), Entry::File(text.into_bytes()))];
-    let reading = read(&Snapshot { entries: entries.into() });
     let admitted = Admitted::in_force(reading, Date::new(2026, 1, 1).ok_or("a day")?).ok_or("the policies are not read")?;
     Ok(compile(&admitted))
 }
@@ -186,7 +189,7 @@ impl Between {
         let signed = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
         let send = self.client.post(&self.behind).header("authorization", signed);
         let send = send.header("content-type", "application/x-www-form-urlencoded");
-        let answer = send.body("Action=CreateVpc&Version=2016-11-15&CidrBlock=10.0.0.0%2F8").send().await?.text().await?;
+        let answer = send.body("Action=CreateVpc&Version=2016-11-15&CidrBlock=10.0.0.0%2F16").send().await?.text().await?;
         let (_, rest) = answer.split_once("<vpcId>").ok_or("no network")?;
         Ok(rest.split('<').next().unwrap_or_default().to_owned())
     }

@@ -53,6 +53,7 @@ fn aws_allows(table: &aws::Table, subjects: &[Subject], group: &str, direction: 
             aws::Side::Group(name) => {
                 subjects.iter().any(|subject| subject.name == *name && subject.addresses.iter().any(|cidr| cidr.contains(peer)))
             }
+            aws::Side::Other(name) => panic!("nobody asked for {name}"),
         };
         &**own == group && *way == direction && reaches && traffic.services().contains(service)
     })
