@@ -138,12 +138,14 @@ impl World {
 pub(crate) struct Cloud {
     pub name: String,
     pub world: Arc<Mutex<World>>,
+    /// How many members the last survey found.
+    seen: u32,
 }
 
 impl Cloud {
     pub(crate) fn new(name: &str, old: Table, new: Table) -> Self {
         let world = World { states: vec![old.clone()], rules: old, desired: new, ..World::default() };
-        Self { name: name.to_owned(), world: Arc::new(Mutex::new(world)) }
+        Self { name: name.to_owned(), world: Arc::new(Mutex::new(world)), seen: 0 }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
@@ -200,11 +202,16 @@ impl Provider for Cloud {
     }
 
     fn setup_text(&self) -> String {
-        format!("{} members", self.world().members)
+        format!("{} members", self.seen)
     }
 
     async fn survey(&mut self) -> Result<(), BackendError> {
-        if self.world().cannot_be_surveyed { Err(failure("DescribeInstances: ExpiredToken; sign in again")) } else { Ok(()) }
+        if self.world().cannot_be_surveyed {
+            return Err(failure("DescribeInstances: ExpiredToken; sign in again"));
+        }
+        let members = self.world().members;
+        self.seen = members;
+        Ok(())
     }
 
     fn lower(&self, _ruleset: &Ruleset) -> Result<Table, NotLowered> {
