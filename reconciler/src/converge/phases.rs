@@ -115,10 +115,7 @@ impl Run {
 
 /// Why, without the name of the target, which is said beside it.
 pub(super) fn cause(trouble: &Trouble) -> String {
-    match trouble {
-        Trouble::Backend { cause, .. } => chain(cause),
-        other => chain(other),
-    }
+    if let Trouble::Backend { cause, .. } = trouble { chain(cause) } else { chain(trouble) }
 }
 
 impl<S: Source> World<'_, S> {
