@@ -16,6 +16,7 @@ mod clock;
 mod commits;
 mod decisions;
 mod drift;
+mod drift_actor;
 mod drift_reads;
 mod error;
 mod failures;

@@ -15,7 +15,7 @@ use policy::snapshot::CommitId;
 use super::aiming::Plans;
 use super::drift::AUDITED;
 use super::pass::{Decisions, Deed};
-use super::{Source, TargetPlan, Trouble, World};
+use super::{Outcome, Source, TargetPlan, Trouble, World};
 use crate::chain::chain;
 use crate::reading::read;
 
@@ -94,8 +94,8 @@ impl<S: Source> World<'_, S> {
         // No limit holds this back: that these rules end today was decided when they were approved.
         // Nor is it on trial: the way back would be rules that have ended.
         let deed = Deed { head: base, base: Some(base), decisions: Decisions::Kept, started, reached: None, left_out };
-        self.carry_out(deed, &plans).await?;
-        Ok(true)
+        let outcome = self.carry_out(deed, &plans).await?;
+        Ok(matches!(outcome, Outcome::InForce { .. }))
     }
 
     /// Whether every target should enforce what is on record for it. What it really enforces is a question of drift.

@@ -97,7 +97,7 @@ impl<S: Source> World<'_, S> {
         if self.add_on_clouds(&mut run, &left_out, !by_hand).await? {
             let within = trial.as_ref().map(|_| self.settings.trial_time());
             if let Err(trouble) = self.apply_on_host(&mut run, within).await {
-                return Err(self.fail(head, pass, run.enforced(), trouble).await);
+                return Err(self.fail(head, pass, run.enforced_on_clouds(), trouble).await);
             }
             if let Some(trial) = trial {
                 if by_hand {
@@ -107,7 +107,7 @@ impl<S: Source> World<'_, S> {
                     return self.take_back(trial, (RollBack::Probe, &lost), Some(pass), started).await;
                 }
                 if let Err(trouble) = self.confirm_all().await {
-                    return Err(self.fail(head, pass, run.enforced(), trouble).await);
+                    return Err(self.fail(head, pass, run.enforced_on_clouds(), trouble).await);
                 }
                 // It was on trial, and the controller vouched for it.
                 ended.confirmed_by.get_or_insert_with(|| "system".to_owned());

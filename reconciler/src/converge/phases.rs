@@ -85,6 +85,12 @@ impl Run {
         in_force.collect()
     }
 
+    /// The same without this host, where what failed is taken back.
+    pub(super) fn enforced_on_clouds(&self) -> Vec<EnforcedNow> {
+        let is_cloud = |now: &EnforcedNow| self.jobs.iter().any(|job| job.plan.in_steps && job.plan.target == now.target);
+        self.enforced().into_iter().filter(is_cloud).collect()
+    }
+
     /// Why targets are not in force, by target.
     pub(super) fn failures(&self) -> Vec<(String, String)> {
         let failed = self.jobs.iter().filter_map(|job| match &job.state {
@@ -109,10 +115,7 @@ impl Run {
 
 /// Why, without the name of the target, which is said beside it.
 pub(super) fn cause(trouble: &Trouble) -> String {
-    match trouble {
-        Trouble::Backend { cause, .. } => chain(cause),
-        other => chain(other),
-    }
+    if let Trouble::Backend { cause, .. } = trouble { chain(cause) } else { chain(trouble) }
 }
 
 impl<S: Source> World<'_, S> {

@@ -54,12 +54,11 @@ impl<S: Source> World<'_, S> {
     pub(super) async fn is_known(&self) -> Result<bool, Trouble> {
         let base = self.store.last_in_force().await?.map(|last| last.commit.to_string());
         for target in self.targets.iter().filter(|target| !target.dry_run()) {
-            if target.in_steps() {
-                // What takes away waits for a trial on this host to be confirmed, and a target that failed is not of this commit.
-                let row = self.store.enforced(target.backend(), target.name()).await?;
-                if row.map(|row| row.commit) != base {
-                    return Ok(false);
-                }
+            // A pass may have put another commit in force here and failed elsewhere; and what takes away on a cloud waits for a trial on
+            // this host to be confirmed.
+            let row = self.store.enforced(target.backend(), target.name()).await?;
+            if row.map(|row| row.commit) != base {
+                return Ok(false);
             }
             let kept = self.store.meta_get(&kept_name(target.name())).await?;
             let kept = kept.and_then(|text| serde_json::from_str::<Kept>(&text).ok());

@@ -72,8 +72,10 @@ impl<P: Provider> Stepped<P> {
         let Some(desired) = self.candidate.as_ref().or(self.in_force.as_ref()) else { return Ok(None) };
         let shown = self.provider.observe().await?;
         let desired = but_left::<P>(desired, &shown.rules, &self.left);
-        let narrow = self.provider.fits(&shown.rules, &desired).err().unwrap_or_default();
         let plan = Plan::new(&shown.rules, &desired);
+        // What is there already fits, however tightly.
+        let fits = if plan.is_empty() { Ok(()) } else { self.provider.fits(&shown.rules, &desired) };
+        let narrow = fits.err().unwrap_or_default();
         let described = self.describe(&plan, shown.foreign);
         self.planned = Some(Planned { plan, observed: shown.rules, narrow, added: false });
         Ok(Some(described))

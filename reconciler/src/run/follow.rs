@@ -89,20 +89,11 @@ pub(super) async fn follow(controller: &mut Controller) -> anyhow::Result<()> {
                 look_at = tokio::time::Instant::now() + pause(controller, failures).min(controller.memory.look_in.unwrap_or(NEVER));
             }
             Woken::Drift | Woken::Schedule => {
-                let began = tokio::time::Instant::now();
-                // Clouds are read call by call: on the schedule, and when something there has rested long enough to be put back.
-                let due = matches!(next, Woken::Schedule) || clouds_at.is_some_and(|at| at <= began);
-                let scope = if due { Scope::Everywhere } else { Scope::Host };
-                let compared = drift(controller, scope).await;
-                let again = compared.and_then(|compared| compared.again_in);
-                let (now, cost) = (tokio::time::Instant::now(), began.elapsed());
-                if due {
-                    clouds_at = again.map(|again| now + again);
+                let scheduled = matches!(next, Woken::Schedule);
+                compare_at = compare(controller, &mut cadence, &mut clouds_at, scheduled).await;
+                if scheduled {
                     drift_at = controller.config.drift.schedule.next_after(Timestamp::now());
                 }
-                // What reading the clouds takes says nothing of how often this host may be read.
-                let cost = if due { Duration::ZERO } else { cost };
-                compare_at = now + cadence.after(cost, compared.is_some()).min(again.unwrap_or(NEVER));
             }
             Woken::Report => report(controller, &mut calendar).await,
             Woken::Heartbeat => beat(controller).await,
@@ -287,6 +278,28 @@ async fn report(controller: &mut Controller, calendar: &mut Calendar) {
     calendar.write(controller).await;
     // Whoever asked for it had the loop stop waiting; that must not stop the next look.
     controller.urgent.take();
+}
+
+/// Looks for drift; when to look on this host again. Clouds are read call by call: on the schedule, and when something there has rested
+/// long enough to be put back, which `clouds_at` keeps.
+async fn compare(
+    controller: &mut Controller,
+    cadence: &mut Cadence,
+    clouds_at: &mut Option<tokio::time::Instant>,
+    scheduled: bool,
+) -> tokio::time::Instant {
+    let began = tokio::time::Instant::now();
+    let everywhere = scheduled || clouds_at.is_some_and(|at| at <= began);
+    let scope = if everywhere { Scope::Everywhere } else { Scope::Host };
+    let compared = drift(controller, scope).await;
+    let again = compared.and_then(|compared| compared.again_in);
+    // What reading the clouds takes says nothing of how often this host may be read.
+    let cost = if everywhere { Duration::ZERO } else { began.elapsed() };
+    let now = tokio::time::Instant::now();
+    if everywhere {
+        *clouds_at = again.map(|again| now + again);
+    }
+    now + cadence.after(cost, compared.is_some()).min(again.unwrap_or(NEVER))
 }
 
 /// Nothing if a target or the store did not answer.

@@ -1,5 +1,8 @@
 //! Passes over several clouds and a host: who is in force when one of them fails, what comes first, and when a pass stops.
 
+mod before;
+mod drift;
+
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
@@ -13,6 +16,19 @@ use crate::converge::{
     converge,
 };
 use crate::store::{Came, Delivery, News, Outcome as Recorded, Store, Switch};
+
+thread_local! {
+    /// Seconds since the test began; each test has a thread of its own.
+    static PASSED: std::cell::Cell<i64> = const { std::cell::Cell::new(0) };
+}
+
+fn clock() -> Timestamp {
+    now() + jiff::SignedDuration::from_secs(PASSED.get())
+}
+
+fn pass_time(seconds: i64) {
+    PASSED.set(PASSED.get() + seconds);
+}
 
 /// A controller with clouds, and what it knows over restarts.
 struct Bench {
@@ -43,7 +59,7 @@ impl Bench {
             targets: &mut self.targets,
             settings: &self.settings,
             prober: &Nobody,
-            clock: now,
+            clock,
             memory: &mut self.memory,
         }
     }
@@ -81,7 +97,7 @@ impl Bench {
 
     async fn steps(&self, state: &str) -> Vec<(String, String)> {
         let mut file = SqliteConnectOptions::new().filename(self.folder.path().join("state.db")).connect().await.unwrap();
-        let query = sqlx::query_as("SELECT target, key FROM steps WHERE state = ? ORDER BY rowid").bind(state);
+        let query = sqlx::query_as("SELECT target, key FROM steps WHERE state = ? ORDER BY started, target, n").bind(state);
         query.fetch_all(&mut file).await.unwrap()
     }
 
@@ -172,7 +188,7 @@ async fn a_pass_that_changes_nothing_makes_no_call() {
     let all = clouds(["one", "two"]);
     let mut bench = Bench::with(&all).await;
     bench.in_force().await;
-    let calls = |all: &[Cloud]| all.iter().map(|cloud| cloud.calls()).sum::<usize>();
+    let calls = |all: &[Cloud]| all.iter().map(Cloud::calls).sum::<usize>();
     let before = calls(&all);
     // Somebody new is there: the same commit is put in force again, and means the same.
     all[0].world().members = 1;
@@ -192,86 +208,6 @@ async fn a_new_member_makes_a_new_pass_although_the_head_is_the_same() {
     }
     bench.in_force().await;
     assert!(all[0].rules().contains_key(&Key::Member("cde".to_owned(), 1)));
-}
-
-#[tokio::test]
-async fn a05_a_change_without_head_room_is_inexpressible_before_the_first_call_anywhere() {
-    let all = clouds(["one", "two"]);
-    let mut bench = Bench::with(&all).await;
-    all[1].world().rules_max = Some(2);
-    let looked = bench.look().await.unwrap();
-    let Outcome::Inexpressible { reason, .. } = looked else { panic!("{looked:?}") };
-    assert!(reason.contains("sg-0123 allows 2, the change needs 3 at its widest"), "{reason}");
-    assert_eq!((all[0].calls(), all[1].calls()), (0, 0));
-    assert_eq!(bench.last_pass().await.0, Some(Recorded::Inexpressible));
-}
-
-#[tokio::test]
-async fn y11_what_one_cloud_cannot_say_is_applied_nowhere() {
-    let all = clouds(["one", "two"]);
-    let mut bench = Bench::with(&all).await;
-    all[1].world().cannot_say = Some("needs 71 rules, 60 are allowed".to_owned());
-    let looked = bench.look().await.unwrap();
-    assert!(
-        matches!(&looked, Outcome::Inexpressible { reason, .. } if reason == "aws: needs 71 rules, 60 are allowed"),
-        "{looked:?}"
-    );
-    assert_eq!((all[0].calls(), all[0].rules()), (0, old()));
-}
-
-#[tokio::test]
-async fn a08_a_group_that_somebody_changes_between_plan_and_apply_is_planned_again_once() {
-    let all = clouds(["one"]);
-    let mut bench = Bench::with(&all).await;
-    // Look 0 is the plan's, look 1 the one just before the first change.
-    all[0].world().stranger = Some((1, rule("cde", 3, &[3]).0, Rule::default()));
-    bench.in_force().await;
-    assert_eq!(all[0].rules(), new(), "what the stranger made of ours is gone");
-    assert!(bench.steps("done").await.contains(&("aws/one/vpc-1".to_owned(), "rule cde 3".to_owned())));
-}
-
-#[tokio::test]
-async fn a08_a_confirmation_for_a_plan_is_void_once_the_group_is_another() {
-    let all = clouds(["one"]);
-    let mut bench = Bench::with(&all).await;
-    all[0].world().waits = Some("the first deny".to_owned());
-    let Ok(Outcome::Held { reason }) = bench.look().await else { panic!("it waits") };
-    assert!(reason.contains("on aws/one/vpc-1: the first deny; release exactly this plan"), "{reason}");
-    bench.confirm(&hash(&reason)).await;
-    let reads = all[0].world().reads;
-    all[0].world().stranger = Some((reads + 1, rule("cde", 3, &[3]).0, Rule::default()));
-    let why = bench.look().await.unwrap_err();
-    assert!(why.contains("somebody changed it after it was planned: the first deny"), "{why}");
-    assert_ne!(hash(&why), hash(&reason));
-    assert_eq!(all[0].calls(), 0);
-    bench.confirm(&hash(&why)).await;
-    bench.in_force().await;
-}
-
-#[tokio::test]
-async fn a11_twenty_one_targets_are_held_and_released_by_their_own_hash_alone() {
-    let all: Vec<Cloud> = (0..21).map(|n| Cloud::new(&format!("aws/e{n}/vpc-1"), old(), new())).collect();
-    let mut bench = Bench::with(&all).await;
-    let Ok(Outcome::Held { reason }) = bench.look().await else { panic!("it waits") };
-    assert!(reason.contains("21 targets would be changed in one pass; the limit is 20"), "{reason}");
-    bench.confirm("0123456789ab").await;
-    assert!(matches!(bench.look().await, Ok(Outcome::Held { .. })), "another hash releases nothing");
-    assert_eq!(all.iter().map(|cloud| cloud.calls()).sum::<usize>(), 0);
-    bench.confirm(&hash(&reason)).await;
-    bench.in_force().await;
-}
-
-#[tokio::test]
-async fn a11_two_plans_that_wait_are_released_together() {
-    let all = clouds(["one", "two", "three"]);
-    let mut bench = Bench::with(&all).await;
-    all[0].world().waits = Some("the first deny".to_owned());
-    all[2].world().desired = Table::new();
-    let Ok(Outcome::Held { reason }) = bench.look().await else { panic!("it waits") };
-    assert!(reason.contains("aws/one/vpc-1: the first deny (+1 more)"), "{reason}");
-    bench.confirm(&hash(&reason)).await;
-    bench.in_force().await;
-    assert!(all[2].rules().is_empty());
 }
 
 #[tokio::test]
@@ -380,56 +316,52 @@ async fn a_host_that_refuses_leaves_the_clouds_with_what_both_allow() {
 }
 
 #[tokio::test]
-async fn a09_drift_on_a_cloud_is_found_put_back_and_closed_as_healed_with_who_did_it() {
-    let all = clouds(["one"]);
+async fn a_branch_that_goes_back_after_a_pass_that_failed_in_part_puts_every_target_back() {
+    let all = clouds(["one", "two"]);
     let mut bench = Bench::with(&all).await;
     bench.in_force().await;
-    let event = r#"{"eventName":"AuthorizeSecurityGroupIngress"}"#.to_owned();
-    all[0].world().actor = Some(Actor { who: "arn:aws:iam::1:user/ada".to_owned(), evidence: event });
-    let (key, opened) = rule("cde", 9, &[9]);
-    all[0].world().rules.insert(key, opened);
-    assert_eq!(
-        check_drift_of(&mut bench.world(), Scope::Everywhere).await.unwrap(),
-        Compared::default(),
-        "too soon after our write"
-    );
-    bench.memory.written.clear();
-    assert_eq!(check_drift_of(&mut bench.world(), Scope::Host).await.unwrap(), Compared::default(), "not between schedules");
-    assert_eq!(bench.compare().await.left, 0);
-    assert_eq!(all[0].rules(), new());
-    let rows = bench.store.drift(false).await.unwrap();
-    assert_eq!((rows.len(), rows[0].key.as_str(), rows[0].actor.as_deref()), (1, "rule cde 9", Some("arn:aws:iam::1:user/ada")));
-    assert!(rows[0].evidence.is_some() && rows[0].resolution == Some(crate::store::Resolution::Healed), "{rows:?}");
+    // Another commit was put in force on one of them only.
+    let other = policy::snapshot::CommitId::from_bytes(&[9; 20]).unwrap();
+    let info = crate::converge::Source::describe(&Branch, &commit()).await.unwrap();
+    let new = crate::store::NewCommit {
+        info: crate::converge::CommitInfo { id: other, ..info },
+        git_ref: "refs/heads/main".to_owned(),
+        came: Came::Poll,
+    };
+    bench.store.begin_judging(vec![new], Vec::new(), now()).await.unwrap();
+    let now_there = EnforcedNow { backend: "aws".to_owned(), target: all[0].name.clone(), desired_hash: [1; 32], generation: 0 };
+    let end = crate::store::PassEnd { enforced: vec![now_there], ..crate::store::PassEnd::of(Recorded::Failed, "1 of 2", clock()) };
+    let (git_ref, started) = ("refs/heads/main".to_owned(), clock());
+    let pass = crate::store::EndedPass { head: Some(other), git_ref, enforced_before: Some(commit()), plan: None, started, end };
+    bench.store.record_pass(pass).await.unwrap();
+    all[0].world().rules.extend([rule("cde", 7, &[7])]);
+    bench.memory.settled = None;
+    bench.in_force().await;
+    assert_eq!(all[0].rules(), self::new());
 }
 
 #[tokio::test]
-async fn a14_a_rule_that_somebody_adds_on_a_cloud_again_and_again_is_quarantined() {
-    let all = clouds(["one"]);
-    let mut bench = Bench::with(&all).await;
-    bench.in_force().await;
-    let (key, opened) = rule("cde", 9, &[9]);
-    for _ in 0..6 {
-        all[0].world().rules.insert(key.clone(), opened.clone());
-        // The clock stands still, so each pause is over only once what was tried is forgotten; what is on record is not.
-        bench.compare().await;
+async fn a01_a_process_killed_in_the_middle_of_any_call_goes_on_by_looking_and_the_rows_tell_the_story() {
+    for at in 0..2 {
+        let all = clouds(["one", "two"]);
+        let mut bench = Bench::with(&all).await;
+        let died = std::sync::Arc::new(tokio::sync::Notify::new());
+        {
+            let mut world = all[0].world();
+            (world.died, _) = (Some(std::sync::Arc::clone(&died)), world.faults.insert(at, Fault::Dies));
+        }
+        tokio::select! {
+            looked = bench.look() => panic!("it is killed: {looked:?}"),
+            () = died.notified() => {}
+        }
+        assert_eq!(bench.store.close_interrupted_passes(now()).await.unwrap().len(), 1);
+        let call = [("aws/one/vpc-1", "rule cde 2"), ("aws/one/vpc-1", "rule cde 1")][at];
+        assert!(bench.steps("unknown").await.contains(&(call.0.to_owned(), call.1.to_owned())));
+        // Another process, which knows what is on record.
+        let targets = all.iter().map(|cloud| -> Box<dyn Target> { Box::new(cloud.target(&entry(&cloud.name))) }).collect();
+        bench = Bench { targets, memory: Memory::default(), ..bench };
+        bench.in_force().await;
+        assert_eq!((all[0].rules(), all[1].rules()), (new(), new()));
+        assert_eq!(all[0].calls(), 2, "what was done is not sent again");
     }
-    assert!(all[0].rules().contains_key(&key), "it rests, or is left to whoever changes it");
-    let calls = all[0].calls();
-    bench.compare().await;
-    assert_eq!(all[0].calls(), calls, "nothing is sent while it rests");
-}
-
-#[tokio::test]
-async fn a12_a_rule_of_others_is_reported_as_theirs_and_never_changed() {
-    let all = clouds(["one"]);
-    let mut bench = Bench::with(&all).await;
-    all[0].world().foreign.insert("sgr-9".to_owned(), "allows TCP 22 from 0.0.0.0/0".to_owned());
-    bench.in_force().await;
-    let calls = all[0].calls();
-    assert_eq!(bench.compare().await.left, 1);
-    let rows = bench.store.drift(true).await.unwrap();
-    assert_eq!((rows[0].key.as_str(), rows[0].ours, rows[0].kind), ("sgr-9", Some(false), crate::store::DriftKind::Extra));
-    assert_eq!((all[0].calls(), all[0].world().foreign.len()), (calls, 1));
-    let said = bench.memory.drift_said.get("aws/one/vpc-1 foreign").unwrap();
-    assert!(said.contains("sgr-9 (allows TCP 22 from 0.0.0.0/0)"), "{said}");
 }

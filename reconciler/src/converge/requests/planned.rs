@@ -131,7 +131,11 @@ impl<S: Source> World<'_, S> {
             Err(_) => return Ok(Some(failed("the backend stopped on this commit".to_owned()))),
         }
         let looked: Result<Option<TargetPlan>, BackendError> = target.plan().await;
+        if !target.narrow().is_empty() {
+            return Err(target.narrow().to_vec());
+        }
         let held = target.excess(&self.settings.limits).map(|excess| excess.to_string());
+        let held = held.or_else(|| target.excess_of_group(&self.settings.limits)).or_else(|| target.waits());
         Ok(match looked {
             Ok(None) => None,
             Ok(Some(plan)) => Some(PlannedTarget { plan: Ok(plan), name, held }),

@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     SaysAlready,
     /// It is done, and says that it was so already.
     WasAlready,
+    /// It is done, and this process dies before it knows.
+    Dies,
     /// The last change of the batch is refused, the others are done.
     RefusesOne,
 }
@@ -86,6 +88,8 @@ pub(crate) struct World {
     pub actor: Option<Actor>,
     /// What a stranger does at a read with this number.
     pub stranger: Option<(usize, Key, Rule)>,
+    /// Told when this process dies.
+    pub died: Option<Arc<tokio::sync::Notify>>,
     /// Called after each call: somebody acts meanwhile.
     pub meanwhile: Option<Meanwhile>,
 }
@@ -107,9 +111,11 @@ impl World {
         }
         match change {
             Change::Create { key, rule } | Change::Replace { key, new: rule, .. } => {
-                drop(self.rules.insert(key.clone(), rule.clone()))
+                self.rules.insert(key.clone(), rule.clone());
             }
-            Change::Delete { key, .. } => drop(self.rules.remove(key)),
+            Change::Delete { key, .. } => {
+                self.rules.remove(key);
+            }
         }
         self.states.push(self.rules.clone());
     }
@@ -138,16 +144,57 @@ impl World {
 pub(crate) struct Cloud {
     pub name: String,
     pub world: Arc<Mutex<World>>,
+    /// How many members the last survey found.
+    seen: u32,
 }
 
 impl Cloud {
     pub(crate) fn new(name: &str, old: Table, new: Table) -> Self {
         let world = World { states: vec![old.clone()], rules: old, desired: new, ..World::default() };
-        Self { name: name.to_owned(), world: Arc::new(Mutex::new(world)) }
+        Self { name: name.to_owned(), world: Arc::new(Mutex::new(world)), seen: 0 }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
+    }
+
+    /// What a call answers; nothing where this process dies while it waits.
+    fn answer(&self, changes: &[Change<Key, Rule>]) -> Option<Acted<Key>> {
+        let mut world = self.world();
+        let call = world.calls;
+        world.calls += 1;
+        let fault = world.faults.remove(&call);
+        let batch = &changes[..changes.len().min(BATCH)];
+        let done = match fault {
+            None | Some(Fault::LostAnswer | Fault::WasAlready | Fault::Dies) => batch.len(),
+            Some(Fault::RefusesOne) => batch.len() - 1,
+            Some(Fault::Fails | Fault::LostCall | Fault::SaysAlready) => 0,
+        };
+        batch[..done].iter().for_each(|change| world.write(change));
+        if fault == Some(Fault::Dies) {
+            world.died.iter().for_each(|died| died.notify_one());
+            return None;
+        }
+        let ended = |(n, change): (usize, &Change<Key, Rule>)| {
+            let (state, code) = match fault {
+                None | Some(Fault::Dies) => (StepState::Done, None),
+                Some(Fault::LostAnswer | Fault::LostCall) => (StepState::Unknown, Some("timeout")),
+                Some(Fault::WasAlready | Fault::SaysAlready) => (StepState::Already, Some("InvalidPermission.Duplicate")),
+                Some(Fault::RefusesOne) if n < done => (StepState::Done, None),
+                Some(Fault::RefusesOne | Fault::Fails) => (StepState::Failed, Some("InvalidParameterValue")),
+            };
+            Ended { key: change.key().clone(), state, code: code.map(str::to_owned) }
+        };
+        let ended = batch.iter().enumerate().map(ended).collect();
+        if let Some(meanwhile) = &world.meanwhile {
+            (meanwhile.0)(call);
+        }
+        let failed = match fault {
+            None | Some(Fault::WasAlready | Fault::SaysAlready | Fault::Dies) => None,
+            Some(Fault::LostAnswer | Fault::LostCall) => Some(failure("AuthorizeSecurityGroupIngress: no answer in time")),
+            Some(Fault::Fails | Fault::RefusesOne) => Some(failure("AuthorizeSecurityGroupIngress: InvalidParameterValue")),
+        };
+        Some(Acted { ended, failed })
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -200,11 +247,16 @@ impl Provider for Cloud {
     }
 
     fn setup_text(&self) -> String {
-        format!("{} members", self.world().members)
+        format!("{} members", self.seen)
     }
 
     async fn survey(&mut self) -> Result<(), BackendError> {
-        if self.world().cannot_be_surveyed { Err(failure("DescribeInstances: ExpiredToken; sign in again")) } else { Ok(()) }
+        if self.world().cannot_be_surveyed {
+            return Err(failure("DescribeInstances: ExpiredToken; sign in again"));
+        }
+        let members = self.world().members;
+        self.seen = members;
+        Ok(())
     }
 
     fn lower(&self, _ruleset: &Ruleset) -> Result<Table, NotLowered> {
@@ -264,37 +316,10 @@ impl Provider for Cloud {
     }
 
     async fn act(&mut self, changes: &[Change<Key, Rule>]) -> Acted<Key> {
-        let mut world = self.world();
-        let call = world.calls;
-        world.calls += 1;
-        let fault = world.faults.remove(&call);
-        let batch = &changes[..changes.len().min(BATCH)];
-        let done = match fault {
-            None | Some(Fault::LostAnswer | Fault::WasAlready) => batch.len(),
-            Some(Fault::RefusesOne) => batch.len() - 1,
-            Some(Fault::Fails | Fault::LostCall | Fault::SaysAlready) => 0,
-        };
-        batch[..done].iter().for_each(|change| world.write(change));
-        let ended = |(n, change): (usize, &Change<Key, Rule>)| {
-            let (state, code) = match fault {
-                None => (StepState::Done, None),
-                Some(Fault::LostAnswer | Fault::LostCall) => (StepState::Unknown, Some("timeout")),
-                Some(Fault::WasAlready | Fault::SaysAlready) => (StepState::Already, Some("InvalidPermission.Duplicate")),
-                Some(Fault::RefusesOne) if n < done => (StepState::Done, None),
-                Some(Fault::RefusesOne | Fault::Fails) => (StepState::Failed, Some("InvalidParameterValue")),
-            };
-            Ended { key: change.key().clone(), state, code: code.map(str::to_owned) }
-        };
-        let ended = batch.iter().enumerate().map(ended).collect();
-        if let Some(meanwhile) = &world.meanwhile {
-            (meanwhile.0)(call);
+        match self.answer(changes) {
+            Some(acted) => acted,
+            None => std::future::pending().await,
         }
-        let failed = match fault {
-            None | Some(Fault::WasAlready | Fault::SaysAlready) => None,
-            Some(Fault::LostAnswer | Fault::LostCall) => Some(failure("AuthorizeSecurityGroupIngress: no answer in time")),
-            Some(Fault::Fails | Fault::RefusesOne) => Some(failure("AuthorizeSecurityGroupIngress: InvalidParameterValue")),
-        };
-        Acted { ended, failed }
     }
 
     fn group(key: &Key) -> &str {

@@ -229,10 +229,12 @@ fn settle<P: Provider>(work: &mut Work<P>, shown: Option<&Table<P>>) -> Vec<Ende
     let claims = std::mem::take(&mut work.claims);
     let end = |claim: Claim<P>| {
         let is_shown = shown.is_some_and(|shown| shows::<P>(shown, &work.expected, &claim));
-        let state = match claim.state {
-            _ if is_shown => StepState::Already,
-            StepState::Already if shown.is_some() => StepState::Failed,
-            _ => StepState::Unknown,
+        let state = if is_shown {
+            StepState::Already
+        } else if shown.is_some() && claim.state == StepState::Already {
+            StepState::Failed
+        } else {
+            StepState::Unknown
         };
         (claim.item.last || !is_shown).then(|| ended_step::<P>(&claim.item, state, claim.code))
     };
