@@ -11,3 +11,5 @@ mod aws_kit;
 mod aws_permissions;
 mod moto;
 mod proxy;
+mod sync;
+mod validate;
