@@ -35,6 +35,7 @@ fn plan_of(keys: &[&str]) -> TargetPlan {
         in_steps: false,
         foreign: Vec::new(),
         absent: Vec::new(),
+        foreign: Vec::new(),
         changes: keys.len() + 1,
         differences: Vec::new(),
     }
