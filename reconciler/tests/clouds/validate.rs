@@ -9,11 +9,12 @@ use crate::sync::{folder, run};
 fn group(cloud: &Cloud, vpc: &str, name: &str) -> String {
     let asked = [("GroupName", name), ("GroupDescription", "by hand"), ("VpcId", vpc)];
     let id = text_of(&cloud.ask("CreateSecurityGroup", &asked), "groupId");
-    // What AWS gives every group is asked about by a test of its own.
-    cloud.ask(
-        "RevokeSecurityGroupEgress",
-        &[("GroupId", &id), ("IpPermissions.1.IpProtocol", "-1"), ("IpPermissions.1.IpRanges.1.CidrIp", "0.0.0.0/0")],
-    );
+    // What AWS gives every group, of both families, is found in the default group.
+    for everybody in [("IpRanges.1.CidrIp", "0.0.0.0/0"), ("Ipv6Ranges.1.CidrIpv6", "::/0")] {
+        let side = format!("IpPermissions.1.{}", everybody.0);
+        let asked = [("GroupId", id.as_str()), ("IpPermissions.1.IpProtocol", "-1"), (side.as_str(), everybody.1)];
+        cloud.ask("RevokeSecurityGroupEgress", &asked);
+    }
     id
 }
 
