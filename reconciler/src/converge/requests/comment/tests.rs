@@ -33,7 +33,6 @@ fn plan_of(keys: &[&str]) -> TargetPlan {
         audited: false,
         dry_run: false,
         in_steps: false,
-        foreign: Vec::new(),
         absent: Vec::new(),
         foreign: Vec::new(),
         changes: keys.len() + 1,
