@@ -148,10 +148,10 @@ pub enum Command {
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Copies the database to a file, beside a running controller or without one, and checks the copy
-    #[command(long_about = BACKUP_HELP)]
+    #[command(long_about = backup::HELP)]
     Backup(BackupArgs),
     /// Puts a backup in the place of the database; no controller may run
-    #[command(long_about = RESTORE_HELP)]
+    #[command(long_about = backup::RESTORE_HELP)]
     Restore(RestoreArgs),
     /// Checks this host and a configuration, and says how to mend what is missing
     Doctor(DoctorArgs),
@@ -314,14 +314,6 @@ const DISABLE_HELP: &str = "Break-glass: nothing is dropped on this host until t
 const RESCUE_HELP: &str = "Looks at the firewall itself or takes it in hand. Needs only the BPF file system, or nft where nftables \
     enforces: no configuration, no database, no controller. Each change is put in the audit log if the configuration's database can be opened; else it says that it is \
     not. A controller that runs sees the change: rules taken back are not tried again, audit is left to whoever turned it on.";
-
-const BACKUP_HELP: &str = "Copies the database with SQLite's own means, never file by file: looked through (integrity_check), its audit log \
-    verified, on the disk, mode 0600. Nothing is overwritten. Who made it, its SHA-256 and size are a row of the audit log; where that \
-    row cannot be written the copy is kept and the command exits 2. A running controller goes on meanwhile.";
-
-const RESTORE_HELP: &str = "Puts a backup in the place of the database: it must be a sound database of pci-segment, not newer than this \
-    program, with a log that verifies. The database from before is moved aside, never deleted. The log then ends where the backup was \
-    made; where anchors know a later end, the next start says so and asks for `audit fork`. What is enforced stays enforced.";
 
 /// `boot`
 #[derive(Debug, Args)]

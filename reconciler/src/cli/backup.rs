@@ -12,6 +12,16 @@ use super::{Exit, Format, RecordArgs, run};
 use crate::run::control::{Order, order, socket};
 use crate::store::{self, BackedUp, Store};
 
+/// What `backup --help` says.
+pub(super) const HELP: &str = "Copies the database with SQLite's own means, never file by file: looked through (integrity_check), its audit log \
+    verified, on the disk, mode 0600. Nothing is overwritten. Who made it, its SHA-256 and size are a row of the audit log; where that \
+    row cannot be written the copy is kept and the command exits 2. A running controller goes on meanwhile.";
+
+/// What `restore --help` says.
+pub(super) const RESTORE_HELP: &str = "Puts a backup in the place of the database: it must be a sound database of pci-segment, not newer than this \
+    program, with a log that verifies. The database from before is moved aside, never deleted. The log then ends where the backup was \
+    made; where anchors know a later end, the next start says so and asks for `audit fork`. What is enforced stays enforced.";
+
 /// `backup`
 #[derive(Debug, Args)]
 pub struct BackupArgs {

@@ -114,11 +114,11 @@ async fn carry_out(
 /// What a person has to confirm.
 fn over_limits(targets: &[Box<dyn Target>]) -> Vec<String> {
     let limits = Limits::default();
-    let of = |target: &Box<dyn Target>| {
+    let of = |target: &dyn Target| {
         let excess = target.excess(&limits).map(|excess| excess.to_string());
         excess.or_else(|| target.waits()).map(|why| format!("{}: {why}", target.name()))
     };
-    targets.iter().filter_map(of).collect()
+    targets.iter().filter_map(|target| of(target.as_ref())).collect()
 }
 
 /// All plans as one hash.

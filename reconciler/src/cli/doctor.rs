@@ -1,6 +1,7 @@
 //! `pci-segment doctor`: what this host and a configuration need, tried out, each failure with what to do.
 
 mod audit;
+mod clouds;
 mod host;
 mod operators;
 
@@ -130,6 +131,7 @@ async fn configuration(path: &Path) -> Vec<Check> {
     checks.extend(host::configured(&config));
     checks.extend(operators::enforcement(&config).await);
     checks.extend(operators::gitlab(&config));
+    checks.extend(clouds::checks(&config).await);
     checks.push(repository(&config).await);
     checks.extend(signers(&config));
     checks.push(database(&config).await);

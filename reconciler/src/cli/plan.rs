@@ -97,7 +97,7 @@ async fn plan_one(target: &mut dyn Target, admitted: &policy::admit::Admitted) -
 fn show(commit: CommitId, plans: &[TargetPlan], out: Output) {
     out.line(format!("commit {commit}"));
     if plans.is_empty() {
-        out.line("no target is configured: nothing would change");
+        out.line("no target is configured: nothing would change; host.interfaces or clouds names one");
     }
     for plan in plans {
         let (creates, deletes) = (plan.create.len(), plan.delete.len());

@@ -6,7 +6,7 @@ use super::operate::database;
 use super::output::{Output, Tone};
 use super::status::Kernel;
 use super::{Exit, Format, RecordArgs, run, waiting};
-use crate::config::{Config, HostMode};
+use crate::config::{CloudConfig, Config, HostMode};
 use crate::converge::DISABLED;
 use crate::store::{DriftEntry, DriftKind, Outcome, StatusSummary, Store, TrialSummary};
 
@@ -67,8 +67,12 @@ fn exit(summary: &StatusSummary, open: &[DriftEntry]) -> Exit {
 /// What is in force, and loudly where it is not what it seems.
 fn show_enforced(summary: &StatusSummary, open: &[DriftEntry], config: Option<&Config>, out: Output) {
     let audited = config.is_some_and(|config| config.host.mode == HostMode::Audit);
-    let configured = config.map(Config::target);
-    if summary.enforced.is_empty() || config.is_some_and(|config| config.host.interfaces.is_empty()) {
+    let clouds: Option<Vec<String>> = config.map(|config| config.clouds.iter().flat_map(CloudConfig::targets).collect());
+    let is_cloud = |name: &str| clouds.as_ref().is_none_or(|all| all.iter().any(|one| one == name));
+    let configured = config.filter(|config| !config.host.interfaces.is_empty()).map(Config::target);
+    let is_host = |name: &str| configured.as_deref() == Some(name);
+    let nobody = config.is_some_and(|config| config.host.interfaces.is_empty() && config.clouds.iter().all(|cloud| cloud.dry_run));
+    if summary.enforced.is_empty() || nobody {
         out.line(out.paint(Tone::Warning, "nothing is enforced by this controller"));
     }
     for row in &summary.enforced {
@@ -76,7 +80,10 @@ fn show_enforced(summary: &StatusSummary, open: &[DriftEntry], config: Option<&C
         let detached = open.iter().any(|drift| drift.target == row.target && drift.kind == DriftKind::Detached);
         let by_hand = open.iter().any(|drift| drift.target == row.target && drift.is_audit());
         let off = summary.switches.iter().any(|switch| switch.name == DISABLED);
-        let word = match (configured.as_ref().is_none_or(|name| *name == row.target), detached, audited) {
+        // Being switched off, audit and hooks are the host's.
+        let of_cloud = !is_host(&row.target) && is_cloud(&row.target) && config.is_some();
+        let (off, audited) = (off && !of_cloud, audited && !of_cloud);
+        let word = match (is_host(&row.target) || is_cloud(&row.target), detached, audited) {
             (false, _, _) => out.paint(Tone::Warning, "no longer configured:"),
             (true, _, _) if off => out.paint(Tone::Bad, "NOT ENFORCED (switched off):"),
             (true, _, _) if by_hand => out.paint(Tone::Bad, "NOT ENFORCED (audit was turned on by hand):"),

@@ -123,6 +123,9 @@ impl CloudProvider {
     }
 }
 
+/// So much of a subscription's id is in the name of a target.
+const SUBSCRIPTION_CHARS: usize = 8;
+
 /// Fields that other tools read secrets from, and what to write for them.
 const INSTEAD: [(&str, &str); 3] = [
     ("access_key_id", "AWS_ACCESS_KEY_ID in the environment, aws.profile, or aws.role_arn"),
@@ -163,6 +166,18 @@ impl CloudConfig {
     #[must_use]
     pub fn label(&self) -> String {
         self.name.clone().unwrap_or_else(|| format!("{}/{}", self.provider.word(), self.region))
+    }
+
+    /// Under which names records tell of what is enforced there.
+    #[must_use]
+    pub fn targets(&self) -> Vec<String> {
+        let region = &self.region;
+        let aws = self.aws.iter().flat_map(|aws| &aws.vpc_ids).map(|vpc| format!("aws/{region}/{vpc}"));
+        let of_azure = |azure: &AzureConfig| {
+            let subscription: String = azure.subscription_id.chars().take(SUBSCRIPTION_CHARS).collect();
+            azure.resource_groups.iter().map(move |group| format!("azure/{subscription}/{group}")).collect::<Vec<_>>()
+        };
+        aws.chain(self.azure.iter().flat_map(of_azure)).collect()
     }
 
     /// Whether it says what it has to, and nothing that contradicts it.

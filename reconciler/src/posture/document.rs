@@ -51,16 +51,15 @@ impl Document {
     fn direction(&mut self, group: &FoundGroup, direction: Direction) {
         let own = |piece: &Piece| group.rules.get(piece.rule).is_some_and(|rule| rule.priority >= Some(OWN_FROM));
         let pieces: Vec<Piece> = pieces(group, direction).into_iter().filter(|piece| !own(piece)).collect();
-        if pieces.is_empty() {
-            return;
+        let lines: Vec<(String, usize)> = pieces.iter().flat_map(|piece| self.piece(piece, direction)).collect();
+        if !lines.is_empty() {
+            self.line(&format!("  {}:", direction.name()), None);
         }
-        self.line(&format!("  {}:", direction.name()), None);
-        for piece in &pieces {
-            self.piece(piece, direction);
-        }
+        lines.iter().for_each(|(line, rule)| self.line(line, Some(*rule)));
     }
 
-    fn piece(&mut self, piece: &Piece, direction: Direction) {
+    fn piece(&mut self, piece: &Piece, direction: Direction) -> Vec<(String, usize)> {
+        let mut lines = Vec::new();
         let mut peers: Vec<String> = piece.addresses.iter().map(|cidr| peer(&cidr.to_string())).collect();
         for side in &piece.named {
             peers.extend(self.stand_in_for(side).map(|address| peer(&format!("{address}/32"))));
@@ -71,13 +70,14 @@ impl Document {
         for peers in peers.chunks(PEERS_PER_RULE_MAX) {
             let peers = peers.join(", ");
             if every {
-                self.line(&format!("    - {{{}: [{peers}]}}", direction.peers()), Some(piece.rule));
+                lines.push((format!("    - {{{}: [{peers}]}}", direction.peers()), piece.rule));
             }
             for ports in ports.chunks(PORTS_PER_RULE_MAX) {
                 let text = format!("    - {{{}: [{peers}], ports: [{}]}}", direction.peers(), ports.join(", "));
-                self.line(&text, Some(piece.rule));
+                lines.push((text, piece.rule));
             }
         }
+        lines
     }
 
     fn line(&mut self, text: &str, rule: Option<usize>) {

@@ -11,6 +11,9 @@ pub(super) const OWN_FROM: u16 = 65_000;
 /// Addresses that are not the Internet's.
 const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
 
+/// Who has no addresses of their own, and the services they are left.
+type Named = (Vec<FoundSide>, Vec<ServiceRange>);
+
 /// What is left of a rule for some services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -43,7 +46,7 @@ fn left(index: usize, rule: &FoundRule, denies: &[&FoundRule]) -> Vec<Piece> {
     if denies.is_empty() {
         return vec![Piece { rule: index, services: rule.services.clone(), addresses, named }];
     }
-    let mut by_sides: BTreeMap<Vec<Cidr>, Vec<(Vec<FoundSide>, Vec<ServiceRange>)>> = BTreeMap::new();
+    let mut by_sides: BTreeMap<Vec<Cidr>, Vec<Named>> = BTreeMap::new();
     for range in rule.services.iter().flat_map(|range| cut(*range, &denies)) {
         let first: Vec<&FoundRule> =
             denies.iter().filter(|deny| ServiceSet::of(deny.services.iter().copied()).covers(range)).copied().collect();

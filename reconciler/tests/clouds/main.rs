@@ -18,3 +18,5 @@ mod azure_kit;
 mod azure_role;
 mod moto;
 mod proxy;
+mod sync;
+mod validate;

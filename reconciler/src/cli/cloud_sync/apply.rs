@@ -27,8 +27,8 @@ pub(super) struct StepDone {
 
 /// Where one target fails to add, nothing is removed anywhere: what is missing there may be what replaces it.
 pub(super) async fn apply(targets: &mut [Box<dyn Target>], plans: &[TargetPlan], format: Format, out: Output) -> Vec<Done> {
-    let empty = |target: &Box<dyn Target>| Done { target: target.name().to_owned(), steps: Vec::new(), error: None };
-    let mut done: Vec<Done> = targets.iter().map(empty).collect();
+    let empty = |name: &str| Done { target: name.to_owned(), steps: Vec::new(), error: None };
+    let mut done: Vec<Done> = targets.iter().map(|target| empty(target.name())).collect();
     for part in [Part::Adding, Part::Removing] {
         for ((target, plan), done) in targets.iter_mut().zip(plans).zip(&mut done) {
             if !plan.is_empty() {

@@ -66,7 +66,6 @@ fn json_names_group_and_rule_and_no_file() {
 
 #[test]
 fn what_differs_from_the_policies_is_a_finding_and_fails_the_run() {
-    report_of_groups(|_, _| {});
     let difference = crate::converge::Difference {
         key: "group pci-segment-cde rule".to_owned(),
         expected: "tcp 443".to_owned(),
@@ -87,6 +86,8 @@ fn what_differs_from_the_policies_is_a_finding_and_fails_the_run() {
         blank: false,
         audited: false,
         absent: Vec::new(),
+        dry_run: false,
+        in_steps: true,
         foreign: Vec::new(),
         changes: 1,
         differences: vec![difference],

@@ -26,8 +26,8 @@ fn lines(report: &Report<'_>) -> Vec<String> {
     let more = judgement.more_problems + judgement.more_findings > 0;
     let totals = more || counts.iter().any(|n| *n > SHOWN_MAX);
     let room = if totals { SHOWN_MAX - 1 } else { SHOWN_MAX };
-    let mut lines: Vec<String> = of(Level::Error).chain(of(Level::Warning)).map(|finding| annotation(report, finding)).collect();
-    lines.extend(of(Level::Notice).take(room).map(|finding| annotation(report, finding)));
+    let mut lines: Vec<String> = of(Level::Error).chain(of(Level::Warning)).map(|finding| command(report, finding)).collect();
+    lines.extend(of(Level::Notice).take(room).map(|finding| command(report, finding)));
     // Beyond the room they are lines of the log, not commands.
     lines.extend(of(Level::Notice).skip(room).map(logged));
     lines.extend(totals.then(|| format!("::notice title=pci-segment::{}", data(&summary(report, counts)))));
@@ -61,14 +61,17 @@ impl Level {
     }
 }
 
-fn annotation(report: &Report<'_>, finding: &Finding) -> String {
+/// A group of a cloud is in no file of the repository: its title says where.
+fn command(report: &Report<'_>, finding: &Finding) -> String {
     let place = &finding.place;
-    if let Some(group) = report.groups.and_then(|groups| groups.get(&place.file)) {
-        // A group is in no file of the repository.
-        let rule = group.rule(place.spot).map(|rule| format!(" {rule}")).unwrap_or_default();
-        let title = property(&escape(&format!("{} {} ({}){rule}", finding.rule_id, group.name, group.id)));
-        return format!("::{} title={title}::{}", Level::of(finding).name(), data(&message(finding)));
-    }
+    let Some(group) = report.groups.and_then(|groups| groups.get(&place.file)) else { return annotation(finding) };
+    let rule = group.rule(place.spot).map(|rule| format!(" {rule}")).unwrap_or_default();
+    let title = property(&escape(&format!("{} {} ({}){rule}", finding.rule_id, group.name, group.id)));
+    format!("::{} title={title}::{}", Level::of(finding).name(), data(&message(finding)))
+}
+
+fn annotation(finding: &Finding) -> String {
+    let place = &finding.place;
     format!(
         "::{} file={},line={},col={},title={}::{}",
         Level::of(finding).name(),

@@ -15,9 +15,10 @@ const AZURE: &str = "provider: azure\nregion: eastus\nazure:\n  subscription_id:
 fn an_entry_on_its_own_is_read() {
     let aws = parse(AWS).unwrap();
     assert_eq!((aws.label().as_str(), aws.dry_run, aws.attach, aws.tags.len()), ("aws/us-east-1", false, false, 2));
+    assert_eq!(aws.targets(), ["aws/us-east-1/vpc-0123456789abcdef0"]);
     assert_eq!(aws.aws.unwrap().vpc_ids, ["vpc-0123456789abcdef0"]);
     let azure = parse(AZURE).unwrap();
-    assert_eq!(azure.azure.unwrap().resource_groups.len(), 2);
+    assert_eq!(azure.targets(), ["azure/00000000/pci-cde-rg", "azure/00000000/pci-production-rg"]);
     assert_eq!(parse(&format!("name: payments\n{AWS}")).unwrap().label(), "payments");
 }
 
