@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use aws_sdk_ec2::types::{Filter, Instance, NetworkInterface, SecurityGroup, SecurityGroupRule};
+use aws_sdk_ec2::types::{Filter, Instance, ManagedPrefixList, NetworkInterface, SecurityGroup, SecurityGroupRule};
 
 use super::actions::{
     Action, DESCRIBE_GROUPS, DESCRIBE_INSTANCES, DESCRIBE_INTERFACES, DESCRIBE_LISTS, DESCRIBE_RULES, DESCRIBE_VPCS,
@@ -112,7 +112,7 @@ impl Connection {
     pub(super) async fn list_size(&self, id: &str) -> Result<Option<usize>, Failed> {
         let send = || self.reads.describe_managed_prefix_lists().prefix_list_ids(id).send();
         let answer = self.call(DESCRIBE_LISTS, id, false, send).await?;
-        let most = answer.prefix_lists().first().and_then(|list| list.max_entries());
+        let most = answer.prefix_lists().first().and_then(ManagedPrefixList::max_entries);
         Ok(most.and_then(|most| usize::try_from(most).ok()))
     }
 

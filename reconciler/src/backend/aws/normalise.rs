@@ -9,8 +9,10 @@ use std::sync::Arc;
 use aws_sdk_ec2::types::{
     IpPermission, IpRange, Ipv6Range, PrefixListId, SecurityGroupRule, SecurityGroupRuleRequest, UserIdGroupPair,
 };
+use policy::compile::Ruleset;
 use policy::lower::cloud::Why;
 use policy::lower::security_group::{Key, Side, Traffic};
+use policy::model::PolicyName;
 use policy::net::service::{ICMP, ICMPV6, TCP, UDP};
 use policy::net::{Cidr, Direction, Family};
 
@@ -183,13 +185,26 @@ pub(super) fn described(rule: &SecurityGroupRule, description: &str) -> Security
         .build()
 }
 
-/// What a rule is for, as its description says it behind our mark.
-pub(super) fn reason(why: &Why) -> String {
+/// What a rule is for, as its description says it behind our mark: the policy, and the rule if it has a name. Its number would say
+/// something else of every rule below one that is put in or taken out.
+pub(super) fn reason(why: &Why, ruleset: &Ruleset) -> String {
     let text = match why {
         Why::NotIsolated => "not-isolated".to_owned(),
-        Why::Rule { policy, pointer } => format!("{policy}{pointer}"),
+        Why::Rule { policy, pointer } => {
+            let mut parts = pointer.rsplit('/');
+            let number = parts.next().and_then(|number| number.parse::<usize>().ok());
+            let way = parts.next().unwrap_or_default();
+            let name = rule_name(ruleset, policy, way, number);
+            format!("{policy}/{}", name.as_deref().unwrap_or(way))
+        }
     };
-    sayable(&text, DESCRIPTION_CHARS_MAX - BEGINS.len())
+    sayable(&text, DESCRIPTION_CHARS_MAX - BEGINS.len()).replace(' ', "-")
+}
+
+fn rule_name(ruleset: &Ruleset, policy: &PolicyName, way: &str, number: Option<usize>) -> Option<String> {
+    let policy = ruleset.policies().iter().find(|one| one.name == *policy)?;
+    let direction = Direction::BOTH.into_iter().find(|direction| direction.name() == way)?;
+    policy.live_rules(direction).get(number?)?.name.as_ref().map(ToString::to_string)
 }
 
 /// The description for a reason.

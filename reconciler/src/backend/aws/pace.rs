@@ -90,7 +90,7 @@ mod tests {
     fn a03_at_most_half_of_the_documented_budget_is_used() {
         assert_eq!(sent(CREATE_GROUP, 0), 25);
         assert_eq!(sent(DESCRIBE_GROUPS, 0), 50);
-        let documented = |most, a_second, seconds| most + a_second * seconds;
+        let documented = |most: usize, a_second: usize, seconds: usize| most + a_second * seconds;
         for (action, most, a_second) in [(CREATE_GROUP, 50, 5), (DESCRIBE_GROUPS, 100, 20)] {
             let all = documented(most, a_second, 600);
             let used = sent(action, 600);

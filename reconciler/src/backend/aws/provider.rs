@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use policy::compile::Ruleset;
 use policy::diff::Change;
 use policy::lower::Unsupported;
+use policy::lower::cloud::Why;
 use policy::lower::security_group::{BACKEND, Key, Limits, lower};
 
 use super::client::Connection;
@@ -77,10 +78,10 @@ impl Aws {
         self.quota.unwrap_or_else(|| Quota::assumed(self.settings.rules_per_group))
     }
 
-    fn rule(&self, key: &Key, why: &policy::lower::cloud::Why) -> Rule {
+    fn rule(&self, ruleset: &Ruleset, key: &Key, why: &Why) -> Rule {
         let text = match key {
             Key::Group { .. } => tags_text(self.tags.iter().map(|(key, value)| (key, value.as_str()))),
-            Key::Rule { .. } => reason(why),
+            Key::Rule { .. } => reason(why, ruleset),
             Key::Member { .. } => String::new(),
         };
         Rule { text }
@@ -166,7 +167,7 @@ impl Provider for Aws {
         let subjects = self.survey.subjects(ruleset, self.attach)?;
         let limits = Limits { rules_per_group: self.quota().rules_per_group, name_groups: self.attach };
         let asked = lower(ruleset, &subjects, limits).map_err(NotLowered::Unsupported)?;
-        Ok(asked.into_iter().map(|(key, why)| (key.clone(), self.rule(&key, &why))).collect())
+        Ok(asked.into_iter().map(|(key, why)| (key.clone(), self.rule(ruleset, &key, &why))).collect())
     }
 
     async fn observe(&mut self) -> Result<Shown<Key, Rule>, BackendError> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use aws_sdk_servicequotas::types::ServiceQuota;
 use policy::lower::Unsupported;
 use policy::lower::security_group::{BACKEND, Key, RULES_PER_GROUP, Side};
 use policy::net::{Direction, Family};
@@ -47,7 +48,7 @@ async fn value(connection: &Connection, code: &str) -> Option<usize> {
     let send = || connection.quotas.get_service_quota().service_code(SERVICE).quota_code(code).send();
     // Once: where it is not answered, what is assumed is on the safe side.
     match send().await {
-        Ok(answer) => answer.quota().and_then(|quota| quota.value()).and_then(whole),
+        Ok(answer) => answer.quota().and_then(ServiceQuota::value).and_then(whole),
         Err(error) => {
             let fault = super::fault::Fault::of(&error);
             tracing::debug!("{}; {RULES_PER_GROUP} rules are assumed or what is configured", fault.words(GET_QUOTA, code).doing);

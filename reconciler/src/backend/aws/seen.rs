@@ -80,7 +80,7 @@ impl Seen {
                 }
                 // A copied tag gives nobody's group to us.
                 (false, true) => {
-                    seen.report(format!("group {name}"), format!("{id} carries our mark under a name that is not ours"), false)
+                    seen.report(format!("group {name}"), format!("{id} carries our mark under a name that is not ours"), false);
                 }
                 (false, false) => {}
             }

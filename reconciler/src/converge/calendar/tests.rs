@@ -153,6 +153,7 @@ impl Target for Host {
             blank: self.mood == Mood::Blank,
             audited: self.audited,
             absent: Vec::new(),
+            foreign: Vec::new(),
             changes: usize::from(self.applied == 0),
             differences,
         }))

@@ -1,6 +1,5 @@
 //! Each line of the table of spellings, and the way there and back.
 
-use policy::model::PolicyName;
 use policy::net::service::SCTP;
 
 use super::*;
@@ -143,14 +142,29 @@ fn what_is_asked_for_is_read_back_as_the_same_rule() {
 
 #[test]
 fn descriptions_hold_what_aws_takes_and_a_commit_behind_them_says_nothing() {
-    let why = Why::Rule { policy: PolicyName::parse("cde-database").unwrap(), pointer: "/spec/ingress/0".to_owned() };
-    let reason = reason(&why);
-    assert_eq!(reason, "cde-database/spec/ingress/0");
-    let text = description(&reason);
-    assert_eq!(text, "pci-segment cde-database/spec/ingress/0");
-    assert_eq!(reason_in(&text), reason);
-    assert_eq!(reason_in(&format!("{text} 0123456789ab")), reason, "a commit");
+    let text = description("cde-database/from-app-tier");
+    assert_eq!(text, "pci-segment cde-database/from-app-tier");
+    assert_eq!(reason_in(&text), "cde-database/from-app-tier");
+    assert_eq!(reason_in(&format!("{text} 0123456789ab")), "cde-database/from-app-tier", "a commit");
     assert_eq!(reason_in("opened for a test"), "\"opened for a test\"", "by hand");
     assert_eq!(description("a\u{e9}\u{2192}b<c>"), "pci-segment a--b-c-");
     assert_eq!(description(&"x".repeat(400)).len(), 255);
+}
+
+#[test]
+fn a_rule_is_described_by_its_name_and_never_by_its_number() {
+    let document = "apiVersion: pci-segment/v1\nkind: NetworkPolicy\nmetadata: {name: cde-database}\nspec: {podSelector: {matchLabels: \
+                    {tier: db}}, policyTypes: [Ingress], ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: 1}]}, {name: \
+                    from-app-tier, from: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: 2}]}]}\n";
+    let entries = [("a.yaml".to_owned(), policy::snapshot::Entry::File(document.as_bytes().to_vec()))];
+    let reading = policy::read::read(&policy::snapshot::Snapshot { entries: entries.into() });
+    let admitted = policy::admit::Admitted::in_force(reading, policy::date::Date::parse("2026-01-01").unwrap()).unwrap();
+    let ruleset = policy::compile::compile(&admitted);
+    let of = |pointer: &str| {
+        let policy = PolicyName::from("cde-database");
+        reason(&Why::Rule { policy, pointer: pointer.to_owned() }, &ruleset)
+    };
+    assert_eq!(of("/spec/ingress/0"), "cde-database/ingress");
+    assert_eq!(of("/spec/ingress/1"), "cde-database/from-app-tier");
+    assert_eq!(reason(&Why::NotIsolated, &ruleset), "not-isolated");
 }
