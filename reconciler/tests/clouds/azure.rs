@@ -144,8 +144,8 @@ fn in_exclusive_mode_everything_in_a_group_is_ours_and_each_stage_is_one_write()
 #[test]
 fn the_first_deny_for_what_is_attached_waits_for_a_person_and_later_ones_do_not() {
     with_azure(async |azure| {
-        let nic = azure.arm.lock().unwrap().interface("nic-db", json!({"tier": "db"}));
-        azure.arm.lock().unwrap().interface("nic-other", json!({"tier": "nobody"}));
+        let nic = azure.arm.lock().unwrap().interface("nic-db", &json!({"tier": "db"}));
+        azure.arm.lock().unwrap().interface("nic-other", &json!({"tier": "nobody"}));
         let mut target = open(&attaching(config(&azure))).await;
         let wanted = ruleset(&[policy("db", &[APP])]);
         target.survey().await.unwrap();
@@ -179,7 +179,7 @@ fn an_interface_with_somebody_elses_group_is_refused_by_name() {
         let theirs = format!("{}/networkSecurityGroups/theirs", Arm::root());
         {
             let mut arm = azure.arm.lock().unwrap();
-            let nic = arm.interface("nic-db", json!({"tier": "db"}));
+            let nic = arm.interface("nic-db", &json!({"tier": "db"}));
             arm.places.get_mut(&nic.to_lowercase()).unwrap()["properties"]["networkSecurityGroup"] = json!({"id": theirs});
         }
         let mut target = open(&attaching(config(&azure))).await;

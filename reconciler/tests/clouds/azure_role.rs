@@ -26,7 +26,7 @@ fn the_role_allows_what_is_called_and_nothing_else_and_each_action_is_justified(
     with_azure(async |azure| {
         {
             let mut arm = azure.arm.lock().unwrap();
-            arm.interface("nic-db", json!({"tier": "db"}));
+            arm.interface("nic-db", &json!({"tier": "db"}));
             let subnet = format!("{}/virtualNetworks/v/subnets/s", Arm::root());
             arm.places.insert(
                 subnet.to_lowercase(),

@@ -53,7 +53,9 @@ impl Network {
                 let outcome = self.put_group(&group, &taken).await;
                 (taken, outcome)
             }
-            change => (vec![change], self.one_rule(&group, change).await),
+            Change::Create { .. } | Change::Replace { .. } | Change::Delete { .. } => {
+                (vec![first], self.one_rule(&group, first).await)
+            }
         };
         self.wrote = Some(Timestamp::now());
         ended(&taken, outcome)

@@ -106,7 +106,8 @@ fn extra(group: &str, seen: &Seen) -> Difference {
         kind: Deviation::Extra,
         expected: String::new(),
         observed: seen.properties.text(),
-        class: Class::Flow,
+        // One that denies opens nothing.
+        class: if seen.properties.allows() { Class::Flow } else { Class::Cosmetic },
         ours: Some(false),
     }
 }

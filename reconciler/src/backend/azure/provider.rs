@@ -106,6 +106,8 @@ impl Provider for Network {
     }
 
     async fn survey(&mut self) -> Result<(), BackendError> {
+        // A pass begins: what was given in the last one is shown by now, or gone.
+        self.numbers.clear();
         if self.config.attach {
             self.survey = Survey::take(&self.arm, &self.root).await?;
         }
@@ -155,7 +157,7 @@ impl Provider for Network {
         if old.other.is_some() {
             return new.clone();
         }
-        Rule { prefixes: fewest(old.prefixes.iter().chain(&new.prefixes).copied().collect()), other: None }
+        Rule { prefixes: fewest(&[old.prefixes.as_slice(), new.prefixes.as_slice()].concat()), other: None }
     }
 
     fn class(_old: &Rule, _new: &Rule) -> Class {

@@ -33,7 +33,7 @@ fn rule_of(key: &Key) -> Rule {
     let prefixes = match key {
         Key::Lowered(nsg::Key::Allow { family: Family::V4, .. }) => vec![Cidr::parse("10.0.0.0/8").unwrap()],
         Key::Lowered(nsg::Key::Allow { .. }) => vec![Cidr::parse("2001:db8::/32").unwrap()],
-        _ => Vec::new(),
+        Key::Lowered(_) | Key::Probes { .. } | Key::Stray { .. } => Vec::new(),
     };
     Rule { prefixes, other: None }
 }

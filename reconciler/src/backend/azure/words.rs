@@ -52,12 +52,12 @@ pub(super) struct Rule {
 
 impl From<nsg::Rule> for Rule {
     fn from(rule: nsg::Rule) -> Self {
-        Self { prefixes: fewest(rule.prefixes), other: None }
+        Self { prefixes: fewest(&rule.prefixes), other: None }
     }
 }
 
 /// The same addresses as the fewest prefixes: Azure refuses prefixes of one rule that overlap.
-pub(super) fn fewest(prefixes: Vec<Cidr>) -> Vec<Cidr> {
+pub(super) fn fewest(prefixes: &[Cidr]) -> Vec<Cidr> {
     let of = |family: Family| AddressSet::of(family, prefixes.iter().copied().filter(|cidr| cidr.family() == family)).prefixes();
     let mut all: Vec<Cidr> =
         Family::BOTH.into_iter().filter(|family| prefixes.iter().any(|c| c.family() == *family)).flat_map(of).collect();
@@ -159,7 +159,7 @@ impl Key {
         let rule = match &key {
             Self::Lowered(nsg::Key::Allow { family, .. }) => {
                 let fitting = prefixes.filter(|all| !all.is_empty() && all.iter().all(|cidr| cidr.family() == *family));
-                fitting.map(|all| Rule { prefixes: fewest(all), other: None })
+                fitting.map(|all| Rule { prefixes: fewest(&all), other: None })
             }
             Self::Lowered(_) | Self::Probes { .. } | Self::Stray { .. } => Some(Rule::default()),
         };
@@ -181,7 +181,7 @@ impl Key {
             let other = if p.inbound() { p.sources() } else { p.destinations() };
             let here = if p.inbound() { p.destinations() } else { p.sources() };
             let parsed: Option<Vec<Cidr>> = other.iter().map(|side| Cidr::parse(side).ok()).collect();
-            (parsed.map(fewest).filter(|all| !all.is_empty()).ok_or(other), here)
+            (parsed.map(|all| fewest(&all)).filter(|all| !all.is_empty()).ok_or(other), here)
         };
         seen.priority == number
             && seen.protocol.eq_ignore_ascii_case(&wanted.protocol)

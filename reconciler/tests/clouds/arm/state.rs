@@ -62,7 +62,7 @@ impl Arm {
     }
 
     /// An interface with tags.
-    pub(crate) fn interface(&mut self, name: &str, tags: Value) -> String {
+    pub(crate) fn interface(&mut self, name: &str, tags: &Value) -> String {
         let id = format!("{}/networkInterfaces/{name}", Self::root());
         let configurations = json!([{"name": "ipconfig1", "properties": {"privateIPAddress": "10.0.9.4"}}]);
         let place = json!({"id": id, "name": name, "location": "westeurope", "tags": tags, "etag": "W/\"n0\"",
