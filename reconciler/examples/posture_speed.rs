@@ -41,7 +41,7 @@ fn group(number: u32) -> FoundGroup {
         let port = u16::try_from(5_000 + index).unwrap();
         FoundRule {
             id: Some(format!("sgr-{number}-{index}")),
-            direction: if index % 2 == 0 { Direction::Ingress } else { Direction::Egress },
+            direction: if index.is_multiple_of(2) { Direction::Ingress } else { Direction::Egress },
             allows: true,
             priority: None,
             services: vec![ServiceRange::ports(TCP, port, port)],

@@ -13,7 +13,7 @@ const INSTALLATION: &str = "doctor";
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
     let mut checks = Vec::new();
     for entry in &config.clouds {
-        match cloud::open(entry, INSTALLATION).await {
+        match cloud::open(entry, &cloud::Opening::of(INSTALLATION)).await {
             Ok(targets) => {
                 for mut target in targets {
                     checks.push(network(entry, target.as_mut()).await);
