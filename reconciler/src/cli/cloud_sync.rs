@@ -93,6 +93,9 @@ async fn carry_out(
     if args.dry_run || dry_run || plans.iter().all(TargetPlan::is_empty) {
         return Ok(Ended::Shown);
     }
+    if let Some(problem) = targets.iter().find_map(|target| target.narrow().first()) {
+        bail!("nothing was changed: {}", problem.message);
+    }
     let why = over_limits(targets);
     let hash = whole(plans);
     if !why.is_empty() && args.confirm.as_deref() != Some(&hash) {
@@ -116,7 +119,7 @@ fn over_limits(targets: &[Box<dyn Target>]) -> Vec<String> {
     let limits = Limits::default();
     let of = |target: &dyn Target| {
         let excess = target.excess(&limits).map(|excess| excess.to_string());
-        excess.or_else(|| target.waits()).map(|why| format!("{}: {why}", target.name()))
+        excess.or_else(|| target.excess_of_group(&limits)).or_else(|| target.waits()).map(|why| format!("{}: {why}", target.name()))
     };
     targets.iter().filter_map(|target| of(target.as_ref())).collect()
 }
