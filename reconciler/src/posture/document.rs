@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use policy::model::standard::{CDE_LABEL, Standard};
 use policy::net::service::{ICMP, ICMPV6, SCTP, TCP, UDP};
-use policy::net::{Cidr, Direction, ServiceRange};
+use policy::net::{Cidr, Direction, Family, ServiceRange};
 use policy::read::limits::{PEERS_PER_RULE_MAX, PORTS_PER_RULE_MAX};
 
 use super::effective::{OWN_FROM, Piece, pieces};
@@ -60,21 +60,29 @@ impl Document {
 
     fn piece(&mut self, piece: &Piece, direction: Direction) -> Vec<(String, usize)> {
         let mut lines = Vec::new();
-        let mut peers: Vec<String> = piece.addresses.iter().map(|cidr| peer(&cidr.to_string())).collect();
+        let of =
+            |family: Family| piece.addresses.iter().filter(move |cidr| cidr.family() == family).map(|cidr| peer(&cidr.to_string()));
+        let (mut v4, v6): (Vec<String>, Vec<String>) = (of(Family::V4).collect(), of(Family::V6).collect());
         for side in &piece.named {
-            peers.extend(self.stand_in_for(side).map(|address| peer(&format!("{address}/32"))));
+            v4.extend(self.stand_in_for(side).map(|address| peer(&format!("{address}/32"))));
         }
         // Everything, or nothing that a policy can say.
-        let every = piece.services.contains(&ServiceRange::ALL);
-        let ports: Vec<String> = piece.services.iter().filter(|_| !every).flat_map(|range| ports(*range)).collect();
-        for peers in peers.chunks(PEERS_PER_RULE_MAX) {
-            let peers = peers.join(", ");
-            if every {
-                lines.push((format!("    - {{{}: [{peers}]}}", direction.peers()), piece.rule));
+        if piece.services.contains(&ServiceRange::ALL) {
+            v4.extend(v6);
+            for peers in v4.chunks(PEERS_PER_RULE_MAX) {
+                lines.push((format!("    - {{{}: [{}]}}", direction.peers(), peers.join(", ")), piece.rule));
             }
-            for ports in ports.chunks(PORTS_PER_RULE_MAX) {
-                let text = format!("    - {{{}: [{peers}], ports: [{}]}}", direction.peers(), ports.join(", "));
-                lines.push((text, piece.rule));
+            return lines;
+        }
+        for (peers, foreign) in [(v4, ICMPV6), (v6, ICMP)] {
+            // Each family has an ICMP of its own; no packet carries the other one.
+            let ports: Vec<String> = piece.services.iter().flat_map(|range| ports(*range, foreign)).collect();
+            for peers in peers.chunks(PEERS_PER_RULE_MAX) {
+                let peers = peers.join(", ");
+                for ports in ports.chunks(PORTS_PER_RULE_MAX) {
+                    let text = format!("    - {{{}: [{peers}], ports: [{}]}}", direction.peers(), ports.join(", "));
+                    lines.push((text, piece.rule));
+                }
             }
         }
         lines
@@ -135,10 +143,11 @@ fn peer(cidr: &str) -> String {
     format!("{{ipBlock: {{cidr: \"{cidr}\"}}}}")
 }
 
-/// A range in a policy's words; protocols that it has no word for are left out, [`super::clouds`] asks about them.
-fn ports(range: ServiceRange) -> Vec<String> {
+/// A range in a policy's words, without one protocol; those that it has no word for are left out, [`super::clouds`] asks about them.
+fn ports(range: ServiceRange, without: u8) -> Vec<String> {
     let mut items = Vec::new();
-    for (protocol, word) in [(TCP, "TCP"), (UDP, "UDP"), (SCTP, "SCTP"), (ICMP, "ICMP"), (ICMPV6, "ICMPv6")] {
+    let words = [(TCP, "TCP"), (UDP, "UDP"), (SCTP, "SCTP"), (ICMP, "ICMP"), (ICMPV6, "ICMPv6")];
+    for (protocol, word) in words.into_iter().filter(|(protocol, _)| *protocol != without) {
         let base = u32::from(protocol) * PORTS_EACH;
         let (lo, hi) = (range.lo().max(base), range.hi().min(base + PORTS_EACH - 1));
         if lo > hi {

@@ -138,7 +138,7 @@ fn two_controllers_on_one_account_do_not_fight() {
         // Both want the same group: the second one says so, and leaves it.
         let error = converge(&mut yours, &database).await.unwrap_err().to_string();
         let id = cloud.group(&vpc, "database").unwrap();
-        assert!(error.starts_with(&format!("{id} is called pci-segment-database-")), "{error}");
+        assert!(error.contains(&format!("{id} is called pci-segment-database-")), "{error}");
         assert!(error.contains("belongs to the installation mine; have only one of the two enforce here"), "{error}");
         let calls = cloud.proxy.calls();
         assert!(calls.iter().all(|call| !writes(call)), "{calls:?}");

@@ -56,14 +56,14 @@ async fn plan_for(target: &mut Box<dyn Target>, rules: &Ruleset) {
 }
 
 #[test]
-fn a02_a_call_that_was_done_and_never_answered_is_unknown_and_found_done() {
-    in_a_cloud("aws_faults::a02_a_call_that_was_done_and_never_answered_is_unknown_and_found_done", async |cloud| {
+fn a02_a_call_that_was_done_and_never_answered_is_found_done_and_not_sent_again() {
+    in_a_cloud("aws_faults::a02_a_call_that_was_done_and_never_answered_is_found_done_and_not_sent_again", async |cloud| {
         let (vpc, mut target, rules) = with_one_more(&cloud).await;
         plan_for(&mut target, &rules).await;
         cloud.proxy.judge(first("AuthorizeSecurityGroupIngress", Fate::Swallow));
         let (ended, failed) = take_all(&mut target, Part::Adding).await;
-        assert_eq!(ended.iter().map(|(_, state, _)| *state).collect::<Vec<_>>(), [StepState::Unknown]);
-        assert!(failed.unwrap().starts_with("ec2:AuthorizeSecurityGroupIngress on sg-"), "{ended:?}");
+        assert_eq!(ended.iter().map(|(_, state, _)| *state).collect::<Vec<_>>(), [StepState::Already]);
+        assert_eq!(failed, None, "what is seen to be done is no reason to stop");
         let sent = cloud.proxy.calls().into_iter().filter(|call| writes(call)).count();
         assert_eq!(sent, 1, "nothing is sent again blindly");
         cloud.proxy.pass();
@@ -82,7 +82,8 @@ fn a02_a_group_that_was_made_and_never_answered_is_made_once() {
         cloud.proxy.judge(first("CreateSecurityGroup", Fate::Swallow));
         plan_for(&mut target, &database()).await;
         let (ended, failed) = take_all(&mut target, Part::Adding).await;
-        assert_eq!(ended[0].1, StepState::Unknown, "{failed:?}");
+        assert_eq!(failed, None);
+        assert!(ended.iter().any(|(_, state, _)| *state == StepState::Already), "{ended:?}");
         cloud.proxy.pass();
         converge(&mut target, &database()).await.unwrap();
         assert_eq!(cloud.groups(&vpc).len(), 2);
@@ -136,7 +137,8 @@ fn a02_a_rule_that_is_gone_when_it_is_to_be_removed_is_removed() {
             ],
         );
         let (ended, failed) = take_all(&mut target, Part::Removing).await;
-        assert_eq!((ended[0].1, failed), (StepState::Already, None));
+        assert_eq!(failed, None);
+        assert!(ended.iter().any(|(_, state, _)| *state == StepState::Already), "{ended:?}");
         assert!(!cloud.proxy.calls().contains(&"RevokeSecurityGroupIngress".to_owned()), "there was nothing to call for");
     });
 }
@@ -280,7 +282,7 @@ fn a12_a_group_of_somebody_else_with_our_name_and_one_without_its_tags_are_left_
         cloud.untag(&group, "pci-segment");
         cloud.proxy.calls();
         let error = converge(&mut target, &rules).await.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{group} is called pci-segment-database-")), "{error}");
+        assert!(error.contains(&format!("{group} is called pci-segment-database-")), "{error}");
         assert!(
             error.contains("it carries no tag pci-segment; delete or rename it, or give it the tag pci-segment=mine"),
             "{error}"
@@ -333,7 +335,7 @@ fn a05_rules_that_do_not_fit_beside_the_old_ones_wait_unless_a_gap_is_allowed() 
         let group = cloud.group(&vpc, "database").unwrap();
         cloud.proxy.calls();
         let error = converge(&mut target, &of(&blocks(4, 8))).await.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{group} allows 10, the change needs 12 at its widest")), "{error}");
+        assert!(error.contains(&format!("{group} allows 10, the change needs 12 at its widest")), "{error}");
         assert!(cloud.proxy.calls().iter().all(|call| !writes(call)), "before the first call");
 
         let mut target = open(&config(true), "mine").await;

@@ -87,6 +87,13 @@ impl Connection {
         .await
     }
 
+    /// Whether anybody is in a group.
+    pub(super) async fn is_used(&self, group: &str) -> Result<bool, Failed> {
+        let send = || self.reads.describe_network_interfaces().filters(filter("group-id", group)).send();
+        let found = self.call(DESCRIBE_INTERFACES, group, false, send).await?;
+        Ok(!found.network_interfaces().is_empty() || found.next_token().is_some())
+    }
+
     /// One interface as it is now.
     pub(super) async fn interface(&self, id: &str) -> Result<Option<NetworkInterface>, Failed> {
         let send = || self.reads.describe_network_interfaces().filters(filter("network-interface-id", id)).send();

@@ -8,6 +8,7 @@ use policy::lower::security_group::Key;
 
 use super::super::actions::{CREATE_GROUP, CREATE_TAGS, DELETE_GROUP, REVOKE_EGRESS};
 use super::super::client::Failed;
+use super::super::fault::Kind;
 use super::super::normalise::description;
 use super::super::provider::Aws;
 use super::super::seen::tag;
@@ -41,23 +42,40 @@ impl Aws {
             let request = connection.writes.create_security_group().group_name(&**name).vpc_id(&self.vpc);
             request.description(description("group")).tag_specifications(self.marks(ResourceType::SecurityGroup)).send()
         };
-        let id = match connection.call(CREATE_GROUP, name, false, send).await {
-            Ok(answer) => answer.group_id.unwrap_or_default(),
-            Err(failed) if failed.fault.is(&["InvalidGroup.Duplicate"]) => match self.ours_called(name).await {
-                // It may have been there for long, with members: what it holds is for the next look to judge.
-                Ok(Some(id)) => {
-                    self.seen.made(name, &id);
-                    return one(key, StepState::Already, failed.fault.code.as_deref(), None);
-                }
-                Ok(None) => return stopped([key].into_iter(), self.not_ours(name, failed)),
-                Err(unseen) => return unread(unseen),
-            },
-            Err(failed) => return stopped([key].into_iter(), failed),
+        match connection.call(CREATE_GROUP, name, false, send).await {
+            Ok(answer) => self.made(key, name, answer.group_id.unwrap_or_default(), (StepState::Done, None)).await,
+            Err(failed) if failed.fault.is(&["InvalidGroup.Duplicate"]) || failed.fault.kind == Kind::Unknown => {
+                self.made_after_all(key, name, failed).await
+            }
+            Err(failed) => stopped([key].into_iter(), failed),
+        }
+    }
+
+    /// A group of ours that is there although nobody vouched for it: our own call may have made it, or an earlier one.
+    async fn made_after_all(&mut self, key: &Key, name: &Arc<str>, failed: Failed) -> Acted<Key> {
+        let id = match self.ours_soon(name).await {
+            Ok(Some(id)) => id,
+            Ok(None) if failed.fault.kind == Kind::Unknown => return stopped([key].into_iter(), failed),
+            Ok(None) => return stopped([key].into_iter(), self.not_ours(name, failed)),
+            Err(unseen) => return unread(unseen),
         };
+        match self.connection.is_used(&id).await {
+            Ok(false) => self.made(key, name, id, (StepState::Already, failed.fault.code)).await,
+            // It has members: what it holds is for the next look to judge.
+            Ok(true) => {
+                self.seen.made(name, &id);
+                one(key, StepState::Already, failed.fault.code.as_deref(), None)
+            }
+            Err(unseen) => unread(unseen),
+        }
+    }
+
+    /// Takes a group that nobody belongs to up as ours, without what AWS put into it.
+    async fn made(&mut self, key: &Key, name: &Arc<str>, id: String, (state, code): (StepState, Option<String>)) -> Acted<Key> {
         self.seen.made(name, &id);
         self.fresh.insert(id.clone());
         let failed = self.empty(&id).await.err().map(BackendError::from);
-        one(key, StepState::Done, None, failed)
+        one(key, state, code.as_deref(), failed)
     }
 
     /// Takes away what AWS put into a group that was just made. Nobody belongs to it yet, so nothing is cut.
@@ -78,6 +96,17 @@ impl Aws {
             return self.connection.call(REVOKE_EGRESS, id, true, send).await.map(drop);
         }
         Ok(())
+    }
+
+    /// The same, however long a reading lags behind.
+    async fn ours_soon(&self, name: &str) -> Result<Option<String>, Failed> {
+        for _ in 1..LOOKS_MAX {
+            if let Some(id) = self.ours_called(name).await? {
+                return Ok(Some(id));
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        self.ours_called(name).await
     }
 
     /// The id of the group with this name, if it carries our mark.
