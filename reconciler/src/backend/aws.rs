@@ -19,18 +19,13 @@ mod seen;
 mod survey;
 mod trail;
 
-use std::time::Duration;
-
 pub use self::actions::{ACTIONS, Action};
 use self::client::Connection;
 use self::provider::Aws;
 pub use self::seen::Rule;
-use super::cloud::{FoundGroup, Opening};
+use super::cloud::{FoundGroup, Opening, entry};
 use crate::config::CloudConfig;
-use crate::converge::{BackendError, Entry, Stepped, Target};
-
-/// Between two readings that have to agree.
-const PAUSE: Duration = Duration::from_secs(2);
+use crate::converge::{BackendError, Stepped, Target};
 
 /// The targets of an entry: each of its networks is one. Nothing is asked of AWS yet.
 ///
@@ -39,9 +34,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub async fn open(config: &CloudConfig, opening: &Opening) -> Result<Vec<Box<dyn Target>>, BackendError> {
     let connection = Connection::open(config).await?;
     let networks = config.aws.iter().flat_map(|aws| &aws.vpc_ids);
-    let entry = || Entry { name: config.label(), dry_run: config.dry_run, pause: PAUSE };
-    let target =
-        |vpc: &String| -> Box<dyn Target> { Box::new(Stepped::new(Aws::new(connection.clone(), config, vpc, opening), entry())) };
+    let target = |vpc: &String| -> Box<dyn Target> {
+        Box::new(Stepped::new(Aws::new(connection.clone(), config, vpc, opening), entry(config)))
+    };
     Ok(networks.map(target).collect())
 }
 

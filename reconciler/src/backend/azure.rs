@@ -28,17 +28,13 @@ mod words;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use self::client::{API_VERSION, Arm};
 use self::models::Group;
 use self::provider::{Network, READ_GROUPS};
-use super::cloud::{FoundGroup, Opening};
+use super::cloud::{FoundGroup, Opening, entry};
 use crate::config::{AzureConfig, CloudConfig};
-use crate::converge::{BackendError, Entry, Stepped, Target};
-
-/// Between two readings that have to agree.
-const PAUSE: Duration = Duration::from_secs(2);
+use crate::converge::{BackendError, Stepped, Target};
 
 /// The targets of an entry: one for each resource group.
 ///
@@ -49,8 +45,7 @@ pub async fn open(config: &CloudConfig, opening: &Opening) -> Result<Vec<Box<dyn
     let arm = Arc::new(Arm::new(config, azure)?);
     let target = |group: &String| {
         let network = Network::new(arm.clone(), config, azure, group, opening);
-        let entry = Entry { name: config.label(), dry_run: config.dry_run, pause: PAUSE };
-        Box::new(Stepped::new(network, entry)) as Box<dyn Target>
+        Box::new(Stepped::new(network, entry(config))) as Box<dyn Target>
     };
     std::future::ready(Ok(azure.resource_groups.iter().map(target).collect())).await
 }

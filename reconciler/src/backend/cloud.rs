@@ -1,6 +1,9 @@
 //! What both clouds share: how an entry of the configuration becomes targets, and groups as they are found, for questions about
 //! posture.
 
+#[cfg(any(feature = "aws", feature = "azure"))]
+mod entry;
+
 use std::collections::BTreeMap;
 
 use policy::lower::cloud::Needed;
@@ -9,6 +12,9 @@ use policy::net::{Cidr, Direction, ServiceRange};
 
 use crate::config::{CloudConfig, CloudProvider};
 use crate::converge::{BackendError, Target};
+
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub(super) use self::entry::entry;
 
 /// What our mark is called: a tag of groups and rules whose value is the installation.
 pub const MARK: &str = "pci-segment";

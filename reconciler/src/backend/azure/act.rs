@@ -314,7 +314,8 @@ fn ended(taken: &[&ChangeOf], outcome: Outcome) -> Acted<Key> {
     let (state, code, failed) = match outcome {
         Ok((state, code)) => (state, code, None),
         Err(failure) => {
-            let state = if matches!(failure.kind, Kind::Unknown | Kind::Ailing) { StepState::Unknown } else { StepState::Failed };
+            // What may still be running is not settled by looking: nothing more is sent to it.
+            let state = if failure.is_open() { StepState::Unknown } else { StepState::Failed };
             (state, Some(failure.code.clone()), Some(BackendError::from(failure)))
         }
     };
