@@ -186,6 +186,11 @@ fn interfaces_join_the_groups_that_select_them_and_keep_everybody_elses() {
         };
         assert_eq!(groups_of(&database), (true, true), "ours beside the one it was in");
         assert_eq!(groups_of(&other), (false, true), "nobody selects it");
+        // All groups of an interface together are what passes, so the other one is told of.
+        let told = target.plan().await.unwrap().unwrap().foreign;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!((told[0].key.as_str(), told[0].ours), (&*format!("{database} in groups of others"), Some(false)));
+        assert!(told[0].observed.starts_with("default (sg-"), "{told:?}");
 
         // Its tags change: it leaves.
         let before = target.setup_text();

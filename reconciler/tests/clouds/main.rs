@@ -8,6 +8,7 @@
 mod arm;
 mod aws;
 mod aws_binary;
+mod aws_broken;
 mod aws_faults;
 mod aws_kit;
 mod aws_permissions;

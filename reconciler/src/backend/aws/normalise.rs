@@ -216,6 +216,7 @@ pub(super) fn description(reason: &str) -> String {
 pub(super) fn reason_in(description: &str) -> String {
     match description.strip_prefix(BEGINS) {
         Some(reason) => reason.split(' ').next().unwrap_or_default().to_owned(),
+        None if description.is_empty() => "no words".to_owned(),
         None => format!("\"{description}\""),
     }
 }

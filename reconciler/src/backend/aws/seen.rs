@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aws_sdk_ec2::types::{NetworkInterface, SecurityGroup, Tag};
+use aws_sdk_ec2::types::{GroupIdentifier, NetworkInterface, SecurityGroup, Tag};
 use policy::digest::{Canonical, text};
 use policy::lower::cloud::NAME_PREFIX;
 use policy::lower::security_group::{Key, Side};
@@ -115,12 +115,23 @@ impl Seen {
         for interface in interfaces {
             let Some(id) = interface.network_interface_id() else { continue };
             let id: Arc<str> = id.into();
-            let groups = interface.groups().iter().filter_map(|group| group.group_id());
-            let (ours, others): (Vec<_>, Vec<_>) = groups.map(|id| self.names.ours.get(id)).partition(Option::is_some);
+            let is_ours = |group: &&GroupIdentifier| group.group_id().is_some_and(|id| self.names.ours.contains_key(id));
+            let (ours, others): (Vec<_>, Vec<_>) = interface.groups().iter().partition(is_ours);
             self.others.insert(id.clone(), others.len());
-            for group in ours.into_iter().flatten() {
+            let ours: Vec<Arc<str>> =
+                ours.into_iter().filter_map(|group| self.names.ours.get(group.group_id()?)).cloned().collect();
+            if !ours.is_empty() && !others.is_empty() {
+                // All groups of an interface together are what passes.
+                let named: Vec<String> = others.iter().map(|group| words(group)).collect();
+                self.report(
+                    format!("{id} in groups of others"),
+                    format!("{}: what these allow passes too", named.join(", ")),
+                    false,
+                );
+            }
+            for group in ours {
                 joined.insert(group.clone());
-                self.table.insert(Key::Member { group: group.clone(), id: id.clone() }, Rule::default());
+                self.table.insert(Key::Member { group, id: id.clone() }, Rule::default());
             }
         }
         self.joined = Some(joined);
@@ -146,6 +157,11 @@ impl Seen {
         self.names.ours.insert(id.to_owned(), name.clone());
         self.ids.insert(name.clone(), id.to_owned());
     }
+}
+
+/// `default (sg-0123)`.
+fn words(group: &GroupIdentifier) -> String {
+    format!("{} ({})", group.group_name().unwrap_or("?"), group.group_id().unwrap_or("?"))
 }
 
 /// Tags in a line, as they are compared.
