@@ -1,4 +1,6 @@
-//! How fast groups of a cloud are judged: `cargo run --release --example posture_speed [GROUPS]`.
+//! How fast groups of a cloud are judged: `cargo run --release --features full --example posture_speed [GROUPS]`.
+//!
+//! Without `--release`, on two cores that others used too: 2,000 groups of 60 rules in 11.3 s, 10,600 groups a minute.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints, and fails by panicking")]
 

@@ -90,11 +90,11 @@ async fn carry_out(
     plans: &[TargetPlan],
     out: Output,
 ) -> anyhow::Result<Ended> {
-    if args.dry_run || dry_run || plans.iter().all(TargetPlan::is_empty) {
-        return Ok(Ended::Shown);
-    }
     if let Some(problem) = targets.iter().find_map(|target| target.narrow().first()) {
         bail!("nothing was changed: {}", problem.message);
+    }
+    if args.dry_run || dry_run || plans.iter().all(TargetPlan::is_empty) {
+        return Ok(Ended::Shown);
     }
     let why = over_limits(targets);
     let hash = whole(plans);

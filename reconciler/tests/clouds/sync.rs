@@ -131,5 +131,7 @@ fn two_installations_refuse_each_others_groups() {
     let (output, text) = run(folder.path(), &["cloud-sync", "--yes", "--installation", "somebody-else"]);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("cloud-sync"), "whose mark it is: {text}");
+    let (output, text) = run(folder.path(), &["cloud-sync", "--dry-run", "--installation", "somebody-else"]);
+    assert_eq!(output.status.code(), Some(2), "what could not be made is not shown as if it could: {text}");
     assert_eq!(wrote(&cloud), Vec::<String>::new());
 }
