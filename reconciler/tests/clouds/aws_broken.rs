@@ -34,7 +34,7 @@ async fn with_old(cloud: &Cloud) -> (String, Box<dyn Target>) {
 }
 
 fn lets_in(cloud: &Cloud, vpc: &str, (cidr, port): (&str, u16)) -> bool {
-    let group = cloud.group(vpc, "database").expect("the group is there");
+    let group = cloud.group(vpc, "database").unwrap();
     cloud.rules(&group).iter().any(|rule| rule.starts_with(&format!("in tcp {port}-{port} {cidr} ")))
 }
 

@@ -1,8 +1,8 @@
 //! How fast we ask: half of what AWS documents for an account in a region, so that the other half is there for everybody else.
 //!
 //! Each action has a bucket of its own, as it has there
-//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>: 100 requests that read, and 20 more a second; 50 that
-//! change something, and 5 more a second.
+//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>: 100 requests that read, and 20 more a second. For what
+//! changes something 50 and 5 more a second are assumed; an account may have other numbers, and what AWS refuses is waited for anyway.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
