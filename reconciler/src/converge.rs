@@ -81,6 +81,7 @@ use self::judge::Judged;
 use self::lineage::Lineage;
 use self::pass::{Decisions, Deed};
 use crate::metrics::Judging;
+pub use crate::store::StepState;
 use crate::store::{self, Came, Store};
 
 /// The switch that accepts one head although it does not descend from the commit in force.

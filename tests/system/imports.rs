@@ -116,12 +116,17 @@ fn the_edges_of_the_shell_do_not_know_each_other() {
 fn every_edge_has_one_sdk_of_its_own() {
     for (sdk, owners) in [
         ("gix", &["source", "config", "run"][..]),
-        ("reqwest", &["source", "forge", "tls"]),
+        ("reqwest", &["source", "forge", "tls", "backend"]),
+        ("aws_config", &["backend"]),
+        ("aws_sdk_ec2", &["backend"]),
+        ("azure_core", &["backend"]),
+        ("azure_identity", &["backend"]),
         ("sqlx", &["store", "audit"]),
         ("axum", &["run"]),
         ("enforcer", &["backend", "run", "cli"]),
     ] {
-        for name in ["source", "backend", "forge", "store", "audit", "config", "converge", "run", "tls", "secret"] {
+        for name in ["source", "backend", "forge", "store", "audit", "config", "converge", "run", "cli", "posture", "tls", "secret"]
+        {
             if !owners.contains(&name) {
                 assert_eq!(offenders(name, &[sdk]), Vec::<String>::new(), "{name} uses {sdk}");
             }

@@ -12,8 +12,7 @@ use super::client::Failed;
 use super::fault::Kind;
 use super::provider::Aws;
 use super::seen::Rule;
-use crate::converge::{Acted, BackendError, Ended};
-use crate::store::StepState;
+use crate::converge::{Acted, BackendError, Ended, StepState};
 
 /// One change, in the words of this backend.
 pub(super) type One = Change<Key, Rule>;

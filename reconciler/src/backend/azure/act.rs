@@ -12,8 +12,7 @@ use super::provider::{Network, READ_GROUPS};
 use super::words::{DENY, Key, PROBES, Rule};
 use crate::backend::cloud::MARK;
 use crate::config::AzureTargetMode;
-use crate::converge::{Acted, BackendError, Ended};
-use crate::store::StepState;
+use crate::converge::{Acted, BackendError, Ended, StepState};
 
 pub(super) const WRITE_GROUP: &str = "Microsoft.Network/networkSecurityGroups/write";
 pub(super) const DELETE_GROUP: &str = "Microsoft.Network/networkSecurityGroups/delete";

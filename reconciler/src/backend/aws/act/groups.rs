@@ -14,8 +14,7 @@ use super::super::provider::Aws;
 use super::super::seen::tag;
 use super::{one, stopped, unknown_group, unread};
 use crate::backend::cloud::MARK;
-use crate::converge::{Acted, BackendError};
-use crate::store::StepState;
+use crate::converge::{Acted, BackendError, StepState};
 
 /// What AWS answers where a group is not there.
 const GONE: [&str; 2] = ["InvalidGroup.NotFound", "InvalidGroupId.NotFound"];

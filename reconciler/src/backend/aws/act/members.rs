@@ -5,8 +5,7 @@ use policy::lower::security_group::Key;
 use super::super::actions::MODIFY_INTERFACE;
 use super::super::provider::Aws;
 use super::{one, stopped, unknown_group, unread};
-use crate::converge::{Acted, BackendError};
-use crate::store::StepState;
+use crate::converge::{Acted, BackendError, StepState};
 
 impl Aws {
     /// Puts an interface into a group, or takes it out. AWS only knows the whole list, so it is read just before.

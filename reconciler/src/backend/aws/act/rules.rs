@@ -13,8 +13,7 @@ use super::super::normalise::{described, description, key_of, permission, reason
 use super::super::provider::Aws;
 use super::super::seen::Rule;
 use super::{One, ended, one, stopped, unknown_group, unread};
-use crate::converge::{Acted, BackendError, Ended};
-use crate::store::StepState;
+use crate::converge::{Acted, BackendError, Ended, StepState};
 
 /// Rules in one call: one that is refused takes all of them with it.
 pub(super) const RULES_MAX: usize = 50;
