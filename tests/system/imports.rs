@@ -116,7 +116,7 @@ fn the_edges_of_the_shell_do_not_know_each_other() {
 fn every_edge_has_one_sdk_of_its_own() {
     for (sdk, owners) in [
         ("gix", &["source", "config", "run"][..]),
-        ("reqwest", &["source", "forge", "tls", "backend"]),
+        ("reqwest", &["source", "forge", "tls", "backend", "cli"]),
         ("aws_config", &["backend"]),
         ("aws_sdk_ec2", &["backend"]),
         ("azure_core", &["backend"]),

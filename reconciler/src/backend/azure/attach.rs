@@ -9,6 +9,7 @@ use super::errors::{Failure, Kind};
 use super::models::Place;
 use super::provider::Network;
 use super::survey::READ_INTERFACES;
+use crate::converge::StepState;
 
 pub(super) const READ_SUBNET: &str = "Microsoft.Network/virtualNetworks/subnets/read";
 pub(super) const WRITE_INTERFACE: &str = "Microsoft.Network/networkInterfaces/write";
