@@ -258,6 +258,13 @@ impl Backend for Ebpf {
         Ok(u64::from(epoch))
     }
 
+    async fn generation(&mut self) -> Result<Option<u64>, BackendError> {
+        if self.nothing_pinned() {
+            return Ok(None);
+        }
+        self.blocking("the kernel cannot be read", |enforcer| Ok(Some(u64::from(enforcer.glance()?.epoch)))).await
+    }
+
     async fn trial(&mut self) -> Result<Option<Trial>, BackendError> {
         if self.nothing_pinned() {
             return Ok(None);

@@ -185,6 +185,11 @@ impl Backend for Nftables {
         Ok(epoch)
     }
 
+    async fn generation(&mut self) -> Result<Option<u64>, BackendError> {
+        let look = |firewall: &Firewall, _: &[FailsafeEntry]| Ok(firewall.look()?.map(|seen| seen.epoch));
+        self.blocking("the kernel cannot be read", look).await
+    }
+
     async fn trial(&mut self) -> Result<Option<Trial>, BackendError> {
         let left = self.blocking("the kernel cannot be read", |firewall, _| firewall.trial()).await?;
         Ok(left.map(|left| Trial { left }))

@@ -152,6 +152,10 @@ impl<B: Backend> Target for Managed<B> {
         })
     }
 
+    fn generation(&mut self) -> Boxed<'_, Result<Option<u64>, BackendError>> {
+        Box::pin(self.backend.generation())
+    }
+
     fn trial(&mut self) -> Boxed<'_, Result<Option<Trial>, BackendError>> {
         Box::pin(self.backend.trial())
     }

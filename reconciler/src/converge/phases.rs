@@ -300,9 +300,10 @@ impl<S: Source> World<'_, S> {
         if let Some(why) = run.superseded {
             return Err(Trouble::Superseded { why });
         }
+        let enforced = run.enforced();
         match run.jobs.into_iter().find_map(|job| if let State::Failed(trouble) = job.state { Some(trouble) } else { None }) {
             Some(trouble) => Err(trouble),
-            None => Ok(plans.iter().map(|plan| now(plan, 0)).collect()),
+            None => Ok(enforced),
         }
     }
 

@@ -120,6 +120,10 @@ pub trait Backend: Send {
         digest: Digest,
         within: Option<Duration>,
     ) -> impl Future<Output = Result<u64, BackendError>> + Send;
+    /// The generation that judges, where there are generations.
+    fn generation(&mut self) -> impl Future<Output = Result<Option<u64>, BackendError>> + Send {
+        std::future::ready(Ok(None))
+    }
     /// What is on trial, also when its time is over and nobody has settled it yet.
     fn trial(&mut self) -> impl Future<Output = Result<Option<Trial>, BackendError>> + Send;
     /// Ends the trial: what is on it stays. Fails if its time is over.
@@ -249,6 +253,10 @@ pub trait Target: Send {
     fn excess(&self, limits: &Limits) -> Option<Excess>;
     /// Applies the candidate, else what should be in force; returns the generation. With `within` it is on trial.
     fn apply(&mut self, within: Option<Duration>) -> Boxed<'_, Result<u64, BackendError>>;
+    /// The generation that judges, where there are generations.
+    fn generation(&mut self) -> Boxed<'_, Result<Option<u64>, BackendError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
     /// What is on trial, also when its time is over.
     fn trial(&mut self) -> Boxed<'_, Result<Option<Trial>, BackendError>>;
     /// Ends the trial: what is on it stays.

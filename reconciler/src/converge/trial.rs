@@ -279,6 +279,14 @@ impl<S: Source> World<'_, S> {
         Ok(())
     }
 
+    /// The generation of a trial; a process that ended before it could write it down leaves the target to be asked.
+    async fn generation_of(&mut self, part: &TargetOnTrial) -> Result<u64, Trouble> {
+        let target = self.targets.iter_mut().find(|target| part.generation == 0 && target.name() == part.target);
+        let Some(target) = target else { return Ok(part.generation) };
+        let seen = target.generation().await.map_err(|cause| trouble(part.target.clone(), cause))?;
+        Ok(seen.unwrap_or_default())
+    }
+
     /// What is on trial is in force now, in the records too.
     async fn keep_trial(&mut self, trial: OnTrial, started: Timestamp) -> Result<(), Trouble> {
         let Some(commit) = trial.id() else { return self.forget_trial().await };
@@ -289,7 +297,8 @@ impl<S: Source> World<'_, S> {
             notes.push(Note { name: kept_name(&part.target), value: kept });
             let Some(desired) = policy::digest::Digest::parse(&format!("sha256:{}", part.desired_hash)) else { continue };
             let (backend, target) = (part.backend.clone(), part.target.clone());
-            enforced.push(EnforcedNow { backend, target, desired_hash: desired.0, generation: part.generation });
+            let generation = self.generation_of(part).await?;
+            enforced.push(EnforcedNow { backend, target, desired_hash: desired.0, generation });
         }
         let changes = trial.changes;
         let sentence = self.settings.posture.sentence(usize::try_from(changes).unwrap_or(usize::MAX));
