@@ -333,8 +333,11 @@ async fn d08_a_log_without_its_database_begins_anew_and_old_notes_are_known_and_
 #[tokio::test]
 async fn d08_a_log_whose_old_bodies_are_only_in_segments_can_be_forked() {
     let mut bed = Bed::new("").await;
-    let (mut keeper, first) = (bed.keeper().await, bed.now);
+    let mut keeper = bed.keeper().await;
     bed.write(20).await;
+    // From the first of this month, so that day 35 and day 40 are in the next one, whatever today is.
+    let today = bed.now.to_zoned(jiff::tz::TimeZone::UTC);
+    let first = today.first_of_month().unwrap().start_of_day().unwrap().timestamp();
     let days = |days: i64| first + SignedDuration::from_hours(24 * days);
     bed.now = days(35);
     bed.write(3).await;
